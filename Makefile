@@ -1,0 +1,114 @@
+# make demo and make test need nothing but Python 3.11 or newer and a C compiler:
+# they make $(VENV), install what is missing and build. Others: see README.md.
+
+PYTHON ?= python3
+VENV ?= .venv
+BENCH_PYTHON ?= $(VENV)/bin/python
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+# The sanitizers' runtimes are this compiler's.
+ASAN_CC ?= gcc
+SANITIZERS ?= address,undefined
+
+# Everything but what needs big packages or much time.
+BASE_TESTS := not models and not boosters and not slow
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+PIP_INSTALL := $(PIP) install --no-build-isolation --no-deps --force-reinstall --upgrade
+# One directory per switch and Python: see setup.py.
+TAG = $(shell $(PY) -c 'import sys; print(sys.implementation.cache_tag)')
+
+C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/core/*.[ch]))
+SOURCES := setup.py pyproject.toml $(C_FILES) \
+           $(sort $(wildcard pypkg/fastpersist/*.py pypkg/fastpersist/*.pyi \
+                             pypkg/fastpersist/py.typed))
+C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch]))
+PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools)
+
+.PHONY: build demo test test-base bench lint format asan coverage clean
+.DELETE_ON_ERROR:
+
+# setuptools keeps files in build/ that the sources no longer have.
+drop_stale = find build -path '*/fastpersist/*' -name '*.py*' -delete 2>/dev/null || true
+
+# --- set-up -------------------------------------------------------------------
+
+build: $(VENV)/.built
+
+$(VENV)/.made: tools/prepare.sh
+	@tools/prepare.sh '$(PYTHON)' '$(VENV)'
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.made $(SOURCES)
+	@echo 'building fastpersist into $(VENV)'
+	@$(drop_stale)
+	@$(PIP_INSTALL) .
+	@touch $@
+
+# $(VENV)/.with-test-boosters: the extras "test" and "boosters" are installed.
+# fastpersist itself is there already, so this only adds what they name.
+$(VENV)/.with-%: pyproject.toml | $(VENV)/.built
+	@echo 'installing packages: $*'
+	@$(PIP) install 'fastpersist[$*]'
+	@touch $@
+
+# --- use ----------------------------------------------------------------------
+
+demo: $(VENV)/.built $(VENV)/.with-demo
+	@$(PY) -m fastpersist demo
+
+test: $(VENV)/.built $(VENV)/.with-test,boosters
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+# For further Pythons: .ci/run
+test-base: $(VENV)/.built $(VENV)/.with-test-base
+	$(PY) -m pytest -m '$(BASE_TESTS)' $(PYTEST_ARGS)
+
+ifeq ($(BENCH_PYTHON),$(VENV)/bin/python)
+bench: $(VENV)/.built $(VENV)/.with-bench
+endif
+bench:
+	@$(BENCH_PYTHON) benchmarks/bench.py $(BENCH_ARGS)
+
+# --- checks -------------------------------------------------------------------
+
+lint: $(VENV)/.built $(VENV)/.with-lint $(VENV)/.with-demo
+	$(VENV)/bin/clang-format --dry-run -Werror $(C_FORMATTED)
+	$(VENV)/bin/ruff check $(PY_FILES)
+	$(VENV)/bin/ruff format --check $(PY_FILES)
+	$(VENV)/bin/mypy
+	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml fastpersist
+	rm -rf build/werror
+	FASTPERSIST_WERROR=1 $(PIP_INSTALL) --target build/werror/installed .
+
+format: $(VENV)/.with-lint
+	$(VENV)/bin/clang-format -i $(C_FORMATTED)
+	$(VENV)/bin/ruff check --fix $(PY_FILES)
+	$(VENV)/bin/ruff format $(PY_FILES)
+
+# libstdc++ too: the sanitizer must find __cxa_throw before a package brings it.
+ASAN_PRELOAD = $(shell for l in libasan.so libubsan.so libstdc++.so; do \
+                   $(ASAN_CC) -print-file-name=$$l; done | tr '\n' ' ')
+
+# --capture=sys: pytest must not swallow a sanitizer's last words.
+asan: $(VENV)/.built $(VENV)/.with-test-base
+	@$(drop_stale)
+	CC='$(ASAN_CC)' FASTPERSIST_SANITIZE=$(SANITIZERS) \
+	    $(PIP_INSTALL) --target build/sanitize/$(TAG) .
+	LD_PRELOAD='$(strip $(ASAN_PRELOAD))' PYTHONPATH=$(CURDIR)/build/sanitize/$(TAG) \
+	    PYTHONMALLOC=malloc \
+	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1 \
+	    UBSAN_OPTIONS=print_stacktrace=1 \
+	    $(PY) -m pytest --capture=sys -m '$(BASE_TESTS)' $(PYTEST_ARGS)
+
+coverage: $(VENV)/.built $(VENV)/.with-test-base $(VENV)/.with-coverage
+	@$(drop_stale)
+	@find build -name '*.gcda' -delete 2>/dev/null || true
+	FASTPERSIST_COVERAGE=1 $(PIP_INSTALL) --target build/coverage/$(TAG) .
+	PYTHONPATH=$(CURDIR)/build/coverage/$(TAG) $(PY) -m pytest -m '$(BASE_TESTS)' $(PYTEST_ARGS)
+	$(VENV)/bin/gcovr --root . --filter csrc/ --print-summary build/coverage
+
+clean:
+	rm -rf build dist .venv .venv-* pypkg/*.egg-info .hypothesis \
+	    .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,482 @@
+"""fastpersist beside pickle (protocol 5) and joblib, measured in one run.
+
+Every object is built in a process of its own, the writers take turns, the
+collector runs before each timing, and the minimum counts. A ratio is the peer's
+time divided by ours. Files lie in a new directory below --dir (default: build/),
+so on one disk, and are in the page cache.
+
+    python benchmarks/bench.py                    all objects
+    python benchmarks/bench.py --quick            smaller ones, under two minutes
+    python benchmarks/bench.py dicts objs -n 9    some of them, best of nine
+    python benchmarks/bench.py --readme README.md puts the tables between the markers
+"""
+
+import argparse
+import gc
+import json
+import os
+import pickle
+import platform
+import subprocess
+import sys
+import tempfile
+import types
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+
+from objects import OBJECTS, QUICK
+
+HERE = Path(__file__).resolve().parent
+JOBLIB_REPEATS = 3  # joblib takes many seconds on some objects
+TINY_REPEATS = 200  # of microseconds each, so not all behind a collection
+MEMORY_NOISE = 1 << 20  # bytes; two runs of the same program differ by less
+BARE_WRITE = ("forest_deep", "mlp", "array_1gib")
+
+# (object, case, peer): the smallest ratio, or the largest number where "<=".
+TARGETS = {
+    ("dicts", "new file", "pickle"): 5,
+    ("dicts", "full memo", "pickle"): 2.5,
+    ("dicts", "new file", "joblib"): 80,
+    ("objs", "new file", "pickle"): 7,
+    ("objs", "first dump", "pickle"): 3.5,
+    ("strs", "new file", "pickle"): 6,
+    ("strs", "full memo", "pickle"): 1.7,
+    ("ints", "new file", "pickle"): 1.6,
+    ("smallarrs", "new file", "pickle"): 15,
+    ("tfidf", "new file", "pickle"): 3.5,
+    ("boosting", "new file", "pickle"): 7,
+    ("forest_shallow", "new file", "pickle"): 3,
+    ("forest_shallow", "new file", "joblib"): 20,
+    **{(name, "over a file", "pickle"): 1 for name in BARE_WRITE},
+    # At most 1.1 (one thread: 1.6) times a bare write.
+    **{(name, "new file", "bare write"): 1 / 1.1 for name in BARE_WRITE},
+    **{(name, "one thread", "bare write"): 1 / 1.6 for name in BARE_WRITE},
+    # pickle.load of our file, against pickle.load of pickle's.
+    **{(name, "pickle.load", "pickle"): 1 / 1.1 for name in OBJECTS},
+    ("smallarrs", "pickle.load", "pickle"): 5,
+}
+TINY_MICROSECONDS = 100
+IMPORT_MILLISECONDS = 20
+DUMP_MEMORY_MIB = 32
+
+
+@dataclass
+class Row:
+    """Best seconds of one case; `peers` by name."""
+
+    object: str
+    case: str
+    ours: float
+    peers: dict[str, float]
+
+
+@dataclass
+class Fact:
+    """A number with an upper limit of its own."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float | None
+    # What else to say, such as the peer's number.
+    note: str = ""
+
+
+# --- Timing, in the process that holds the object ---------------------------------
+
+
+def with_pickle(value, path):
+    with open(path, "wb") as file:
+        pickle.dump(value, file, protocol=5)
+
+
+def with_joblib(value, path):
+    import joblib
+
+    joblib.dump(value, path)
+
+
+def with_fastpersist(value, path):
+    import fastpersist
+
+    fastpersist.dump(value, path)
+
+
+def with_one_thread(value, path):
+    import fastpersist
+
+    fastpersist.dump(value, path, threads=1)
+
+
+def remove(path):
+    path.unlink(missing_ok=True)
+
+
+def settle(path):
+    """An existing file, on the disk already, as an older model would be."""
+    fd = os.open(path, os.O_RDWR)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def seconds(write, value, path):
+    start = perf_counter()
+    write(value, path)
+    return perf_counter() - start
+
+
+def interleaved(writers, value, directory, repeat, prepare=remove):
+    """Best seconds by writer. `value` may be a function that makes a fresh one."""
+    best = dict.fromkeys(writers, float("inf"))
+    for turn in range(repeat):
+        for name, write in writers.items():
+            if name == "joblib" and turn >= JOBLIB_REPEATS:
+                continue
+            path = directory / f"{name}.file"
+            prepare(path)
+            subject = value() if isinstance(value, types.FunctionType) else value
+            if repeat < TINY_REPEATS or turn % 20 == 0:
+                gc.collect()
+            best[name] = min(best[name], seconds(write, subject, path))
+            del subject
+    return best
+
+
+def everything_in(value):
+    """Every object reachable from `value`, so that none has one reference only."""
+    held, seen, todo = [], set(), [value]
+    while todo:
+        item = todo.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        held.append(item)
+        if isinstance(item, (list, tuple, set, frozenset)):
+            todo.extend(item)
+        elif isinstance(item, dict):
+            todo.extend(item.keys())
+            todo.extend(item.values())
+        elif not isinstance(item, (type, types.ModuleType, types.FunctionType)):
+            todo.extend(getattr(item, "__dict__", {}).values())
+            if getattr(getattr(item, "dtype", None), "hasobject", False):
+                todo.extend(getattr(item, "flat", ()))
+    return held
+
+
+def bare_writer(content):
+    """A writer that ignores its value: os.write() of these bytes, a MiB at a time."""
+    view = memoryview(content)
+
+    def write(_value, path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        for begin in range(0, len(view), 1 << 20):
+            piece = view[begin : begin + (1 << 20)]
+            while piece:
+                piece = piece[os.write(fd, piece) :]
+        os.close(fd)
+
+    return write
+
+
+def measure(name, sizes, directory, repeat):
+    """Rows of one object; leaves ours.file and pickle.file in `directory`."""
+    build = OBJECTS[name]
+    value = build(**sizes)
+    plain = {"pickle": with_pickle, "ours": with_fastpersist}
+    rows = []
+
+    def add(case, best):
+        rows.append(Row(name, case, best.pop("ours"), best))
+
+    if name == "tiny":
+        repeat = TINY_REPEATS
+    writers = {"joblib": with_joblib, **plain}
+    if name in BARE_WRITE:
+        with_fastpersist(value, directory / "ours.file")
+        bare = bare_writer((directory / "ours.file").read_bytes())
+        writers["bare write"] = bare
+        one_thread = {"bare write": bare, "ours": with_one_thread}
+        add("one thread", interleaved(one_thread, value, directory, repeat))
+    add("new file", interleaved(writers, value, directory, repeat))
+    writers.clear()
+    bare = one_thread = None  # frees the bytes of the file
+    with_pickle(value, directory / "pickle.file")
+    with_fastpersist(value, directory / "ours.file")
+    add("over a file", interleaved(plain, value, directory, repeat, prepare=settle))
+    if name == "objs":
+        fresh = interleaved(plain, lambda: build(**sizes), directory, repeat)
+        add("first dump", fresh)
+    held = everything_in(value)
+    add("full memo", interleaved(plain, value, directory, repeat))
+    del held
+    return rows
+
+
+# --- Processes of their own ---------------------------------------------------------
+
+# Times pickle.load of two files in turns. Never imports fastpersist.
+TIME_LOADS = """
+import gc, json, pickle, sys
+from time import perf_counter
+paths, best = sys.argv[2:], {}
+for _ in range(int(sys.argv[1])):
+    for path in paths:
+        gc.collect()
+        start = perf_counter()
+        with open(path, "rb") as file:
+            value = pickle.load(file)
+        best[path] = min(best.get(path, 1e9), perf_counter() - start)
+        value = None
+assert "fastpersist" not in sys.modules
+print(json.dumps([best[path] for path in paths]))
+"""
+
+# Peak memory in bytes. Not ru_maxrss where it can be helped: Linux lets a child
+# inherit its parent's.
+PEAK = """
+import resource, sys
+def memory(field):
+    try:
+        with open("/proc/self/status") as status:
+            for line in status:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+"""
+
+LOAD_PEAK = (
+    PEAK
+    + """
+import pickle
+with open(sys.argv[1], "rb") as file:
+    value = pickle.load(file)
+print(memory("VmHWM"))
+"""
+)
+
+DUMP_PEAK = (
+    PEAK
+    + """
+import fastpersist, numpy as np
+order, rows, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+shape = (rows, 8192)
+if order == "every second column":
+    value = np.ones((rows, 2 * 8192))[:, ::2]
+else:
+    value = np.ones(shape, order=order)
+fastpersist.dump([1.5], path)
+before = memory("VmRSS")
+fastpersist.dump(value, path)
+print(memory("VmHWM") - before)
+"""
+)
+
+IMPORT_TIME = """
+import numpy
+from time import perf_counter
+start = perf_counter()
+import fastpersist
+print(perf_counter() - start)
+"""
+
+
+def in_process(source, *arguments):
+    """What a program prints, as JSON. It finds the module of the objects."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *python_path()])}
+    done = subprocess.run(
+        [sys.executable, "-c", source, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        env=environment,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def python_path():
+    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+
+
+def run_object(name, sizes, directory, repeat):
+    """Everything about one object: rows and facts."""
+    worker = [
+        sys.executable,
+        __file__,
+        "--worker",
+        json.dumps([name, sizes, str(directory), repeat]),
+    ]
+    done = subprocess.run(worker, stdout=subprocess.PIPE, check=True)
+    rows = [Row(**row) for row in json.loads(done.stdout)]
+    ours, theirs = directory / "ours.file", directory / "pickle.file"
+    pair = in_process(TIME_LOADS, 100 if name == "tiny" else repeat, ours, theirs)
+    rows.append(Row(name, "pickle.load", pair[0], {"pickle": pair[1]}))
+    peaks = [in_process(LOAD_PEAK, path) for path in (ours, theirs)]
+    facts = [
+        Fact(
+            f"{name}: peak memory of pickle.load",
+            round(peaks[0] / 2**20, 1),
+            "MiB",
+            round((peaks[1] + MEMORY_NOISE) / 2**20, 1),
+            f"of pickle's own file {peaks[1] / 2**20:.1f}; the limit adds 1 for noise",
+        )
+    ]
+    if name == "tiny":
+        beyond = (rows[0].ours - rows[0].peers["pickle"]) * 1e6
+        facts.append(
+            Fact(
+                "tiny: dump beyond open, pickle.dump, close",
+                round(beyond, 1),
+                "us",
+                TINY_MICROSECONDS,
+                f"ours {rows[0].ours * 1e6:.0f}",
+            )
+        )
+    return rows, facts
+
+
+def run_machine(directory, rows, repeat):
+    """Import time, and memory growth of dumps of one array."""
+    times = [in_process(IMPORT_TIME) for _ in range(max(repeat, 5))]
+    facts = [
+        Fact(
+            "import fastpersist, beyond NumPy",
+            round(min(times) * 1e3, 2),
+            "ms",
+            IMPORT_MILLISECONDS,
+        )
+    ]
+    mib = rows * 8192 * 8 // 2**20
+    for order in ("C", "F", "every second column"):
+        growth = in_process(DUMP_PEAK, order, rows, directory / "memory.file")
+        name = {"C": "C order", "F": "Fortran order"}.get(order, order)
+        facts.append(
+            Fact(
+                f"memory growth, dump of {mib} MiB, {name}",
+                round(growth / 2**20, 1),
+                "MiB",
+                DUMP_MEMORY_MIB,
+            )
+        )
+    return facts
+
+
+# --- Report -----------------------------------------------------------------------------
+
+
+def grid(head, body):
+    """A table that reads well as text and as Markdown; all but the first two to the right."""
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+
+    def line(cells):
+        padded = (
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "| " + " | ".join(padded) + " |"
+
+    rule = [("-" * w if i < 2 else "-" * (w - 1) + ":") for i, w in enumerate(widths)]
+    return "\n".join([line(head), line(rule), *map(line, body)])
+
+
+def duration(value):
+    return f"{value:.3f} s" if value >= 0.1 else f"{value * 1e3:.3g} ms"
+
+
+def ratio_cells(row, peer):
+    """The ratio, and its target with a verdict."""
+    if peer not in row.peers:
+        return "", ""
+    ratio = row.peers[peer] / row.ours
+    target = TARGETS.get((row.object, row.case, peer))
+    text = f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"
+    if target is None:
+        return text, ""
+    return text, f">= {target:.3g} {'ok' if ratio >= target else 'MISS'}"
+
+
+def report(rows, facts):
+    peers = ("pickle", "joblib", "bare write")
+    head = ["object", "case", "ours"]
+    for peer in peers:
+        head += [f"{peer} / ours", "target"]
+    body = []
+    for row in rows:
+        cells = [row.object, row.case, duration(row.ours)]
+        for peer in peers:
+            cells += ratio_cells(row, peer)
+        body.append(cells)
+    limits = []
+    for fact in facts:
+        verdict = "" if fact.limit is None else "ok" if fact.value <= fact.limit else "MISS"
+        limits.append(
+            [fact.name, fact.note, f"{fact.value} {fact.unit}", f"<= {fact.limit} {verdict}"]
+        )
+    return "\n\n".join(
+        [
+            f"CPython {platform.python_version()}, NumPy {version('numpy')}, "
+            f"joblib {version('joblib')}, {os.cpu_count()} cores. Ratios are the peer's time "
+            "divided by ours. Case pickle.load: our file against pickle's own.",
+            grid(head, body),
+            grid(["number", "", "measured", "limit"], limits),
+        ]
+    )
+
+
+def put_in_readme(path, text):
+    begin, end = "<!-- bench:begin -->", "<!-- bench:end -->"
+    before, rest = path.read_text().split(begin)
+    after = rest.split(end)[1]
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("objects", nargs="*", metavar="OBJECT", help=", ".join(OBJECTS))
+    parser.add_argument("-n", "--repeat", type=int, help="best of so many (5, quick 3)")
+    parser.add_argument("--quick", action="store_true", help="small objects; targets do not bind")
+    parser.add_argument("--dir", type=Path, default=HERE.parent / "build", help="where files go")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the seconds here")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="put the tables there")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        name, sizes, directory, repeat = json.loads(options.worker)
+        print(json.dumps([asdict(row) for row in measure(name, sizes, Path(directory), repeat)]))
+        return
+    unknown = [name for name in options.objects if name not in OBJECTS]
+    if unknown:
+        parser.error(f"no such object: {', '.join(unknown)}; there are {', '.join(OBJECTS)}")
+
+    repeat = options.repeat or (3 if options.quick else 5)
+    rows, facts = [], []
+    options.dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.dir, prefix="bench-") as base:
+        for name in options.objects or OBJECTS:
+            start = perf_counter()
+            directory = Path(base, name)
+            directory.mkdir()
+            sizes = QUICK.get(name, {}) if options.quick else {}
+            new_rows, new_facts = run_object(name, sizes, directory, repeat)
+            rows += new_rows
+            facts += new_facts
+            for path in directory.iterdir():
+                path.unlink()
+            print(f"{name}: measured in {perf_counter() - start:.0f} s", file=sys.stderr)
+        if not options.objects:
+            facts += run_machine(Path(base), 2_048 if options.quick else 16_384, repeat)
+    text = report(rows, facts)
+    print(text)
+    if options.json:
+        content = {"rows": [asdict(row) for row in rows], "facts": [asdict(f) for f in facts]}
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
+    if options.readme:
+        put_in_readme(options.readme, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,750 @@
+#include "layout.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block_hash.h"
+
+/* The opcodes of pickle that frame header, blobs and footer. */
+enum {
+    OP_PROTO = 0x80,
+    OP_SHORT_BINBYTES = 0x43,
+    OP_BINBYTES = 0x42,
+    OP_BINBYTES8 = 0x8e,
+    OP_BYTEARRAY8 = 0x96,
+    OP_BINUNICODE8 = 0x8d,
+    OP_BINPUT = 0x71,
+    OP_LONG_BINPUT = 0x72,
+    OP_POP = 0x30,
+    OP_STOP = 0x2e,
+};
+
+/* Arrays, not strings: their 12 and 16 bytes count, a terminator does not. */
+static const unsigned char header_magic[12] = "fastpersist";
+static const unsigned char footer_magic[16] = "fastpersist ftr";
+static const unsigned char end_magic[16] = "fastpersist end";
+
+#define HEADER_PAYLOAD_BYTES 16
+#define HEADER_MAGIC_OFFSET 4
+
+/* The footer's payload: head, blob table, hashes, environment, padding, tail.
+ * Offsets in the head: */
+#define HEAD_VERSION 16
+#define HEAD_FLAGS 20
+#define HEAD_TOTAL_LENGTH 24
+#define HEAD_SIDECAR_OFFSET 32
+#define HEAD_SIDECAR_LENGTH 40
+#define HEAD_GRAPH_OFFSET 48
+#define HEAD_GRAPH_LENGTH 56
+#define HEAD_N_BLOBS 64
+#define HEAD_BLOB_TABLE_BYTES 72
+#define HEAD_N_HASHES 80
+#define HEAD_ENVIRONMENT_BYTES 88
+#define HEAD_BYTES 96
+/* ... and in the tail: */
+#define TAIL_STATE 0
+#define TAIL_HASH 8
+#define TAIL_PAYLOAD_BYTES 16
+#define TAIL_MAGIC 24
+
+#define BINBYTES_OPCODE_BYTES 5  /* opcode and u32 */
+#define BINBYTES8_OPCODE_BYTES 9 /* opcode and u64 */
+#define CLOSING_BYTES 2          /* POP, STOP */
+#define BINBYTES_LIMIT (UINT64_C(1) << 32)
+#define SMALLEST_BLOB_ENTRY 3 /* three varints */
+
+static fp_status
+fail(fp_layout_error *error, fp_status status, uint64_t offset,
+     const char *expected)
+{
+    error->offset = offset;
+    error->expected = expected;
+    return status;
+}
+
+static void
+put_little_endian(unsigned char *out, uint64_t value, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes; i++) {
+        out[i] = (unsigned char)(value >> (8 * i));
+    }
+}
+
+static uint64_t
+get_little_endian(const unsigned char *data, size_t n_bytes)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < n_bytes; i++) {
+        value |= (uint64_t)data[i] << (8 * i);
+    }
+    return value;
+}
+
+/* How far `position` is from the next multiple of FP_ALIGN. */
+static size_t
+distance_to_aligned(uint64_t position)
+{
+    return (size_t)((0 - position) & (FP_ALIGN - 1));
+}
+
+/* --- header --- */
+
+void
+fp_header_encode(unsigned char out[FP_HEADER_BYTES])
+{
+    out[0] = OP_PROTO;
+    out[1] = 5;
+    out[2] = OP_SHORT_BINBYTES;
+    out[3] = HEADER_PAYLOAD_BYTES;
+    memcpy(out + HEADER_MAGIC_OFFSET, header_magic, sizeof(header_magic));
+    put_little_endian(out + 16, FP_FORMAT_VERSION, 2);
+    put_little_endian(out + 18, 0, 2);
+    out[20] = OP_POP;
+}
+
+fp_status
+fp_header_decode(const unsigned char *data, size_t n_bytes,
+                 fp_layout_error *error)
+{
+    unsigned char expected[FP_HEADER_BYTES];
+    fp_header_encode(expected);
+    if (n_bytes < FP_HEADER_BYTES) {
+        if (n_bytes > HEADER_MAGIC_OFFSET
+            && memcmp(data, expected, n_bytes) == 0) {
+            return fail(error, FP_TRUNCATED, n_bytes, "a whole header");
+        }
+        return FP_NOT_OURS;
+    }
+    if (memcmp(data + HEADER_MAGIC_OFFSET, header_magic,
+               sizeof(header_magic)) != 0) {
+        return FP_NOT_OURS;
+    }
+    if (memcmp(data, expected, HEADER_MAGIC_OFFSET) != 0) {
+        return fail(error, FP_CORRUPT, 0, "PROTO 5 and SHORT_BINBYTES 16");
+    }
+    if (data[20] != OP_POP) {
+        return fail(error, FP_CORRUPT, 20, "POP behind the header");
+    }
+    uint64_t version = get_little_endian(data + 16, 2);
+    if (version > FP_FORMAT_VERSION) {
+        return fail(error, FP_TOO_NEW, 16, "format version 1");
+    }
+    if (version != FP_FORMAT_VERSION) {
+        return fail(error, FP_CORRUPT, 16, "format version 1");
+    }
+    if (get_little_endian(data + 18, 2) != 0) {
+        return fail(error, FP_CORRUPT, 18, "header flags of zero");
+    }
+    return FP_OK;
+}
+
+/* --- blobs --- */
+
+size_t
+fp_blob_prefix_encode(unsigned char out[FP_BLOB_PREFIX_MAX],
+                      uint64_t position, fp_blob_kind kind, uint64_t n_bytes)
+{
+    size_t n_padding = distance_to_aligned(position + 3 + 9);
+    out[0] = OP_SHORT_BINBYTES;
+    out[1] = (unsigned char)n_padding;
+    memset(out + 2, 0, n_padding);
+    out[2 + n_padding] = OP_POP;
+
+    unsigned char *opcode = out + 3 + n_padding;
+    switch (kind) {
+    case FP_BLOB_BYTEARRAY:
+        opcode[0] = OP_BYTEARRAY8;
+        break;
+    case FP_BLOB_BYTES:
+        opcode[0] = OP_BINBYTES8;
+        break;
+    case FP_BLOB_STR:
+        opcode[0] = OP_BINUNICODE8;
+        break;
+    }
+    put_little_endian(opcode + 1, n_bytes, 8);
+    return 3 + n_padding + 9;
+}
+
+size_t
+fp_blob_suffix_encode(unsigned char out[FP_BLOB_SUFFIX_MAX],
+                      uint32_t memo_number)
+{
+    size_t n_bytes = memo_number < 256 ? 1 : 4;
+    out[0] = n_bytes == 1 ? OP_BINPUT : OP_LONG_BINPUT;
+    put_little_endian(out + 1, memo_number, n_bytes);
+    out[1 + n_bytes] = OP_POP;
+    return 1 + n_bytes + 1;
+}
+
+static size_t
+suffix_bytes(uint32_t memo_number)
+{
+    return memo_number < 256 ? 3 : 6;
+}
+
+/* --- footer: what both directions compute --- */
+
+/* Padding of the footer, so that the dump's length is a multiple of FP_ALIGN.
+ * `start` is the footer's offset in the dump, n_unpadded its payload without
+ * padding. The opcode is BINBYTES where the padded payload fits its u32; with
+ * BINBYTES8 the payload is kept at 2^32 or more, so that its length alone
+ * tells which opcode there is. */
+static size_t
+footer_padding(uint64_t start, uint64_t n_unpadded, size_t *opcode_bytes)
+{
+    uint64_t n_rest = n_unpadded + CLOSING_BYTES;
+    *opcode_bytes = BINBYTES_OPCODE_BYTES;
+    size_t n_padding = distance_to_aligned(start + *opcode_bytes + n_rest);
+    if (n_unpadded + n_padding < BINBYTES_LIMIT) {
+        return n_padding;
+    }
+    *opcode_bytes = BINBYTES8_OPCODE_BYTES;
+    n_padding = distance_to_aligned(start + *opcode_bytes + n_rest);
+    if (n_unpadded + n_padding < BINBYTES_LIMIT) {
+        n_padding += FP_ALIGN;
+    }
+    return n_padding;
+}
+
+static size_t
+opcode_bytes_for(uint64_t payload_bytes)
+{
+    return payload_bytes < BINBYTES_LIMIT ? BINBYTES_OPCODE_BYTES
+                                          : BINBYTES8_OPCODE_BYTES;
+}
+
+static uint64_t
+hash_count(uint64_t n_bytes)
+{
+    return (n_bytes >> FP_HASH_BLOCK_SHIFT)
+           + ((n_bytes & (FP_HASH_BLOCK_BYTES - 1)) != 0);
+}
+
+/* Over the whole payload but state word, hash and end magic. */
+static fp_status
+hash_payload(const unsigned char *payload, size_t payload_bytes,
+             uint64_t *hash)
+{
+    const unsigned char *tail = payload + payload_bytes - FP_TAIL_BYTES;
+    return fp_xxh3_pair(payload, payload_bytes - FP_TAIL_BYTES,
+                        tail + TAIL_PAYLOAD_BYTES, 8, hash);
+}
+
+/* --- footer: encoding --- */
+
+static fp_status
+append_blob_table(const fp_footer *footer, fp_buffer *out)
+{
+    uint64_t end = footer->sidecar_offset;
+    uint32_t memo_number = 0;
+    for (size_t i = 0; i < footer->n_blobs; i++) {
+        const fp_blob *blob = &footer->blobs[i];
+        assert(blob->offset >= end && blob->offset % FP_ALIGN == 0);
+        uint64_t gap = blob->offset - end;
+        /* Zigzag: 0, -1, 1, -2 become 0, 1, 2, 3. */
+        int64_t delta = (int64_t)blob->memo_number - (int64_t)memo_number;
+        uint64_t zigzag = delta < 0 ? ((uint64_t)-delta << 1) - 1
+                                    : (uint64_t)delta << 1;
+        fp_status status = fp_buffer_append_varint(
+            out, (uint64_t)blob->kind | gap << 2);
+        if (status == FP_OK) {
+            status = fp_buffer_append_varint(out, blob->length);
+        }
+        if (status == FP_OK) {
+            status = fp_buffer_append_varint(out, zigzag);
+        }
+        if (status != FP_OK) {
+            return status;
+        }
+        end = blob->offset + blob->length;
+        memo_number = blob->memo_number;
+    }
+    return FP_OK;
+}
+
+static void
+encode_head(const fp_footer *footer, uint64_t blob_table_bytes,
+            unsigned char head[HEAD_BYTES])
+{
+    memcpy(head, footer_magic, sizeof(footer_magic));
+    put_little_endian(head + HEAD_VERSION, FP_FORMAT_VERSION, 4);
+    put_little_endian(head + HEAD_FLAGS, 0, 4);
+    put_little_endian(head + HEAD_TOTAL_LENGTH, footer->total_length, 8);
+    put_little_endian(head + HEAD_SIDECAR_OFFSET, footer->sidecar_offset, 8);
+    put_little_endian(head + HEAD_SIDECAR_LENGTH, footer->sidecar_length, 8);
+    put_little_endian(head + HEAD_GRAPH_OFFSET, footer->graph_offset, 8);
+    put_little_endian(head + HEAD_GRAPH_LENGTH, footer->graph_length, 8);
+    put_little_endian(head + HEAD_N_BLOBS, footer->n_blobs, 8);
+    put_little_endian(head + HEAD_BLOB_TABLE_BYTES, blob_table_bytes, 8);
+    put_little_endian(head + HEAD_N_HASHES, footer->n_hashes, 8);
+    put_little_endian(head + HEAD_ENVIRONMENT_BYTES,
+                      footer->environment_bytes, 8);
+}
+
+fp_status
+fp_footer_encode(fp_footer *footer, fp_buffer *out)
+{
+    const uint64_t start = footer->graph_offset + footer->graph_length;
+    fp_buffer table = {0};
+    fp_status status = append_blob_table(footer, &table);
+    if (status != FP_OK) {
+        goto done;
+    }
+
+    uint64_t n_unpadded = HEAD_BYTES + (uint64_t)table.length
+                          + (uint64_t)footer->n_hashes * 8
+                          + footer->environment_bytes + FP_TAIL_BYTES;
+    size_t opcode_bytes;
+    size_t n_padding = footer_padding(start, n_unpadded, &opcode_bytes);
+    uint64_t payload_bytes = n_unpadded + n_padding;
+    footer->total_length = start + opcode_bytes + payload_bytes
+                           + CLOSING_BYTES;
+    /* All of it at once: the appends below then cannot fail. */
+    if (payload_bytes > SIZE_MAX - opcode_bytes - CLOSING_BYTES) {
+        status = FP_NO_MEMORY;
+        goto done;
+    }
+    status = fp_buffer_reserve(
+        out, opcode_bytes + (size_t)payload_bytes + CLOSING_BYTES);
+    if (status != FP_OK) {
+        goto done;
+    }
+
+    unsigned char opcode[BINBYTES8_OPCODE_BYTES];
+    opcode[0] = opcode_bytes == BINBYTES_OPCODE_BYTES ? OP_BINBYTES
+                                                      : OP_BINBYTES8;
+    put_little_endian(opcode + 1, payload_bytes, opcode_bytes - 1);
+    (void)fp_buffer_append(out, opcode, opcode_bytes);
+    size_t payload_start = out->length;
+
+    unsigned char head[HEAD_BYTES];
+    encode_head(footer, table.length, head);
+    (void)fp_buffer_append(out, head, sizeof(head));
+    (void)fp_buffer_append(out, table.data, table.length);
+    for (size_t i = 0; i < footer->n_hashes; i++) {
+        (void)fp_buffer_append_u64(out, footer->hashes[i]);
+    }
+    (void)fp_buffer_append(out, footer->environment,
+                           footer->environment_bytes);
+    (void)fp_buffer_append_zeros(out, n_padding);
+
+    unsigned char tail[FP_TAIL_BYTES] = {0};
+    put_little_endian(tail + TAIL_STATE, footer->state, 8);
+    put_little_endian(tail + TAIL_PAYLOAD_BYTES, payload_bytes, 8);
+    memcpy(tail + TAIL_MAGIC, end_magic, sizeof(end_magic));
+    (void)fp_buffer_append(out, tail, sizeof(tail));
+
+    unsigned char *payload = out->data + payload_start;
+    uint64_t hash;
+    status = hash_payload(payload, (size_t)payload_bytes, &hash);
+    if (status != FP_OK) {
+        goto done;
+    }
+    put_little_endian(
+        payload + payload_bytes - FP_TAIL_BYTES + TAIL_HASH, hash, 8);
+
+    const unsigned char closing[CLOSING_BYTES] = {OP_POP, OP_STOP};
+    (void)fp_buffer_append(out, closing, sizeof(closing));
+
+done:
+    fp_buffer_free(&table);
+    return status;
+}
+
+/* --- footer: decoding --- */
+
+fp_status
+fp_tail_decode(const unsigned char tail[FP_TAIL_READ_BYTES],
+               uint64_t available, uint64_t *n_bytes, fp_layout_error *error)
+{
+    *n_bytes = 0;
+    if (memcmp(tail + TAIL_MAGIC, end_magic, sizeof(end_magic)) != 0) {
+        return FP_NOT_OURS;
+    }
+    if (tail[FP_TAIL_BYTES] != OP_POP || tail[FP_TAIL_BYTES + 1] != OP_STOP) {
+        return fail(error, FP_CORRUPT, FP_TAIL_BYTES,
+                    "POP and STOP at the end");
+    }
+    uint64_t payload_bytes = get_little_endian(tail + TAIL_PAYLOAD_BYTES, 8);
+    if (payload_bytes < HEAD_BYTES + FP_TAIL_BYTES) {
+        return fail(error, FP_CORRUPT, TAIL_PAYLOAD_BYTES,
+                    "a footer of at least 136 bytes");
+    }
+    uint64_t n_around = opcode_bytes_for(payload_bytes) + CLOSING_BYTES;
+    if (available < n_around || payload_bytes > available - n_around) {
+        return fail(error, FP_CORRUPT, TAIL_PAYLOAD_BYTES,
+                    "a footer no longer than the file");
+    }
+    *n_bytes = payload_bytes + n_around;
+    return FP_OK;
+}
+
+/* A varint as the encoder writes it: the shortest, and below 2^64. */
+static int
+read_varint(const unsigned char **next, const unsigned char *end,
+            uint64_t *value)
+{
+    const unsigned char *byte = *next;
+    *value = 0;
+    for (unsigned shift = 0; shift < 70 && byte < end; shift += 7, byte++) {
+        if (shift == 63 && *byte > 1) {
+            return 0;
+        }
+        *value |= (uint64_t)(*byte & 0x7f) << shift;
+        if (*byte < 0x80) {
+            *next = byte + 1;
+            return *byte != 0 || shift == 0;
+        }
+    }
+    return 0;
+}
+
+/* Reads the blob table into out->blobs, which has room for out->n_blobs.
+ * Returns the place that is wrong, or NULL; *expected says what was not found
+ * there. */
+static const unsigned char *
+decode_blobs(const unsigned char *table, const unsigned char *table_end,
+             fp_footer *out, const char **expected)
+{
+    const unsigned char *next = table;
+    const uint64_t sidecar_end = out->sidecar_offset + out->sidecar_length;
+    uint64_t end = out->sidecar_offset; /* of the payload before this one */
+    uint64_t position = end;            /* where this one's prefix starts */
+    int64_t memo_number = 0;
+
+    for (size_t i = 0; i < out->n_blobs; i++) {
+        const unsigned char *entry = next;
+        uint64_t kind_and_gap;
+        uint64_t length;
+        uint64_t zigzag;
+        if (!read_varint(&next, table_end, &kind_and_gap)
+            || !read_varint(&next, table_end, &length)
+            || !read_varint(&next, table_end, &zigzag)) {
+            *expected = "three shortest varints per blob";
+            return entry;
+        }
+        unsigned kind = (unsigned)(kind_and_gap & 3);
+        uint64_t gap = kind_and_gap >> 2;
+        if (kind > FP_BLOB_STR) {
+            *expected = "a known kind of blob";
+            return entry;
+        }
+
+        /* The gap holds the suffix before and the prefix of this one, whose
+         * sizes are known: so a gap can hide nothing. Every sum is below
+         * sidecar_end plus a few dozen bytes, and cannot overflow. */
+        uint64_t prefix = 3 + distance_to_aligned(position + 3 + 9) + 9;
+        if (gap != position + prefix - end) {
+            *expected = "a blob right behind the one before, 64-byte aligned";
+            return entry;
+        }
+        uint64_t offset = position + prefix;
+        if (offset > sidecar_end || length > sidecar_end - offset) {
+            *expected = "a blob inside the sidecar";
+            return entry;
+        }
+
+        if (zigzag >> 1 > UINT32_MAX) {
+            *expected = "a memo number of 32 bits";
+            return entry;
+        }
+        int64_t delta = (int64_t)(zigzag >> 1);
+        memo_number += zigzag & 1 ? -delta - 1 : delta;
+        if (memo_number < 0 || memo_number > (int64_t)UINT32_MAX) {
+            *expected = "a memo number of 32 bits";
+            return entry;
+        }
+
+        out->blobs[i] = (fp_blob){
+            .kind = (fp_blob_kind)kind,
+            .memo_number = (uint32_t)memo_number,
+            .offset = offset,
+            .length = length,
+        };
+        end = offset + length;
+        position = end + suffix_bytes((uint32_t)memo_number);
+        if (position > sidecar_end) {
+            *expected = "a blob inside the sidecar";
+            return entry;
+        }
+    }
+    if (next != table_end) {
+        *expected = "a blob table of the announced number of blobs";
+        return next;
+    }
+    if (position != sidecar_end) {
+        *expected = "a sidecar that ends with its last blob";
+        return next;
+    }
+    return NULL;
+}
+
+/* The extents of the head against each other and against the footer's own
+ * size. Returns the offset in the head of a wrong field, 0 where all hold. */
+static size_t
+check_extents(const fp_footer *footer, uint64_t footer_bytes,
+              uint64_t n_hashes, const char **expected)
+{
+    const uint64_t total = footer->total_length;
+    if (total % FP_ALIGN != 0 || total < FP_HEADER_BYTES + footer_bytes) {
+        *expected = "a total length that is a multiple of 64";
+        return HEAD_TOTAL_LENGTH;
+    }
+    /* What is left for sidecar and graph; each is subtracted in turn, so that
+     * no sum of untrusted numbers is ever formed. */
+    uint64_t n_left = total - FP_HEADER_BYTES - footer_bytes;
+    if (footer->sidecar_offset != FP_HEADER_BYTES) {
+        *expected = "a sidecar right behind the header";
+        return HEAD_SIDECAR_OFFSET;
+    }
+    if (footer->sidecar_length > n_left) {
+        *expected = "a sidecar inside the dump";
+        return HEAD_SIDECAR_LENGTH;
+    }
+    if (footer->graph_offset != FP_HEADER_BYTES + footer->sidecar_length) {
+        *expected = "a graph right behind the sidecar";
+        return HEAD_GRAPH_OFFSET;
+    }
+    if (footer->graph_length != n_left - footer->sidecar_length) {
+        *expected = "a graph that ends where the footer starts";
+        return HEAD_GRAPH_LENGTH;
+    }
+    if (n_hashes != hash_count(footer->sidecar_length)
+                        + hash_count(footer->graph_length)) {
+        *expected = "one hash for each MiB of sidecar and graph";
+        return HEAD_N_HASHES;
+    }
+    return 0;
+}
+
+static size_t
+check_frame(const unsigned char *data, size_t n_bytes, size_t *opcode_bytes,
+            fp_status *status, const char **expected)
+{
+    *status = FP_TRUNCATED;
+    *expected = "a whole footer";
+    if (n_bytes < BINBYTES_OPCODE_BYTES) {
+        return n_bytes;
+    }
+    *opcode_bytes = data[0] == OP_BINBYTES8 ? BINBYTES8_OPCODE_BYTES
+                                            : BINBYTES_OPCODE_BYTES;
+    if (n_bytes < *opcode_bytes) {
+        return n_bytes;
+    }
+    if (data[0] != OP_BINBYTES && data[0] != OP_BINBYTES8) {
+        *status = FP_CORRUPT;
+        *expected = "BINBYTES or BINBYTES8 in front of the footer";
+        return 0;
+    }
+    uint64_t payload_bytes = get_little_endian(data + 1, *opcode_bytes - 1);
+    uint64_t n_behind = n_bytes - *opcode_bytes;
+    if (n_behind < CLOSING_BYTES
+        || payload_bytes > n_behind - CLOSING_BYTES) {
+        return n_bytes;
+    }
+
+    *status = FP_CORRUPT;
+    if (payload_bytes != n_behind - CLOSING_BYTES
+        || payload_bytes < HEAD_BYTES + FP_TAIL_BYTES
+        || opcode_bytes_for(payload_bytes) != *opcode_bytes) {
+        *expected = "the footer's length behind its opcode";
+        return 1;
+    }
+    if (data[n_bytes - 2] != OP_POP || data[n_bytes - 1] != OP_STOP) {
+        *expected = "POP and STOP behind the footer";
+        return n_bytes - CLOSING_BYTES;
+    }
+    *status = FP_OK;
+    return 0;
+}
+
+/* Magics, hash, version and state word: after these the bytes are what an
+ * encoder wrote, or a forgery. Offsets are relative to the payload. */
+static fp_status
+check_payload(const unsigned char *payload, size_t payload_bytes,
+              size_t *offset, const char **expected)
+{
+    const size_t tail_offset = payload_bytes - FP_TAIL_BYTES;
+    const unsigned char *tail = payload + tail_offset;
+
+    *offset = 0;
+    *expected = "the footer's first magic";
+    if (memcmp(payload, footer_magic, sizeof(footer_magic)) != 0) {
+        return FP_CORRUPT;
+    }
+    *offset = tail_offset + TAIL_MAGIC;
+    *expected = "the footer's last magic";
+    if (memcmp(tail + TAIL_MAGIC, end_magic, sizeof(end_magic)) != 0) {
+        return FP_CORRUPT;
+    }
+    *offset = tail_offset + TAIL_PAYLOAD_BYTES;
+    *expected = "the footer's own length";
+    if (get_little_endian(tail + TAIL_PAYLOAD_BYTES, 8) != payload_bytes) {
+        return FP_CORRUPT;
+    }
+
+    uint64_t hash;
+    fp_status status = hash_payload(payload, payload_bytes, &hash);
+    if (status != FP_OK) {
+        return status;
+    }
+    *offset = tail_offset + TAIL_HASH;
+    *expected = "the footer's hash";
+    if (get_little_endian(tail + TAIL_HASH, 8) != hash) {
+        return FP_CORRUPT;
+    }
+    /* Only now: a damaged version is damage, not a later version. */
+    uint64_t version = get_little_endian(payload + HEAD_VERSION, 4);
+    *offset = HEAD_VERSION;
+    *expected = "format version 1";
+    if (version != FP_FORMAT_VERSION) {
+        return version > FP_FORMAT_VERSION ? FP_TOO_NEW : FP_CORRUPT;
+    }
+    *offset = HEAD_FLAGS;
+    *expected = "footer flags of zero";
+    if (get_little_endian(payload + HEAD_FLAGS, 4) != 0) {
+        return FP_CORRUPT;
+    }
+    uint64_t state = get_little_endian(tail + TAIL_STATE, 8);
+    *offset = tail_offset + TAIL_STATE;
+    *expected = "one of the two state words";
+    if (state != FP_STATE_VALID && state != FP_STATE_VOID) {
+        return FP_CORRUPT;
+    }
+    return FP_OK;
+}
+
+fp_status
+fp_footer_decode(const unsigned char *data, size_t n_bytes, fp_footer *out,
+                 fp_layout_error *error)
+{
+    size_t opcode_bytes = 0;
+    size_t offset;
+    const char *expected = NULL;
+    fp_status status;
+    const unsigned char *wrong;
+
+    *out = (fp_footer){0};
+    offset = check_frame(data, n_bytes, &opcode_bytes, &status, &expected);
+    if (status != FP_OK) {
+        goto failed;
+    }
+    const unsigned char *payload = data + opcode_bytes;
+    const size_t payload_bytes = n_bytes - opcode_bytes - CLOSING_BYTES;
+    status = check_payload(payload, payload_bytes, &offset, &expected);
+    offset += opcode_bytes;
+    if (status != FP_OK) {
+        goto failed;
+    }
+
+    const unsigned char *tail = payload + payload_bytes - FP_TAIL_BYTES;
+    out->total_length = get_little_endian(payload + HEAD_TOTAL_LENGTH, 8);
+    out->sidecar_offset = get_little_endian(payload + HEAD_SIDECAR_OFFSET, 8);
+    out->sidecar_length = get_little_endian(payload + HEAD_SIDECAR_LENGTH, 8);
+    out->graph_offset = get_little_endian(payload + HEAD_GRAPH_OFFSET, 8);
+    out->graph_length = get_little_endian(payload + HEAD_GRAPH_LENGTH, 8);
+    out->state = get_little_endian(tail + TAIL_STATE, 8);
+    uint64_t n_blobs = get_little_endian(payload + HEAD_N_BLOBS, 8);
+    uint64_t table_bytes = get_little_endian(
+        payload + HEAD_BLOB_TABLE_BYTES, 8);
+    uint64_t n_hashes = get_little_endian(payload + HEAD_N_HASHES, 8);
+    uint64_t environment_bytes = get_little_endian(
+        payload + HEAD_ENVIRONMENT_BYTES, 8);
+
+    status = FP_CORRUPT;
+    offset = check_extents(out, n_bytes, n_hashes, &expected);
+    if (offset != 0) {
+        offset += opcode_bytes;
+        goto failed;
+    }
+
+    /* The variable parts, each against what is left of the payload: from here
+     * on every count is below n_bytes and fits a size_t. */
+    size_t n_left = payload_bytes - HEAD_BYTES - FP_TAIL_BYTES;
+    expected = "a blob table inside the footer";
+    offset = opcode_bytes + HEAD_BLOB_TABLE_BYTES;
+    if (table_bytes > n_left) {
+        goto failed;
+    }
+    n_left -= (size_t)table_bytes;
+    expected = "no more blobs than their table can hold";
+    offset = opcode_bytes + HEAD_N_BLOBS;
+    if (n_blobs > table_bytes / SMALLEST_BLOB_ENTRY) {
+        goto failed;
+    }
+    expected = "hashes inside the footer";
+    offset = opcode_bytes + HEAD_N_HASHES;
+    if (n_hashes > n_left / 8) {
+        goto failed;
+    }
+    n_left -= (size_t)n_hashes * 8;
+    expected = "an environment inside the footer";
+    offset = opcode_bytes + HEAD_ENVIRONMENT_BYTES;
+    if (environment_bytes > n_left) {
+        goto failed;
+    }
+    n_left -= (size_t)environment_bytes;
+
+    const unsigned char *table = payload + HEAD_BYTES;
+    const unsigned char *hashes = table + table_bytes;
+    const unsigned char *environment = hashes + n_hashes * 8;
+    const unsigned char *padding = environment + environment_bytes;
+    size_t same_opcode_bytes;
+    expected = "the shortest zero padding to a multiple of 64";
+    offset = (size_t)(padding - data);
+    if (n_left != footer_padding(out->graph_offset + out->graph_length,
+                                 payload_bytes - n_left,
+                                 &same_opcode_bytes)) {
+        goto failed;
+    }
+    for (size_t i = 0; i < n_left; i++) {
+        if (padding[i] != 0) {
+            goto failed;
+        }
+    }
+
+    /* One byte more, so that no size is zero and NULL always means failure.
+     * The table pays 3 bytes for each 24 here. */
+    out->n_blobs = (size_t)n_blobs;
+    out->n_hashes = (size_t)n_hashes;
+    out->environment_bytes = (size_t)environment_bytes;
+    status = FP_NO_MEMORY;
+    if (out->n_blobs >= SIZE_MAX / sizeof(fp_blob)) {
+        goto failed;
+    }
+    out->blobs = malloc(out->n_blobs * sizeof(fp_blob) + 1);
+    out->hashes = malloc(out->n_hashes * sizeof(uint64_t) + 1);
+    out->environment = malloc(out->environment_bytes + 1);
+    if (out->blobs == NULL || out->hashes == NULL
+        || out->environment == NULL) {
+        goto failed;
+    }
+
+    status = FP_CORRUPT;
+    wrong = decode_blobs(table, hashes, out, &expected);
+    if (wrong != NULL) {
+        offset = (size_t)(wrong - data);
+        goto failed;
+    }
+    for (size_t i = 0; i < out->n_hashes; i++) {
+        out->hashes[i] = get_little_endian(hashes + 8 * i, 8);
+    }
+    memcpy(out->environment, environment, out->environment_bytes);
+    out->environment[out->environment_bytes] = '\0';
+    return FP_OK;
+
+failed:
+    fp_footer_free(out);
+    return fail(error, status, offset, expected);
+}
+
+void
+fp_footer_free(fp_footer *footer)
+{
+    free(footer->blobs);
+    free(footer->hashes);
+    free(footer->environment);
+    *footer = (fp_footer){0};
+}

@@ -1,0 +1,479 @@
+/* Positions are 64-bit counts of bytes since the start of the dump, and
+ *
+ *     written <= handed <= hashed <= staged <= written + FP_RING_BYTES
+ *
+ * always holds. The byte at position p lies in block (p / block) % blocks at
+ * offset p % block, so a position names its place for good: bytes staged
+ * behind a half-filled block that the writer is reading are other bytes of it.
+ *
+ * `handed`, `written`, `write_status` and `stop` belong to the mutex while the
+ * writer runs; everything else belongs to the producer. `reclaimed` is what
+ * the producer last saw of `written`, so that staging takes no lock.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* posix_memalign, pthread_sigmask under -std=c11 */
+#endif
+
+#include "ring.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_ALIGNMENT 64
+
+/* From `position` on, bytes are inside (or outside) a region; an open region
+ * ends there in either case. */
+typedef struct {
+    uint64_t position;
+    int is_begin;
+} region_mark;
+
+struct fp_ring {
+    fp_sink *sink; /* borrowed */
+    unsigned char *blocks[FP_RING_BLOCKS]; /* owned, NULL until needed */
+    uint64_t staged;
+    uint64_t hashed;
+    uint64_t reclaimed;
+    fp_status status; /* sticky, as the producer knows it */
+
+    fp_block_hash hash;
+    int in_region; /* at `hashed` */
+    region_mark *marks; /* owned; between hashed and staged, ascending */
+    size_t n_marks;
+    size_t marks_capacity;
+
+    int wants_thread;
+    int thread_runs;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t work;     /* more was handed over, or stop */
+    pthread_cond_t progress; /* more was written, or the sink failed */
+    uint64_t handed;
+    uint64_t written;
+    fp_status write_status;
+    int stop;
+};
+
+static void
+check_invariants(const fp_ring *ring)
+{
+    assert(ring->reclaimed <= ring->hashed);
+    assert(ring->hashed <= ring->staged);
+    assert(ring->staged - ring->reclaimed <= FP_RING_BYTES);
+    assert(ring->n_marks == 0
+           || ring->marks[ring->n_marks - 1].position <= ring->staged);
+    (void)ring;
+}
+
+static unsigned char *
+address_of(const fp_ring *ring, uint64_t position)
+{
+    size_t block = (size_t)(position / FP_RING_BLOCK_BYTES % FP_RING_BLOCKS);
+    return ring->blocks[block] + position % FP_RING_BLOCK_BYTES;
+}
+
+/* The end of the block in which `position` lies, or `end` where that comes
+ * first. */
+static uint64_t
+clip_to_block(uint64_t position, uint64_t end)
+{
+    uint64_t n_left = FP_RING_BLOCK_BYTES - position % FP_RING_BLOCK_BYTES;
+    return end - position < n_left ? end : position + n_left;
+}
+
+fp_status
+fp_ring_new(fp_sink *sink, int n_threads, fp_ring **out)
+{
+    *out = NULL;
+    fp_ring *ring = calloc(1, sizeof(*ring));
+    if (ring == NULL) {
+        return FP_NO_MEMORY;
+    }
+    ring->sink = sink;
+    ring->wants_thread = n_threads > 1 && sink->own_thread;
+    if (pthread_mutex_init(&ring->mutex, NULL) != 0) {
+        goto no_mutex;
+    }
+    if (pthread_cond_init(&ring->work, NULL) != 0) {
+        goto no_work;
+    }
+    if (pthread_cond_init(&ring->progress, NULL) != 0) {
+        goto no_progress;
+    }
+    *out = ring;
+    return FP_OK;
+
+no_progress:
+    (void)pthread_cond_destroy(&ring->work);
+no_work:
+    (void)pthread_mutex_destroy(&ring->mutex);
+no_mutex:
+    free(ring);
+    return FP_NO_MEMORY;
+}
+
+/* --- the writer thread --- */
+
+/* Runs until it is told to stop or the sink fails; what was handed over and
+ * not yet written is then left alone. */
+static void *
+writer_main(void *argument)
+{
+    fp_ring *ring = argument;
+    (void)pthread_mutex_lock(&ring->mutex);
+    for (;;) {
+        while (!ring->stop && ring->written == ring->handed) {
+            (void)pthread_cond_wait(&ring->work, &ring->mutex);
+        }
+        if (ring->stop) {
+            break;
+        }
+        uint64_t start = ring->written;
+        uint64_t end = clip_to_block(start, ring->handed);
+        (void)pthread_mutex_unlock(&ring->mutex);
+
+        fp_status status = ring->sink->write(
+            ring->sink, address_of(ring, start), (size_t)(end - start));
+
+        (void)pthread_mutex_lock(&ring->mutex);
+        if (status == FP_OK) {
+            ring->written = end;
+        }
+        ring->write_status = status;
+        (void)pthread_cond_signal(&ring->progress);
+        if (status != FP_OK) {
+            break;
+        }
+    }
+    (void)pthread_mutex_unlock(&ring->mutex);
+    return NULL;
+}
+
+/* Where no thread can be had, the caller writes by itself from then on. */
+static void
+start_writer(fp_ring *ring)
+{
+    sigset_t all_signals;
+    sigset_t old_mask;
+    (void)sigfillset(&all_signals);
+    if (pthread_sigmask(SIG_SETMASK, &all_signals, &old_mask) != 0) {
+        ring->wants_thread = 0;
+        return;
+    }
+    ring->stop = 0;
+    if (pthread_create(&ring->thread, NULL, writer_main, ring) == 0) {
+        ring->thread_runs = 1;
+    }
+    else {
+        ring->wants_thread = 0;
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &old_mask, NULL);
+}
+
+static void
+stop_writer(fp_ring *ring)
+{
+    if (!ring->thread_runs) {
+        return;
+    }
+    (void)pthread_mutex_lock(&ring->mutex);
+    ring->stop = 1;
+    (void)pthread_cond_signal(&ring->work);
+    (void)pthread_mutex_unlock(&ring->mutex);
+    (void)pthread_join(ring->thread, NULL);
+    ring->thread_runs = 0;
+}
+
+void
+fp_ring_free(fp_ring *ring)
+{
+    if (ring == NULL) {
+        return;
+    }
+    stop_writer(ring);
+    (void)pthread_cond_destroy(&ring->progress);
+    (void)pthread_cond_destroy(&ring->work);
+    (void)pthread_mutex_destroy(&ring->mutex);
+    for (size_t i = 0; i < FP_RING_BLOCKS; i++) {
+        free(ring->blocks[i]);
+    }
+    free(ring->marks);
+    fp_block_hash_free(&ring->hash);
+    free(ring);
+}
+
+/* --- staging --- */
+
+size_t
+fp_ring_free_bytes(const fp_ring *ring)
+{
+    return FP_RING_BYTES - (size_t)(ring->staged - ring->reclaimed);
+}
+
+uint64_t
+fp_ring_position(const fp_ring *ring)
+{
+    return ring->staged;
+}
+
+fp_status
+fp_ring_room(fp_ring *ring, unsigned char **room, size_t *n_room)
+{
+    *room = NULL;
+    *n_room = 0;
+    if (ring->status != FP_OK) {
+        return ring->status;
+    }
+    size_t n_free = fp_ring_free_bytes(ring);
+    if (n_free == 0) {
+        return FP_OK;
+    }
+
+    size_t block = (size_t)(ring->staged / FP_RING_BLOCK_BYTES
+                            % FP_RING_BLOCKS);
+    if (ring->blocks[block] == NULL) {
+        void *memory = NULL;
+        if (posix_memalign(&memory, BLOCK_ALIGNMENT, FP_RING_BLOCK_BYTES)
+            != 0) {
+            ring->status = FP_NO_MEMORY;
+            return ring->status;
+        }
+        ring->blocks[block] = memory;
+    }
+    *room = address_of(ring, ring->staged);
+    *n_room = (size_t)(clip_to_block(ring->staged, ring->staged + n_free)
+                       - ring->staged);
+    return FP_OK;
+}
+
+void
+fp_ring_advance(fp_ring *ring, size_t n_bytes)
+{
+    ring->staged += n_bytes;
+    check_invariants(ring);
+}
+
+static fp_status
+add_mark(fp_ring *ring, int is_begin)
+{
+    if (ring->status != FP_OK) {
+        return ring->status;
+    }
+    if (ring->n_marks == ring->marks_capacity) {
+        size_t capacity = ring->marks_capacity * 2 + 4;
+        region_mark *marks = realloc(ring->marks,
+                                     capacity * sizeof(*marks));
+        if (marks == NULL) {
+            ring->status = FP_NO_MEMORY;
+            return ring->status;
+        }
+        ring->marks = marks;
+        ring->marks_capacity = capacity;
+    }
+    ring->marks[ring->n_marks++] = (region_mark){
+        .position = ring->staged, .is_begin = is_begin};
+    return FP_OK;
+}
+
+fp_status
+fp_ring_begin_region(fp_ring *ring)
+{
+    return add_mark(ring, 1);
+}
+
+fp_status
+fp_ring_end_region(fp_ring *ring)
+{
+    return add_mark(ring, 0);
+}
+
+void
+fp_ring_reset(fp_ring *ring)
+{
+    assert(ring->handed == 0 && !ring->thread_runs);
+    ring->staged = 0;
+    ring->hashed = 0;
+    ring->reclaimed = 0;
+    ring->status = FP_OK;
+    ring->n_marks = 0;
+    ring->in_region = 0;
+    fp_block_hash_reset(&ring->hash);
+}
+
+/* --- hashing and handing over --- */
+
+/* Hashes up to `end` and obeys every mark up to and at it. */
+static fp_status
+hash_until(fp_ring *ring, uint64_t end)
+{
+    size_t mark = 0;
+    fp_status status = FP_OK;
+    while (status == FP_OK) {
+        if (mark < ring->n_marks
+            && ring->marks[mark].position == ring->hashed) {
+            status = fp_block_hash_end_region(&ring->hash);
+            ring->in_region = ring->marks[mark].is_begin;
+            mark++;
+            continue;
+        }
+        if (ring->hashed == end) {
+            break;
+        }
+        uint64_t next = clip_to_block(ring->hashed, end);
+        if (mark < ring->n_marks && ring->marks[mark].position < next) {
+            next = ring->marks[mark].position;
+        }
+        if (ring->in_region) {
+            status = fp_block_hash_update(
+                &ring->hash, address_of(ring, ring->hashed),
+                (size_t)(next - ring->hashed));
+        }
+        ring->hashed = next;
+    }
+    if (mark > 0) {
+        ring->n_marks -= mark;
+        memmove(ring->marks, ring->marks + mark,
+                ring->n_marks * sizeof(*ring->marks));
+    }
+    return status;
+}
+
+/* Gives all that is hashed to the writer, or writes it where none runs. */
+static fp_status
+hand_over(fp_ring *ring)
+{
+    if (ring->thread_runs) {
+        (void)pthread_mutex_lock(&ring->mutex);
+        ring->handed = ring->hashed;
+        fp_status status = ring->write_status;
+        (void)pthread_cond_signal(&ring->work);
+        (void)pthread_mutex_unlock(&ring->mutex);
+        return status;
+    }
+    ring->handed = ring->hashed;
+    while (ring->written < ring->handed) {
+        uint64_t end = clip_to_block(ring->written, ring->handed);
+        fp_status status = ring->sink->write(
+            ring->sink, address_of(ring, ring->written),
+            (size_t)(end - ring->written));
+        if (status != FP_OK) {
+            return status;
+        }
+        ring->written = end;
+    }
+    return FP_OK;
+}
+
+/* Hashes and hands over everything staged, block by block, so that the writer
+ * is busy early and a synchronous write finds the bytes in the cache. */
+static fp_status
+hand_over_staged(fp_ring *ring)
+{
+    fp_status status;
+    do {
+        status = hash_until(ring, clip_to_block(ring->hashed, ring->staged));
+        if (status == FP_OK) {
+            status = hand_over(ring);
+        }
+    } while (status == FP_OK && ring->hashed < ring->staged);
+    return status;
+}
+
+/* Returns when no more than n_bytes of what was handed over are unwritten. */
+static fp_status
+wait_for_writer(fp_ring *ring, uint64_t n_bytes)
+{
+    fp_status status = FP_OK;
+    if (ring->thread_runs) {
+        (void)pthread_mutex_lock(&ring->mutex);
+        while (ring->write_status == FP_OK
+               && ring->handed - ring->written > n_bytes) {
+            (void)pthread_cond_wait(&ring->progress, &ring->mutex);
+        }
+        status = ring->write_status;
+        ring->reclaimed = ring->written;
+        (void)pthread_mutex_unlock(&ring->mutex);
+    }
+    else {
+        ring->reclaimed = ring->written;
+    }
+    return status;
+}
+
+fp_status
+fp_ring_flush(fp_ring *ring)
+{
+    if (ring->status != FP_OK) {
+        return ring->status;
+    }
+    if (ring->wants_thread && !ring->thread_runs) {
+        start_writer(ring);
+    }
+    fp_status status = hand_over_staged(ring);
+    if (status == FP_OK) {
+        status = wait_for_writer(ring, FP_RING_BYTES / 2);
+    }
+    ring->status = status;
+    check_invariants(ring);
+    return status;
+}
+
+fp_status
+fp_ring_write(fp_ring *ring, const void *data, size_t n_bytes)
+{
+    const unsigned char *next = data;
+    while (n_bytes > 0) {
+        unsigned char *room;
+        size_t n_room;
+        fp_status status = fp_ring_room(ring, &room, &n_room);
+        if (status == FP_OK && n_room == 0) {
+            status = fp_ring_flush(ring);
+        }
+        if (status != FP_OK) {
+            return status;
+        }
+        if (n_room > n_bytes) {
+            n_room = n_bytes;
+        }
+        if (n_room > 0) {
+            memcpy(room, next, n_room);
+            fp_ring_advance(ring, n_room);
+            next += n_room;
+            n_bytes -= n_room;
+        }
+    }
+    return ring->status;
+}
+
+fp_status
+fp_ring_finish(fp_ring *ring)
+{
+    if (ring->status == FP_OK) {
+        ring->status = hand_over_staged(ring);
+    }
+    if (ring->status == FP_OK) {
+        ring->status = wait_for_writer(ring, 0);
+    }
+    stop_writer(ring);
+    check_invariants(ring);
+    return ring->status;
+}
+
+fp_status
+fp_ring_hash_staged(fp_ring *ring)
+{
+    if (ring->status == FP_OK) {
+        ring->status = hash_until(ring, ring->staged);
+    }
+    return ring->status;
+}
+
+const uint64_t *
+fp_ring_hashes(const fp_ring *ring, size_t *n_hashes)
+{
+    *n_hashes = ring->hash.n_hashes;
+    return ring->hash.hashes;
+}

@@ -1,0 +1,73 @@
+/* The memo: which objects were met, keyed by address.
+ *
+ * Open addressing with linear probing. The slot of an address keeps its
+ * neighbours inside a 4 KiB page side by side and scatters the pages: objects
+ * are mostly visited in the order they were allocated, so look-ups stay in
+ * the cache, and strides of a power of two do not pile up.
+ *
+ * With `holds` set each key is a strong reference. A walk during which nothing
+ * else can run leaves it unset: no object can be freed then.
+ *
+ * A value is the position of the object's first appearance in the graph
+ * (>= 0), or ~number once its memo number is drawn (< 0).
+ *
+ * Pointers to values are valid until the next fp_memo_set(). GIL held.
+ */
+#ifndef FP_MEMO_H
+#define FP_MEMO_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+
+typedef struct {
+    PyObject *key;
+    int64_t value;
+} fp_memo_slot;
+
+typedef struct {
+    fp_memo_slot *slots; /* NULL while empty */
+    size_t mask;         /* number of slots - 1 */
+    size_t n_used;
+    int holds;
+} fp_memo;
+
+static inline size_t
+fp_memo_home(const fp_memo *memo, const PyObject *key)
+{
+    uintptr_t address = (uintptr_t)key;
+    uint64_t page = (uint64_t)(address >> 12);
+    return ((address >> 4) +
+            (size_t)((page * UINT64_C(0x9e3779b97f4a7c15)) >> 32)) &
+           memo->mask;
+}
+
+/* NULL where the key is not there. */
+static inline int64_t *
+fp_memo_find(const fp_memo *memo, const PyObject *key)
+{
+    if (memo->slots == NULL) {
+        return NULL;
+    }
+    for (size_t i = fp_memo_home(memo, key);; i = (i + 1) & memo->mask) {
+        fp_memo_slot *slot = &memo->slots[i];
+        if (slot->key == key) {
+            return &slot->value;
+        }
+        if (slot->key == NULL) {
+            return NULL;
+        }
+    }
+}
+
+/* Adds the key or changes its value. Takes a reference of its own where the
+ * memo holds. 0, or -1 with MemoryError set. */
+int fp_memo_set(fp_memo *memo, PyObject *key, int64_t value);
+/* Same contents, own references. 0 or -1. */
+int fp_memo_copy(fp_memo *to, const fp_memo *from);
+/* Empties it; releasing the keys may run foreign code, which finds the memo
+ * empty already. */
+void fp_memo_clear(fp_memo *memo);
+int fp_memo_traverse(const fp_memo *memo, visitproc visit, void *arg);
+
+#endif

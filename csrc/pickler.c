@@ -1,0 +1,573 @@
+#include "pickler.h"
+
+#include "walk.h"
+
+#include <structmember.h>
+
+typedef struct {
+    PyObject_HEAD
+    fp_memo memo;
+    PyObject *write;
+    PyObject *persistent_id; /* set as an attribute, or NULL */
+    PyObject *dispatch_table;
+    PyObject *buffer_callback;
+    int protocol;
+    int fix_imports;
+    int bin;
+    int fast;
+} Pickler;
+
+typedef struct {
+    PyObject_HEAD
+    Pickler *pickler;
+} MemoProxy;
+
+int
+fp_protocol_of(PyObject *argument, int if_none)
+{
+    long protocol;
+
+    if (argument == NULL || argument == Py_None) {
+        return if_none;
+    }
+    protocol = PyLong_AsLong(argument);
+    if (protocol == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (protocol < 0) {
+        return FP_HIGHEST_PROTOCOL;
+    }
+    if (protocol > FP_HIGHEST_PROTOCOL) {
+        PyErr_Format(PyExc_ValueError, "pickle protocol must be <= %d",
+                     FP_HIGHEST_PROTOCOL);
+        return -1;
+    }
+    return (int)protocol;
+}
+
+static int
+check_buffer_callback(PyObject **callback, int protocol)
+{
+    if (*callback == Py_None) {
+        *callback = NULL;
+    }
+    if (*callback != NULL && protocol < 5) {
+        PyErr_SetString(PyExc_ValueError,
+                        "buffer_callback needs protocol >= 5");
+        return -1;
+    }
+    return 0;
+}
+
+/* --- dumps -------------------------------------------------------------- */
+
+PyObject *
+fp_dumps(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"obj", "protocol", "fix_imports",
+                            "buffer_callback", NULL};
+    PyObject *object;
+    PyObject *protocol_argument = NULL;
+    PyObject *callback = NULL;
+    PyObject *result = NULL;
+    fp_walk walk = {0};
+    int fix_imports = 1;
+    int protocol;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$pO:dumps", names,
+                                     &object, &protocol_argument,
+                                     &fix_imports, &callback))
+    {
+        return NULL;
+    }
+    protocol = fp_protocol_of(protocol_argument, FP_DEFAULT_PROTOCOL);
+    if (protocol < 0 || check_buffer_callback(&callback, protocol) < 0) {
+        return NULL;
+    }
+    fp_walk_init(&walk, fp_state_of_module(module), protocol, fix_imports);
+    walk.buffer_callback = callback;
+    walk.silent = 1;
+    if (fp_walk_run(&walk, object) == 0) {
+        result =
+            PyBytes_FromStringAndSize((const char *)walk.graph.base,
+                                      (Py_ssize_t)fp_graph_length(
+                                          &walk.graph));
+    }
+    fp_walk_free(&walk);
+    return result;
+}
+
+/* --- Pickler ------------------------------------------------------------ */
+
+static int
+pickler_clear(PyObject *op)
+{
+    Pickler *self = (Pickler *)op;
+    Py_CLEAR(self->write);
+    Py_CLEAR(self->persistent_id);
+    Py_CLEAR(self->dispatch_table);
+    Py_CLEAR(self->buffer_callback);
+    fp_memo_clear(&self->memo);
+    return 0;
+}
+
+static int
+pickler_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Pickler *self = (Pickler *)op;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->write);
+    Py_VISIT(self->persistent_id);
+    Py_VISIT(self->dispatch_table);
+    Py_VISIT(self->buffer_callback);
+    return fp_memo_traverse(&self->memo, visit, arg);
+}
+
+static void
+pickler_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    pickler_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+/* NULL without an exception where there is no such attribute. */
+static int
+optional_attribute(PyObject *object, PyObject *name, PyObject **value)
+{
+    *value = PyObject_GetAttr(object, name);
+    if (*value == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(pickler_doc,
+"Pickler(file, protocol=None, fix_imports=True, buffer_callback=None)\n"
+"--\n"
+"\n"
+"Writes pickles to a file, as pickle.Pickler does and byte for byte the\n"
+"same. May be subclassed: persistent_id, reducer_override and\n"
+"dispatch_table are honoured.");
+
+static int
+pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"file", "protocol", "fix_imports",
+                            "buffer_callback", NULL};
+    Pickler *self = (Pickler *)op;
+    fp_state *state = fp_state_of_type(Py_TYPE(op));
+    PyObject *file;
+    PyObject *protocol_argument = NULL;
+    PyObject *callback = NULL;
+    PyObject *write;
+    int fix_imports = 1;
+    int protocol;
+
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OpO:Pickler", names,
+                                     &file, &protocol_argument, &fix_imports,
+                                     &callback))
+    {
+        return -1;
+    }
+    if (self->write != NULL) {
+        pickler_clear(op); /* a second __init__ */
+    }
+    protocol = fp_protocol_of(protocol_argument, FP_DEFAULT_PROTOCOL);
+    if (protocol < 0 || check_buffer_callback(&callback, protocol) < 0 ||
+        optional_attribute(file, state->str_write, &write) < 0)
+    {
+        return -1;
+    }
+    if (write == NULL) {
+        PyErr_SetString(PyExc_TypeError,
+                        "file must have a 'write' attribute");
+        return -1;
+    }
+    Py_XSETREF(self->write, write);
+    Py_XSETREF(self->buffer_callback, Py_XNewRef(callback));
+    self->memo.holds = 1;
+    self->protocol = protocol;
+    self->fix_imports = fix_imports;
+    self->bin = protocol > 0;
+    self->fast = 0;
+    if (self->dispatch_table == NULL) {
+        return optional_attribute(op, state->str_dispatch_table,
+                                  &self->dispatch_table);
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(dump_doc,
+"dump($self, obj, /)\n"
+"--\n"
+"\n"
+"Write the pickled representation of the object to the open file.");
+
+static PyObject *
+pickler_dump(PyObject *op, PyObject *object)
+{
+    Pickler *self = (Pickler *)op;
+    fp_state *state = fp_state_of_type(Py_TYPE(op));
+    PyObject *override = NULL;
+    PyObject *persistent_id = NULL;
+    fp_walk walk = {0};
+    int status = -1;
+
+    if (state == NULL) {
+        return NULL;
+    }
+    if (self->write == NULL) {
+        PyErr_Format(state->pickling_error,
+                     "Pickler.__init__() was not called by %s.__init__()",
+                     Py_TYPE(op)->tp_name);
+        return NULL;
+    }
+    if (optional_attribute(op, state->str_reducer_override, &override) < 0 ||
+        optional_attribute(op, state->str_persistent_id, &persistent_id) < 0)
+    {
+        goto done;
+    }
+    fp_walk_init(&walk, state, self->protocol, self->fix_imports);
+    walk.memo = &self->memo;
+    walk.no_memo = self->fast;
+    walk.reducer_override = override;
+    walk.persistent_id = persistent_id;
+    walk.hooked = persistent_id != NULL;
+    /* References of our own: __init__ may be called again meanwhile. */
+    walk.write = Py_NewRef(self->write);
+    walk.dispatch_table = Py_XNewRef(self->dispatch_table);
+    walk.buffer_callback = Py_XNewRef(self->buffer_callback);
+    status = fp_walk_run(&walk, object);
+    if (status == 0) {
+        status = fp_flush_to_file(&walk);
+    }
+    Py_XDECREF(walk.write);
+    Py_XDECREF(walk.dispatch_table);
+    Py_XDECREF(walk.buffer_callback);
+    fp_walk_free(&walk);
+done:
+    Py_XDECREF(override);
+    Py_XDECREF(persistent_id);
+    return status < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(clear_memo_doc,
+"clear_memo($self, /)\n"
+"--\n"
+"\n"
+"Forget which objects were pickled: the next dump() writes them anew.");
+
+static PyObject *
+pickler_clear_memo(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    fp_memo_clear(&((Pickler *)op)->memo);
+    Py_RETURN_NONE;
+}
+
+static size_t
+memo_bytes(const Pickler *self)
+{
+    return self->memo.slots == NULL
+               ? 0
+               : (self->memo.mask + 1) * sizeof(fp_memo_slot);
+}
+
+PyDoc_STRVAR(sizeof_doc,
+"__sizeof__($self, /)\n"
+"--\n"
+"\n"
+"Returns size in memory, in bytes.");
+
+static PyObject *
+pickler_sizeof(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromSize_t((size_t)Py_TYPE(op)->tp_basicsize +
+                             memo_bytes((Pickler *)op));
+}
+
+/* --- memo proxy --------------------------------------------------------- */
+
+static PyObject *
+proxy_copy(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    const fp_memo *memo = &((MemoProxy *)op)->pickler->memo;
+    PyObject *copy = PyDict_New();
+
+    if (copy == NULL || memo->slots == NULL) {
+        return copy;
+    }
+    for (size_t i = 0; i <= memo->mask; i++) {
+        PyObject *key, *value;
+        int status;
+        if (memo->slots[i].key == NULL) {
+            continue;
+        }
+        key = PyLong_FromVoidPtr(memo->slots[i].key);
+        value = Py_BuildValue("(LO)", (long long)~memo->slots[i].value,
+                              memo->slots[i].key);
+        status = key == NULL || value == NULL
+                     ? -1
+                     : PyDict_SetItem(copy, key, value);
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+        if (status < 0) {
+            Py_DECREF(copy);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
+static PyObject *
+proxy_clear_memo(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    fp_memo_clear(&((MemoProxy *)op)->pickler->memo);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+proxy_reduce(PyObject *op, PyObject *ignored)
+{
+    PyObject *copy = proxy_copy(op, ignored);
+
+    return copy == NULL
+               ? NULL
+               : Py_BuildValue("(O(N))", (PyObject *)&PyDict_Type, copy);
+}
+
+static int
+proxy_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(((MemoProxy *)op)->pickler);
+    return 0;
+}
+
+static int
+proxy_clear(PyObject *op)
+{
+    Py_CLEAR(((MemoProxy *)op)->pickler);
+    return 0;
+}
+
+static void
+proxy_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    proxy_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef proxy_methods[] = {
+    {"clear", proxy_clear_memo, METH_NOARGS,
+     PyDoc_STR("clear($self, /)\n--\n\nRemove all items from memo.")},
+    {"copy", proxy_copy, METH_NOARGS,
+     PyDoc_STR("copy($self, /)\n--\n\nCopy the memo to a new object.")},
+    {"__reduce__", proxy_reduce, METH_NOARGS,
+     PyDoc_STR("__reduce__($self, /)\n--\n\nImplement pickle support.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot proxy_slots[] = {
+    {Py_tp_dealloc, proxy_dealloc},
+    {Py_tp_traverse, proxy_traverse},
+    {Py_tp_clear, proxy_clear},
+    {Py_tp_methods, proxy_methods},
+    {Py_tp_hash, PyObject_HashNotImplemented},
+    {0, NULL},
+};
+
+static PyType_Spec proxy_spec = {
+    .name = "fastpersist._core.PicklerMemoProxy",
+    .basicsize = sizeof(MemoProxy),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = proxy_slots,
+};
+
+static PyObject *
+pickler_get_memo(PyObject *op, void *Py_UNUSED(closure))
+{
+    fp_state *state = fp_state_of_type(Py_TYPE(op));
+    MemoProxy *proxy;
+
+    if (state == NULL) {
+        return NULL;
+    }
+    proxy = PyObject_GC_New(MemoProxy, state->memo_proxy_type);
+    if (proxy == NULL) {
+        return NULL;
+    }
+    proxy->pickler = (Pickler *)Py_NewRef(op);
+    PyObject_GC_Track((PyObject *)proxy);
+    return (PyObject *)proxy;
+}
+
+static int
+memo_from_dict(PyObject *dict, fp_memo *memo)
+{
+    Py_ssize_t position = 0;
+    PyObject *key, *value;
+
+    while (PyDict_Next(dict, &position, &key, &value)) {
+        Py_ssize_t number;
+        if (!PyTuple_Check(value) || PyTuple_GET_SIZE(value) != 2) {
+            PyErr_SetString(PyExc_TypeError,
+                            "'memo' values must be 2-item tuples");
+            return -1;
+        }
+        number = PyLong_AsSsize_t(PyTuple_GET_ITEM(value, 0));
+        if (number == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+        if (number < 0) {
+            PyErr_SetString(PyExc_ValueError,
+                            "memo numbers must not be negative");
+            return -1;
+        }
+        if (fp_memo_set(memo, PyTuple_GET_ITEM(value, 1),
+                        ~(int64_t)number) < 0)
+        {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+pickler_set_memo(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    Pickler *self = (Pickler *)op;
+    fp_state *state = fp_state_of_type(Py_TYPE(op));
+    fp_memo replaced = {.holds = 1};
+    int status;
+
+    if (state == NULL) {
+        return -1;
+    }
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError,
+                        "attribute deletion is not supported");
+        return -1;
+    }
+    if (Py_IS_TYPE(value, state->memo_proxy_type)) {
+        status = fp_memo_copy(&replaced, &((MemoProxy *)value)->pickler->memo);
+    }
+    else if (PyDict_Check(value)) {
+        status = memo_from_dict(value, &replaced);
+    }
+    else {
+        PyErr_Format(PyExc_TypeError,
+                     "'memo' attribute must be a PicklerMemoProxy object or "
+                     "dict, not %.200s",
+                     Py_TYPE(value)->tp_name);
+        return -1;
+    }
+    if (status < 0) {
+        fp_memo_clear(&replaced);
+        return -1;
+    }
+    fp_memo old = self->memo;
+    self->memo = replaced;
+    fp_memo_clear(&old);
+    return 0;
+}
+
+static PyObject *
+pickler_get_persistent_id(PyObject *op, void *Py_UNUSED(closure))
+{
+    Pickler *self = (Pickler *)op;
+
+    if (self->persistent_id == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "persistent_id");
+        return NULL;
+    }
+    return Py_NewRef(self->persistent_id);
+}
+
+static int
+pickler_set_persistent_id(PyObject *op, PyObject *value,
+                          void *Py_UNUSED(closure))
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError,
+                        "attribute deletion is not supported");
+        return -1;
+    }
+    if (!PyCallable_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "persistent_id must be a callable "
+                                         "taking one argument");
+        return -1;
+    }
+    Py_XSETREF(((Pickler *)op)->persistent_id, Py_NewRef(value));
+    return 0;
+}
+
+static PyMethodDef pickler_methods[] = {
+    {"dump", pickler_dump, METH_O, dump_doc},
+    {"clear_memo", pickler_clear_memo, METH_NOARGS, clear_memo_doc},
+    {"__sizeof__", pickler_sizeof, METH_NOARGS, sizeof_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef pickler_members[] = {
+    {"bin", T_INT, offsetof(Pickler, bin), READONLY, NULL},
+    {"fast", T_INT, offsetof(Pickler, fast), 0, NULL},
+    {"dispatch_table", T_OBJECT_EX, offsetof(Pickler, dispatch_table), 0,
+     NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef pickler_getset[] = {
+    {"memo", pickler_get_memo, pickler_set_memo, NULL, NULL},
+    {"persistent_id", pickler_get_persistent_id, pickler_set_persistent_id,
+     NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot pickler_slots[] = {
+    {Py_tp_doc, (void *)(uintptr_t)pickler_doc},
+    {Py_tp_init, pickler_init},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_alloc, PyType_GenericAlloc},
+    {Py_tp_free, PyObject_GC_Del},
+    {Py_tp_dealloc, pickler_dealloc},
+    {Py_tp_traverse, pickler_traverse},
+    {Py_tp_clear, pickler_clear},
+    {Py_tp_methods, pickler_methods},
+    {Py_tp_members, pickler_members},
+    {Py_tp_getset, pickler_getset},
+    {0, NULL},
+};
+
+static PyType_Spec pickler_spec = {
+    .name = "fastpersist.Pickler",
+    .basicsize = sizeof(Pickler),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = pickler_slots,
+};
+
+int
+fp_pickler_init(PyObject *module, fp_state *state)
+{
+    state->pickler_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &pickler_spec, NULL);
+    if (state->pickler_type == NULL ||
+        PyModule_AddType(module, state->pickler_type) < 0)
+    {
+        return -1;
+    }
+    state->memo_proxy_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &proxy_spec, NULL);
+    return state->memo_proxy_type == NULL ? -1 : 0;
+}

@@ -1,0 +1,88 @@
+/* What one instance of the module owns: types, and objects of the standard
+ * library that every dump needs. No global variable holds any of it.
+ *
+ * All references are owned by the module; they live as long as it does.
+ * GIL held for every function here.
+ */
+#ifndef FP_STATE_H
+#define FP_STATE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#define FP_NAMES(X)                                                          \
+    X(reduce_ex, "__reduce_ex__")                                            \
+    X(reduce, "__reduce__")                                                  \
+    X(getstate, "__getstate__")                                              \
+    X(getnewargs, "__getnewargs__")                                          \
+    X(getnewargs_ex, "__getnewargs_ex__")                                    \
+    X(slotnames, "__slotnames__")                                            \
+    X(class_, "__class__")                                                   \
+    X(dict, "__dict__")                                                      \
+    X(name, "__name__")                                                      \
+    X(qualname, "__qualname__")                                              \
+    X(module, "__module__")                                                  \
+    X(version, "__version__")                                                \
+    X(new_, "__new__")                                                       \
+    X(newobj, "__newobj__")                                                  \
+    X(newobj_ex, "__newobj_ex__")                                            \
+    X(main, "__main__")                                                      \
+    X(dot, ".")                                                              \
+    X(items, "items")                                                        \
+    X(latin1, "latin1")                                                      \
+    X(modules, "modules")                                                    \
+    X(write, "write")                                                        \
+    X(reducer_override, "reducer_override")                                  \
+    X(persistent_id, "persistent_id")                                        \
+    X(dispatch_table, "dispatch_table")                                      \
+    X(add_note, "add_note")                                                  \
+    X(numpy_new_multiarray, "numpy._core.multiarray")                        \
+    X(numpy_old_multiarray, "numpy.core.multiarray")
+
+typedef struct fp_state {
+    PyTypeObject *pickler_type;
+    PyTypeObject *memo_proxy_type;
+    PyObject *pickling_error;      /* pickle.PicklingError */
+    PyObject *dispatch_table;      /* copyreg.dispatch_table */
+    PyObject *extension_registry;  /* copyreg._extension_registry */
+    PyObject *name_mapping_3to2;
+    PyObject *import_mapping_3to2;
+    PyObject *codecs_encode;
+    PyObject *getattr;
+    PyObject *partial;
+    PyObject *memmap_type;         /* numpy.memmap */
+    /* What object itself defines: a class is plain while it inherits them. */
+    PyObject *object_reduce_ex;
+    PyObject *object_reduce;
+    PyObject *object_getstate;
+    PyObject *object_class;
+    /* The collector is paused while any walk is under way. */
+    int n_walks;
+    int collector_was_enabled;
+#define X(field, text) PyObject *str_##field;
+    FP_NAMES(X)
+#undef X
+} fp_state;
+
+extern struct PyModuleDef fp_module_def;
+
+static inline fp_state *
+fp_state_of_module(PyObject *module)
+{
+    return (fp_state *)PyModule_GetState(module);
+}
+
+/* The state behind an instance of one of our types or of a subclass. Sets
+ * TypeError and returns NULL where there is none. */
+static inline fp_state *
+fp_state_of_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &fp_module_def);
+    return module == NULL ? NULL : fp_state_of_module(module);
+}
+
+/* Pause and resume nest, also between threads. */
+void fp_pause_collector(fp_state *state);
+void fp_resume_collector(fp_state *state);
+
+#endif

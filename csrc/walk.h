@@ -1,0 +1,230 @@
+/* The walk: from an object to opcodes, with its own stack on the heap.
+ *
+ * One walk serves two writers, which differ in `late_puts`:
+ *   - the file (late_puts = 1): a memo number is drawn at an object's second
+ *     reference and its PUT is inserted when the graph is copied out; arrays and
+ *     large leaves go to the sidecar and are fetched by GET;
+ *   - the standard stream (late_puts = 0): byte for byte what pickle writes,
+ *     MEMOIZE or PUT behind every object, frames of its own, everything in-band.
+ *
+ * Silence. While `silent` is set nothing but this code has run since the walk
+ * began and the GIL was never released. Then nobody can take a new reference
+ * to anything, so an object whose only reference is the one the walk followed
+ * needs no memo entry, and nothing needs to be kept alive. The first thing
+ * that would break the silence (a call to foreign code, a full staging ring)
+ * is not done: the walk stops with `restart` set, and fp_walk_run() begins anew
+ * with a full memo that holds strong references.
+ *
+ * Ownership: a walk borrows its hooks and its sidecar from whoever set it up;
+ * frames own the objects they work on; fp_walk_free() releases everything.
+ * Errors: -1 with an exception set, or, inside a walk, with `restart` set.
+ * The GIL is held throughout; only the sidecar releases it.
+ *
+ *   walk.c     the stack machine and the containers
+ *   leaves.c   numbers and strings
+ *   reduce.c   everything that goes through a reducer
+ *   globals.c  classes and functions, by name
+ *   array.c    NumPy arrays
+ */
+#ifndef FP_WALK_H
+#define FP_WALK_H
+
+#include "core/graph.h"
+#include "memo.h"
+#include "opcodes.h"
+#include "sidecar.h"
+#include "state.h"
+
+typedef enum {
+    FP_FRAME_LIST,       /* exact list, by index */
+    FP_FRAME_DICT,       /* exact dict, by position */
+    FP_FRAME_TUPLE,
+    FP_FRAME_SET,        /* `pending` is the iterator */
+    FP_FRAME_FROZENSET,  /* `pending` is the iterator */
+    FP_FRAME_LIST_ITER,  /* items of a reducer, or of a list in protocol 0 */
+    FP_FRAME_DICT_ITER,  /* pairs of a reducer, or of a dict in protocol 0 */
+    FP_FRAME_REDUCE,     /* `pending` is the reducer's tuple */
+    FP_FRAME_GLOBAL,     /* `pending` is (module name, qualified name) */
+    FP_FRAME_PERSISTENT, /* `object` is the persistent id */
+    FP_FRAME_ARRAY,      /* `pending` is the tuple of arguments */
+} fp_frame_kind;
+
+typedef struct {
+    unsigned char kind;
+    unsigned char stage;     /* meaning is the kind's own */
+    unsigned char flags;     /* FP_FLAG_... */
+    unsigned short n_batch;  /* items in the open batch */
+    PyObject *object;        /* owned; NULL for a nameless reduce */
+    PyObject *pending;       /* owned where FP_FLAG_OWNS_PENDING */
+    PyObject *ahead;         /* owned: an iterator's item read in advance */
+    Py_ssize_t position;
+    Py_ssize_t size;         /* at the start */
+} fp_frame;
+
+#define FP_FLAG_OWNS_PENDING 1
+#define FP_FLAG_ATTRIBUTES 2 /* a dict that is an instance's state */
+#define FP_FLAG_BUILD 4      /* BUILD follows the dict */
+#define FP_FLAG_LONELY 8     /* no memo entry needed */
+#define FP_FLAG_MARKED 16    /* a MARK is open */
+#define FP_FLAG_SHARED_KEYS 32
+#define FP_FLAG_GUARDED 64   /* counted by Pickler.fast's cycle guard */
+
+/* Class facts, valid while the class keeps its version. */
+typedef struct {
+    PyTypeObject *type; /* borrowed, compared only together with `version` */
+    unsigned int version;
+    int is_plain;
+} fp_class_facts;
+
+#define FP_CLASS_CACHE 64
+
+typedef struct fp_walk {
+    fp_state *state;      /* borrowed */
+    fp_graph graph;
+    fp_memo *memo;        /* own_memo, or the Pickler's */
+    fp_memo own_memo;
+    fp_frame *frames;
+    size_t n_frames;
+    size_t frames_capacity;
+    size_t n_reduces;     /* FP_FRAME_REDUCE on the stack */
+    size_t n_unbuilt;     /* of these, not yet in the memo */
+    uint64_t n_numbers;   /* memo numbers drawn */
+
+    int protocol;
+    int fix_imports;
+    int late_puts;
+    int silent;
+    int restart;
+    int careful;          /* look for reducers in instance dicts first */
+    int hooked;           /* persistent_id is set */
+    int no_memo;          /* Pickler.fast */
+    Py_ssize_t guard_depth;   /* Pickler.fast: nested containers */
+    PyObject *guard;          /* owned set of addresses, or NULL */
+
+    /* Standard stream only. */
+    int framing;
+    Py_ssize_t frame_start;   /* -1: none open */
+    PyObject *write;          /* borrowed; NULL for dumps */
+
+    /* Borrowed hooks; NULL where not set. */
+    PyObject *reducer_override;
+    PyObject *persistent_id;
+    PyObject *dispatch_table;
+    PyObject *buffer_callback;
+
+    fp_sidecar *sidecar;      /* borrowed; NULL: everything in-band */
+    PyObject *modules;        /* owned set of top-level names, or NULL */
+    PyObject *dtype_names;    /* owned dict: dtype.str -> itself */
+    PyObject *last_dtype;     /* owned; its string is last_dtype_name */
+    PyObject *last_dtype_name; /* borrowed from dtype_names */
+    fp_class_facts classes[FP_CLASS_CACHE];
+} fp_walk;
+
+/* What a saving function says. */
+#define FP_SAVED 0    /* the object's opcodes are written */
+#define FP_PUSHED 1   /* a frame was pushed; they will be when it is popped */
+#define FP_FAILED (-1)
+
+/* A zeroed walk becomes ready; cannot fail. */
+void fp_walk_init(fp_walk *walk, fp_state *state, int protocol,
+                  int fix_imports);
+/* Writes PROTO, the object and STOP (standard stream), or the object alone
+ * (file). On failure notes in the exception where in the object it happened. */
+int fp_walk_run(fp_walk *walk, PyObject *object);
+void fp_walk_free(fp_walk *walk);
+
+/* --- for the rooms of the walk only --- */
+
+/* Writes one object, or pushes the frame that will. `object` is borrowed and
+ * must stay alive until this returns. `lonely`: followed through its only
+ * reference, in silence. */
+int fp_save(fp_walk *walk, PyObject *object, int lonely);
+/* Everything that is not a leaf or a container of an exact built-in type. */
+int fp_save_other(fp_walk *walk, PyObject *object, int lonely);
+int fp_save_global(fp_walk *walk, PyObject *object, PyObject *name);
+/* `reduced` is what a reducer returned (borrowed); `object` may be NULL. */
+int fp_save_reduced(fp_walk *walk, PyObject *reduced, PyObject *object);
+int fp_step_reduce(fp_walk *walk, fp_frame *frame);
+int fp_step_global(fp_walk *walk, fp_frame *frame);
+/* 1: written or pushed through *result; 0: not an array for us; -1. */
+int fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result);
+int fp_step_array(fp_walk *walk, fp_frame *frame);
+int fp_array_init(fp_state *state);
+
+/* The non-empty __dict__ of a plain instance, with the BUILD behind it. */
+int fp_save_state_dict(fp_walk *walk, PyObject *dict, int lonely);
+
+/* Breaks the silence: 0 to go on, -1 when the walk is to start over. */
+int fp_call_out(fp_walk *walk);
+
+/* Pushes a frame owning `object` (a new reference is taken; NULL allowed).
+ * Returns it, valid until the next push, or NULL with MemoryError set. */
+fp_frame *fp_push(fp_walk *walk, fp_frame_kind kind, PyObject *object);
+/* Releases the top frame. */
+void fp_pop(fp_walk *walk);
+
+/* Notes that `object` now exists on the unpickler's stack. */
+int fp_memo_put(fp_walk *walk, PyObject *object, int lonely);
+/* GET for an object in the memo: `value` from fp_memo_find(). */
+int fp_memo_get(fp_walk *walk, int64_t *value);
+/* A memo number for a blob or object of the file. */
+int fp_draw_number(fp_walk *walk, uint32_t *number);
+int fp_emit_get(fp_walk *walk, uint32_t number);
+
+/* leaves.c */
+int fp_save_int(fp_walk *walk, PyObject *object);
+int fp_save_float(fp_walk *walk, PyObject *object);
+int fp_save_bytes(fp_walk *walk, PyObject *object, int lonely);
+int fp_save_str(fp_walk *walk, PyObject *object, int lonely);
+int fp_save_bytearray(fp_walk *walk, PyObject *object, int lonely);
+int fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely);
+
+/* Room for n_bytes at the cursor, slow path: opens a frame of the standard
+ * stream, grows, notes a cut. 0 or -1. */
+int fp_more_room(fp_walk *walk, size_t n_bytes);
+
+static inline unsigned char *
+fp_room(fp_walk *walk, size_t n_bytes)
+{
+    if ((size_t)(walk->graph.soft_end - walk->graph.cursor) < n_bytes &&
+        fp_more_room(walk, n_bytes) < 0)
+    {
+        return NULL;
+    }
+    return walk->graph.cursor;
+}
+
+static inline int
+fp_emit(fp_walk *walk, const void *data, size_t n_bytes)
+{
+    unsigned char *out = fp_room(walk, n_bytes);
+    if (out == NULL) {
+        return -1;
+    }
+    memcpy(out, data, n_bytes);
+    walk->graph.cursor = out + n_bytes;
+    return 0;
+}
+
+static inline int
+fp_emit_byte(fp_walk *walk, unsigned char byte)
+{
+    unsigned char *out = fp_room(walk, 1);
+    if (out == NULL) {
+        return -1;
+    }
+    *out = byte;
+    walk->graph.cursor = out + 1;
+    return 0;
+}
+
+/* Standard stream: a large payload bypasses the frames. */
+int fp_emit_large(fp_walk *walk, const unsigned char *header,
+                  size_t header_bytes, const char *data, size_t n_bytes,
+                  PyObject *payload);
+/* Standard stream: closes the open frame. Cannot fail. */
+void fp_commit_frame(fp_walk *walk);
+/* Standard stream to a file: hands over what is in memory. */
+int fp_flush_to_file(fp_walk *walk);
+
+#endif

@@ -1,0 +1,178 @@
+"""Build of the C extension; everything else about the package is in pyproject.toml.
+
+Switches, read from the environment:
+    FASTPERSIST_SANITIZE=address,undefined   sanitizers, assertions
+    FASTPERSIST_DEBUG=1                      no optimization, assertions
+    FASTPERSIST_COVERAGE=1                   gcov instrumentation, assertions
+    FASTPERSIST_WERROR=1                     the project's warnings, as errors
+Each combination has its own directory below build/, so objects never mix.
+"""
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from glob import glob
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+SANITIZE = os.environ.get("FASTPERSIST_SANITIZE", "")
+DEBUG = os.environ.get("FASTPERSIST_DEBUG", "0") not in ("", "0")
+COVERAGE = os.environ.get("FASTPERSIST_COVERAGE", "0") not in ("", "0")
+WERROR = os.environ.get("FASTPERSIST_WERROR", "0") not in ("", "0")
+ASSERTIONS = bool(SANITIZE) or DEBUG or COVERAGE
+
+WARNINGS = [
+    "-Wall",
+    "-Wextra",
+    "-Wshadow",
+    "-Wcast-qual",
+    "-Wstrict-prototypes",
+    "-Wconversion",
+    "-Werror",
+]
+
+MISSING_LIBRARIES = """
+fastpersist needs the C headers of LZ4 and xxHash. Install them with one of:
+    apt-get install liblz4-dev libxxhash-dev
+    dnf install lz4-devel xxhash-devel
+    brew install lz4 xxhash
+"""
+
+XXHASH_PROBE = """
+#include <xxhash.h>
+int main(void) { return (int)XXH3_64bits("", 0); }
+"""
+
+XXHASH_DISPATCH_PROBE = """
+#include <xxh_x86dispatch.h>
+int main(void) { return (int)XXH3_64bits_dispatch("", 0); }
+"""
+
+
+def build_directory() -> str:
+    switches = {
+        "sanitize": SANITIZE,
+        "debug": DEBUG,
+        "coverage": COVERAGE,
+        "werror": WERROR,
+    }
+    return "build/" + ("-".join(name for name, on in switches.items() if on) or "release")
+
+
+def decided_here(flag: str) -> bool:
+    """Whether a flag of Python's own build is one that this build sets itself."""
+    if flag.startswith(("-O", "-g", "-DNDEBUG")):
+        return True
+    if ASSERTIONS and "_FORTIFY_SOURCE" in flag:  # warns without optimization
+        return True
+    # These define signed overflow, and so hide it from the sanitizer.
+    return bool(SANITIZE) and flag in ("-fwrapv", "-fno-strict-overflow")
+
+
+class BuildExt(build_ext):
+    def build_extensions(self) -> None:
+        import numpy
+
+        compiler = self.compiler
+        compiler.compiler_so = [f for f in compiler.compiler_so if not decided_here(f)]
+        # Headers of Python and NumPy through -isystem: our warnings are not theirs.
+        system = [*compiler.include_dirs, numpy.get_include()]
+        compiler.set_include_dirs([])
+        self.homebrew()
+        compile_args, link_args, macros = self.flags()
+        # CFLAGS of the user come last, so that they win.
+        compile_args += shlex.split(os.environ.get("CFLAGS", ""))
+        for extension in self.extensions:
+            for directory in system:
+                extension.extra_compile_args += ["-isystem", directory]
+            extension.extra_compile_args += compile_args
+            extension.extra_link_args += link_args
+            extension.define_macros += macros
+        super().build_extensions()
+
+    def flags(self) -> tuple[list[str], list[str], list[tuple[str, str | None]]]:
+        if not self.builds(XXHASH_PROBE, libraries=["xxhash"]):
+            raise CompileError(MISSING_LIBRARIES)
+        compile_args = ["-std=c11", "-fvisibility=hidden", "-pthread"]
+        link_args = ["-pthread"]
+        macros: list[tuple[str, str | None]] = [
+            ("_GNU_SOURCE", "1"),
+            ("FASTPERSIST_VERSION", f'"{self.distribution.get_version()}"'),
+            ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION"),
+        ]
+        if SANITIZE:
+            sanitizers = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
+            compile_args += [*sanitizers, "-O1", "-g", "-fno-omit-frame-pointer"]
+            link_args += sanitizers
+        elif DEBUG or COVERAGE:
+            compile_args += ["-O0", "-g"]
+        else:
+            compile_args += ["-O3"]
+            # Short copies as "rep movs" are several times slower than a call.
+            strategy = "-mstringop-strategy=libcall"
+            if platform.machine() in ("x86_64", "AMD64", "i686") and self.builds(
+                "int main(void) { return 0; }", ["-Werror", strategy]
+            ):
+                compile_args.append(strategy)
+        if COVERAGE:
+            compile_args.append("--coverage")
+            link_args.append("--coverage")
+        if not ASSERTIONS:
+            macros.append(("NDEBUG", None))
+        if WERROR:
+            compile_args += WARNINGS
+        if self.builds(XXHASH_DISPATCH_PROBE, libraries=["xxhash"]):
+            macros.append(("FP_HAVE_XXH_DISPATCH", "1"))
+        return compile_args, link_args, macros
+
+    def builds(
+        self, source: str, flags: list[str] | None = None, libraries: list[str] | None = None
+    ) -> bool:
+        """Whether a program compiles and links."""
+        flags = flags or []
+        compiler = self.compiler
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, "probe.c")
+            path.write_text(source)
+            compile_command = [*compiler.compiler_so, *flags]
+            compile_command += [f"-I{d}" for d in compiler.include_dirs]
+            compile_command += ["-c", str(path), "-o", f"{path}.o"]
+            link_command = [*compiler.linker_exe, f"{path}.o", "-o", f"{path}.out"]
+            link_command += [f"-L{d}" for d in compiler.library_dirs]
+            link_command += [f"-l{name}" for name in libraries or []]
+            for command in (compile_command, link_command):
+                if subprocess.run(command, capture_output=True, check=False).returncode:
+                    return False
+        return True
+
+    def homebrew(self) -> None:
+        """Homebrew's prefix is not on the compiler's default paths."""
+        if sys.platform != "darwin" or shutil.which("brew") is None:
+            return
+        prefix = subprocess.run(["brew", "--prefix"], capture_output=True, text=True, check=False)
+        if prefix.returncode == 0:
+            self.compiler.add_include_dir(f"{prefix.stdout.strip()}/include")
+            self.compiler.add_library_dir(f"{prefix.stdout.strip()}/lib")
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "fastpersist._core",
+            sources=sorted(glob("csrc/*.c") + glob("csrc/core/*.c")),
+            depends=sorted(glob("csrc/*.h") + glob("csrc/core/*.h")) + ["setup.py"],
+            include_dirs=["csrc"],
+            libraries=["xxhash"],
+        )
+    ],
+    cmdclass={"build_ext": BuildExt},
+    options={"build": {"build_base": build_directory()}},
+)

@@ -1,0 +1,104 @@
+"""What many test files share: dumping in every way, running other processes."""
+import io
+import os
+import pathlib
+import pickle
+import pickletools
+import subprocess
+import sys
+
+import fastpersist
+from compare import shorten
+
+TESTS = pathlib.Path(__file__).resolve().parent
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+
+# ---------------------------------------------------------------- dumping
+
+
+def file_bytes(value, **kwargs):
+    """The bytes that dump() writes to a file object."""
+    file = io.BytesIO()
+    assert fastpersist.dump(value, file, **kwargs) is None
+    return file.getvalue()
+
+
+def through_file(value, **kwargs):
+    """Dumped by us in the file layout, loaded by the standard library."""
+    return pickle.loads(file_bytes(value, **kwargs))
+
+
+def outcome(call):
+    """What a call returned, or the type and text of what it raised."""
+    try:
+        return call()
+    except RecursionError:
+        return RecursionError  # where it is noticed, and so its text, may differ
+    except Exception as error:
+        return type(error), str(error)
+
+
+def assert_same_pickle(value, protocols=PROTOCOLS, **kwargs):
+    """dumps and a Pickler give pickle's very bytes, or fail as it does."""
+    for protocol in protocols:
+        expected = outcome(lambda: pickle.dumps(value, protocol, **kwargs))
+        got = outcome(lambda: fastpersist.dumps(value, protocol, **kwargs))
+        assert same_bytes(got, expected), f"dumps, protocol {protocol}"
+        file = io.BytesIO()
+        got = outcome(lambda: fastpersist.Pickler(file, protocol, **kwargs).dump(value))
+        got = file.getvalue() if got is None else got
+        assert same_bytes(got, expected), f"Pickler, protocol {protocol}"
+
+
+def same_bytes(got, expected):
+    """Equality whose failure shows opcodes in place of two walls of bytes."""
+    if got == expected:
+        return True
+    if not (isinstance(got, bytes) and isinstance(expected, bytes)):
+        raise AssertionError(f"got {shorten(got)}, expected {shorten(expected)}")
+    at = next((i for i, (a, b) in enumerate(zip(got, expected)) if a != b), None)
+    at = min(len(got), len(expected)) if at is None else at
+    raise AssertionError(
+        f"{len(got)} bytes against {len(expected)}, different from byte {at}\n"
+        f"got      ... {shorten(opcodes_from(got, at))}\n"
+        f"expected ... {shorten(opcodes_from(expected, at))}"
+    )
+
+
+def opcodes_from(data, at, before=3, after=6):
+    """The opcodes around one position, as far as they can be parsed."""
+    seen = []
+    try:
+        for opcode, argument, position in pickletools.genops(data):
+            seen.append((position, opcode.name, shorten(argument)[:60]))
+            if position > at and sum(p > at for p, _, _ in seen) > after:
+                break
+    except Exception as error:
+        seen.append(repr(error))
+    first = sum(isinstance(s, tuple) and s[0] <= at for s in seen) - before
+    return seen[max(0, first) :]
+
+
+def opcode_names(data):
+    return [opcode.name for opcode, _, _ in pickletools.genops(data)]
+
+
+# ---------------------------------------------------------------- processes
+
+
+def run_python(code, *arguments, warnings="error", timeout=300, env=None, python=sys.executable):
+    """Runs a script in a process of its own that sees tests/, and returns what it printed."""
+    path = [str(TESTS)]
+    path += [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), **(env or {})}
+    done = subprocess.run(
+        [python, "-W", warnings, "-c", code, *map(str, arguments)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    return done.stdout

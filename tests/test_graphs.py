@@ -1,0 +1,92 @@
+"""Any graph: pickle's own bytes from dumps and Pickler, an isomorphic graph from the file."""
+import pickle
+
+import pytest
+from hypothesis import given, settings
+
+import fastpersist
+from compare import assert_isomorphic
+from helpers import PROTOCOLS, assert_same_pickle, file_bytes, outcome, through_file
+from values import catalogue, graphs
+
+# Python's own, about its iterators, from 3.12 on.
+pytestmark = pytest.mark.filterwarnings("ignore:Pickle, copy, and deepcopy support will be removed")
+
+CATALOGUE = catalogue()
+
+
+@pytest.fixture(params=CATALOGUE, ids=lambda name: name.replace(" ", "_"))
+def value(request):
+    return CATALOGUE[request.param]()
+
+
+def test_same_bytes_as_pickle(value):
+    assert_same_pickle(value)
+
+
+def test_the_file_gives_the_same_graph(value):
+    try:
+        expected = pickle.loads(pickle.dumps(value, 5))
+    except Exception as error:
+        with pytest.raises(type(error)):
+            through_file(value)
+        return
+    got = through_file(value)
+    assert_isomorphic(expected, got)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS[:-1])
+def test_older_protocols_give_a_plain_pickle_file(protocol):
+    for name, build in CATALOGUE.items():
+        value = build()
+        expected = outcome(lambda: pickle.dumps(value, protocol))
+        assert outcome(lambda: file_bytes(value, protocol=protocol)) == expected, name
+
+
+@settings(max_examples=250)
+@given(graphs())
+def test_generated_graphs_give_the_same_bytes_as_pickle(value):
+    assert_same_pickle(value)
+
+
+@settings(max_examples=250)
+@given(graphs())
+def test_generated_graphs_come_back_isomorphic_from_the_file(value):
+    expected = pickle.loads(pickle.dumps(value, 5))
+    assert_isomorphic(expected, through_file(value))
+
+
+@settings(max_examples=50)
+@given(graphs())
+def test_generated_graphs_come_back_isomorphic_to_what_was_dumped(value):
+    if pickle_is_faithful(value):
+        assert_isomorphic(value, through_file(value))
+
+
+def pickle_is_faithful(value):
+    """Some reducers copy what they return, so that pickle itself loses an identity."""
+    try:
+        assert_isomorphic(value, pickle.loads(pickle.dumps(value, 5)))
+    except AssertionError:
+        return False
+    return True
+
+
+def test_default_protocol_of_dumps_is_that_of_pickle():
+    assert fastpersist.dumps([1, "x"]) == pickle.dumps([1, "x"])
+    assert fastpersist.dumps([1, "x"], -1) == pickle.dumps([1, "x"], pickle.HIGHEST_PROTOCOL)
+    assert fastpersist.dumps([1], protocol=0, fix_imports=False) == pickle.dumps([1], 0)
+
+
+@pytest.mark.parametrize("fix_imports", [True, False])
+def test_names_of_python_2(fix_imports):
+    assert_same_pickle(CATALOGUE["moved in Python 3"](), fix_imports=fix_imports)
+    assert_same_pickle(CATALOGUE["exceptions"](), fix_imports=fix_imports)
+
+
+def test_loads_is_the_standard_librarys():
+    value = {"a": [1, 2, {3}]}
+    assert fastpersist.loads(fastpersist.dumps(value)) == value
+    assert fastpersist.loads(pickle.dumps(value)) == value
+    with pytest.raises(pickle.UnpicklingError):
+        fastpersist.loads(b"\x00not a pickle")
