@@ -1,8 +1,32 @@
 #include "memo.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #define FIRST_SLOTS 64
+/* From here on a table is mapped in huge pages, where there are any: look-ups
+ * in a large one are bound by misses of the TLB. */
+#define HUGE_BYTES ((size_t)2 << 20)
+
+static fp_memo_slot *
+allocate(size_t n_slots)
+{
+    size_t n_bytes = n_slots * sizeof(fp_memo_slot);
+    fp_memo_slot *slots;
+
+    if (n_bytes < 2 * HUGE_BYTES) {
+        return calloc(n_slots, sizeof(fp_memo_slot));
+    }
+    slots = aligned_alloc(HUGE_BYTES, n_bytes);
+    if (slots != NULL) {
+#ifdef MADV_HUGEPAGE
+        madvise(slots, n_bytes, MADV_HUGEPAGE);
+#endif
+        memset(slots, 0, n_bytes);
+    }
+    return slots;
+}
 
 static int
 resize(fp_memo *memo)
@@ -16,7 +40,7 @@ resize(fp_memo *memo)
         PyErr_NoMemory();
         return -1;
     }
-    grown.slots = calloc(n_new, sizeof(fp_memo_slot));
+    grown.slots = allocate(n_new);
     if (grown.slots == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -74,7 +98,7 @@ fp_memo_copy(fp_memo *to, const fp_memo *from)
     if (from->slots == NULL) {
         return 0;
     }
-    to->slots = calloc(from->mask + 1, sizeof(fp_memo_slot));
+    to->slots = allocate(from->mask + 1);
     if (to->slots == NULL) {
         PyErr_NoMemory();
         return -1;

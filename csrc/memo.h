@@ -1,9 +1,10 @@
 /* The memo: which objects were met, keyed by address.
  *
  * Open addressing with linear probing. The slot of an address keeps its
- * neighbours inside a 4 KiB page side by side and scatters the pages: objects
- * are mostly visited in the order they were allocated, so look-ups stay in
- * the cache, and strides of a power of two do not pile up.
+ * neighbours inside a 4 KiB page side by side, 32 bytes a slot (few objects that
+ * need an entry are smaller), and scatters the pages: objects are mostly
+ * visited in the order they were allocated, so look-ups stay in the cache, and
+ * strides of a power of two do not pile up. Larger pages make long clusters.
  *
  * With `holds` set each key is a strong reference. A walk during which nothing
  * else can run leaves it unset: no object can be freed then.
@@ -37,7 +38,7 @@ fp_memo_home(const fp_memo *memo, const PyObject *key)
 {
     uintptr_t address = (uintptr_t)key;
     uint64_t page = (uint64_t)(address >> 12);
-    return ((address >> 4) +
+    return ((address >> 5) +
             (size_t)((page * UINT64_C(0x9e3779b97f4a7c15)) >> 32)) &
            memo->mask;
 }

@@ -18,11 +18,13 @@ own_dict_entry(PyTypeObject *type, PyObject *name)
 /* Whether no class of the type adds a slot that would belong to the state.
  * Anything but an absent or empty __slots__ is left to the general way. */
 static int
-has_no_slots(PyTypeObject *type)
+has_no_slots(const fp_state *state, PyTypeObject *type)
 {
-    PyObject *slots_name = PyUnicode_InternFromString("__slots__");
     PyObject *mro = type->tp_mro;
-    int result = slots_name != NULL && mro != NULL;
+    PyObject *cached = own_dict_entry(type, state->str_slotnames);
+    int result = mro != NULL && !PyErr_Occurred() &&
+                 (cached == NULL || (PyList_CheckExact(cached) &&
+                                     PyList_GET_SIZE(cached) == 0));
 
     for (Py_ssize_t i = 0; result && i < PyTuple_GET_SIZE(mro); i++) {
         PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
@@ -30,13 +32,12 @@ has_no_slots(PyTypeObject *type)
         if (base == &PyBaseObject_Type) {
             continue;
         }
-        slots = own_dict_entry(base, slots_name);
+        slots = own_dict_entry(base, state->str_slots);
         result = slots == NULL
                      ? !PyErr_Occurred()
                      : PyTuple_CheckExact(slots) &&
                            PyTuple_GET_SIZE(slots) == 0;
     }
-    Py_XDECREF(slots_name);
     PyErr_Clear();
     return result;
 }
@@ -84,8 +85,7 @@ is_plain_class(const fp_state *state, PyTypeObject *type)
            _PyType_Lookup(type, state->str_class_) == state->object_class &&
            _PyType_Lookup(type, state->str_getnewargs) == NULL &&
            _PyType_Lookup(type, state->str_getnewargs_ex) == NULL &&
-           own_dict_entry(type, state->str_slotnames) == NULL &&
-           has_no_slots(type);
+           has_no_slots(state, type);
 }
 
 static int

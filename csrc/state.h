@@ -16,6 +16,7 @@
     X(getstate, "__getstate__")                                              \
     X(getnewargs, "__getnewargs__")                                          \
     X(getnewargs_ex, "__getnewargs_ex__")                                    \
+    X(slots, "__slots__")                                                    \
     X(slotnames, "__slotnames__")                                            \
     X(class_, "__class__")                                                   \
     X(dict, "__dict__")                                                      \

@@ -40,7 +40,7 @@ def assert_isomorphic(a, b):
         if type(x) is float:
             assert same_float(x, y), f"{path}: {x!r} against {y!r}"
             continue
-        if isinstance(x, _NAMED):
+        if isinstance(x, _NAMED) or x is np.ma.masked:
             assert x is y, f"{path}: {x!r} against {y!r}"
             continue
         if id(x) in a_to_b:
@@ -87,7 +87,7 @@ def _children(x, y, path, alive):
     elif isinstance(x, np.dtype):
         assert same_dtype(x, y), f"{path}: {x!r} against {y!r}"
     elif isinstance(x, np.generic) and not x.dtype.hasobject:
-        assert x.dtype == y.dtype and x.tobytes() == y.tobytes(), path
+        assert same_dtype(x.dtype, y.dtype) and same_scalar(x, y), f"{path}: {x!r} against {y!r}"
     else:
         yield from _reduced_children(x, y, path, alive)
 
@@ -126,8 +126,17 @@ def _array_children(x, y, path, alive):
         yield from _dict_children(extra, y.__dict__, f"{path}.__dict__")
 
 
+def same_scalar(x, y):
+    if x.dtype.char in "gG":  # has bytes that mean nothing
+        return repr(x) == repr(y)
+    return same_elements(x, y)
+
+
 def same_dtype(x, y):
-    if not (x == y and type(x) is type(y) and x.str == y.str and x.type is y.type):
+    if not (x == y and x.str == y.str):
+        return False
+    # Of long and long long, of the same size, NumPy's pickles keep only one.
+    if not (type(x) is type(y) and x.type is y.type or x.kind in "iu"):
         return False
     if dict(x.metadata or {}) != dict(y.metadata or {}) or x.isalignedstruct != y.isalignedstruct:
         return False

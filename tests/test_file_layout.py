@@ -168,7 +168,7 @@ def check_graph(dump, name=""):
 
 
 def check_frames(dump, name=""):
-    """The graph is frames end to end (but for a rest too short for one), cut between opcodes."""
+    """The graph is frames end to end, cut between opcodes."""
     starts = {}
     for opcode, argument, position in pickletools.genops(dump.data):
         if opcode.name == "FRAME":
@@ -177,10 +177,8 @@ def check_frames(dump, name=""):
     positions = {p for _, _, p in pickletools.genops(dump.data)}
     at = dump.graph.start
     while at < dump.graph.stop:
-        if at not in starts:
-            assert dump.graph.stop - at < 4, f"{name}: {dump.graph.stop - at} bytes outside frames"
-            break
-        assert starts[at] >= 4, f"{name}: a frame of {starts[at]} bytes"
+        assert at in starts, f"{name}: {dump.graph.stop - at} bytes outside frames"
+        assert starts[at] > 0, f"{name}: an empty frame"
         end = at + 9 + starts[at]
         assert end <= dump.graph.stop and end in positions, f"{name}: a frame across an opcode"
         assert not [p for p in starts if at < p < end], f"{name}: a frame in a frame"

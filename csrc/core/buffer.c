@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define FIRST_CAPACITY 256
+#define LARGEST ((size_t)PTRDIFF_MAX) /* of any object */
 
 fp_status
 fp_buffer_reserve(fp_buffer *buffer, size_t n_bytes)
@@ -11,7 +12,7 @@ fp_buffer_reserve(fp_buffer *buffer, size_t n_bytes)
     if (n_bytes <= buffer->capacity - buffer->length) {
         return FP_OK;
     }
-    if (n_bytes > SIZE_MAX - buffer->length) {
+    if (n_bytes > LARGEST - buffer->length) {
         return FP_NO_MEMORY;
     }
 
@@ -21,8 +22,7 @@ fp_buffer_reserve(fp_buffer *buffer, size_t n_bytes)
         capacity = FIRST_CAPACITY;
     }
     while (capacity < needed) {
-        size_t grown = capacity + capacity / 2;
-        capacity = grown > capacity ? grown : needed;
+        capacity = capacity <= LARGEST / 2 ? capacity + capacity / 2 : needed;
     }
 
     unsigned char *data = realloc(buffer->data, capacity);

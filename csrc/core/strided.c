@@ -46,21 +46,43 @@ fp_strided_init(fp_strided *cursor, int n_dims, const int64_t *shape,
     cursor->n_dims = n_kept;
 }
 
+static int64_t
+columns_at_once(int64_t n_rows, int64_t row_stride, int64_t n_items,
+                int64_t stride)
+{
+    int64_t row_step = row_stride < 0 ? -row_stride : row_stride;
+    int64_t step = stride < 0 ? -stride : stride;
+    return n_rows > 1 && row_step < step ? 16 : n_items;
+}
+
 /* Copies n_rows rows of n_items, the way the two innermost axes lie. A fixed
- * item size lets the compiler make a load and a store of each memcpy(). The
- * address is computed from the offset each time: a pointer moved past the last
- * element might leave the array. */
+ * item size lets the compiler make a load and a store of each memcpy(). Rows
+ * whose neighbours share cache lines (a slice of a Fortran-ordered array) are
+ * taken a few columns at a time. The address is computed from the offset each
+ * time: a pointer moved past the last element might leave the array. */
 #define DEFINE_COPY_ROWS(NAME, ITEM_BYTES)                                    \
-    static void NAME(unsigned char *out, const unsigned char *data,           \
-                     int64_t n_rows, int64_t row_stride, int64_t n_items,     \
-                     int64_t stride, size_t item_bytes)                       \
+    static void NAME(unsigned char *restrict out,                             \
+                     const unsigned char *restrict data, int64_t n_rows,      \
+                     int64_t row_stride, int64_t n_items, int64_t stride,     \
+                     size_t item_bytes)                                       \
     {                                                                         \
         (void)item_bytes;                                                     \
-        for (int64_t row = 0; row < n_rows; row++) {                          \
-            const unsigned char *start = data + row * row_stride;             \
-            for (int64_t item = 0; item < n_items; item++) {                  \
-                memcpy(out, start + item * stride, ITEM_BYTES);               \
-                out += ITEM_BYTES;                                            \
+        int64_t n_columns = columns_at_once(n_rows, row_stride, n_items,      \
+                                            stride);                          \
+        for (int64_t first = 0; first < n_items; first += n_columns) {        \
+            int64_t n = n_items - first;                                      \
+            if (n > n_columns) {                                              \
+                n = n_columns;                                                \
+            }                                                                 \
+            for (int64_t row = 0; row < n_rows; row++) {                      \
+                const unsigned char *from = data + row * row_stride           \
+                                            + first * stride;                 \
+                unsigned char *to = out + (size_t)(row * n_items + first)     \
+                                              * (ITEM_BYTES);                 \
+                for (int64_t item = 0; item < n; item++) {                    \
+                    memcpy(to, from + item * stride, ITEM_BYTES);             \
+                    to += ITEM_BYTES;                                         \
+                }                                                             \
             }                                                                 \
         }                                                                     \
     }

@@ -34,6 +34,7 @@ buffer_appends(const char *directory)
     length = buffer.length;
     CHECK(fp_buffer_reserve(&buffer, SIZE_MAX) == FP_NO_MEMORY);
     CHECK(fp_buffer_reserve(&buffer, SIZE_MAX - length) == FP_NO_MEMORY);
+    CHECK(fp_buffer_reserve(&buffer, SIZE_MAX / 2) == FP_NO_MEMORY);
     CHECK(buffer.length == length);
     fp_buffer_free(&buffer);
     CHECK(buffer.data == NULL && buffer.length == 0);
