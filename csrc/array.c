@@ -10,7 +10,7 @@
 int
 fp_array_init(fp_state *state)
 {
-    PyObject *numpy;
+    PyObject *numpy, *multiarray;
 
     if (PyArray_ImportNumPyAPI() < 0) {
         return -1;
@@ -21,7 +21,20 @@ fp_array_init(fp_state *state)
     }
     state->memmap_type = PyObject_GetAttrString(numpy, "memmap");
     Py_DECREF(numpy);
-    return state->memmap_type == NULL ? -1 : 0;
+    if (state->memmap_type == NULL) {
+        return -1;
+    }
+    multiarray = PyImport_ImportModule("numpy._core.multiarray");
+    if (multiarray == NULL) { /* NumPy 1.26 */
+        PyErr_Clear();
+        multiarray = PyImport_ImportModule("numpy.core.multiarray");
+    }
+    if (multiarray == NULL) {
+        return -1;
+    }
+    state->scalar_function = PyObject_GetAttrString(multiarray, "scalar");
+    Py_DECREF(multiarray);
+    return state->scalar_function == NULL ? -1 : 0;
 }
 
 /* --- dtypes ------------------------------------------------------------- */
@@ -89,31 +102,33 @@ is_named_by_string(PyArray_Descr *descr)
 static PyObject *
 dtype_name(fp_walk *walk, PyArray_Descr *descr)
 {
-    PyObject *text, *kept;
+    fp_dtype_name *cached =
+        &walk->dtypes[FP_CACHE_SLOT(descr, FP_DTYPE_CACHE)];
+    PyObject *text;
+    PyObject *kept = NULL;
 
-    if ((PyObject *)descr == walk->last_dtype) {
-        return walk->last_dtype_name;
+    if (cached->dtype == (PyObject *)descr) {
+        return cached->name;
     }
-    if (!is_named_by_string(descr)) {
-        return NULL;
-    }
-    if (walk->dtype_names == NULL) {
-        walk->dtype_names = PyDict_New();
+    if (is_named_by_string(descr)) {
         if (walk->dtype_names == NULL) {
+            walk->dtype_names = PyDict_New();
+            if (walk->dtype_names == NULL) {
+                return NULL;
+            }
+        }
+        text = PyObject_GetAttrString((PyObject *)descr, "str");
+        if (text == NULL) {
+            return NULL;
+        }
+        kept = PyDict_SetDefault(walk->dtype_names, text, text);
+        Py_DECREF(text);
+        if (kept == NULL) {
             return NULL;
         }
     }
-    text = PyObject_GetAttrString((PyObject *)descr, "str");
-    if (text == NULL) {
-        return NULL;
-    }
-    kept = PyDict_SetDefault(walk->dtype_names, text, text);
-    Py_DECREF(text);
-    if (kept == NULL) {
-        return NULL;
-    }
-    Py_XSETREF(walk->last_dtype, Py_NewRef(descr));
-    walk->last_dtype_name = kept;
+    Py_XSETREF(cached->dtype, Py_NewRef(descr));
+    cached->name = kept;
     return kept;
 }
 
@@ -169,7 +184,7 @@ typedef struct {
     size_t item_bytes;
     size_t n_bytes;
     enum { ORDER_C, ORDER_F, ORDER_OTHER, GATHERED } order;
-    unsigned char *covered; /* owned; NULL where no byte is padding */
+    const unsigned char *covered; /* the walk's; NULL: no byte is padding */
 } geometry;
 
 /* Whether the axes, taken in some order, lie densely one in the other. */
@@ -198,8 +213,36 @@ is_dense(const geometry *array)
     return 1;
 }
 
+/* One byte per byte of an element, 0 where it is padding; the walk's own, until
+ * the next structured dtype. *covered is NULL where there is no padding. */
 static int
-describe(PyArrayObject *object, geometry *array)
+find_padding(fp_walk *walk, PyArray_Descr *descr,
+             const unsigned char **covered)
+{
+    size_t item_bytes = (size_t)PyDataType_ELSIZE(descr);
+    unsigned char *map;
+
+    if (walk->last_fields != (PyObject *)descr) {
+        map = PyMem_Calloc(item_bytes, 1);
+        if (map == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        if (mark_fields(descr, map) < 0) {
+            PyMem_Free(map);
+            return -1;
+        }
+        PyMem_Free(walk->last_covered);
+        walk->last_covered = map;
+        Py_XSETREF(walk->last_fields, Py_NewRef(descr));
+        walk->last_is_padded = memchr(map, 0, item_bytes) != NULL;
+    }
+    *covered = walk->last_is_padded ? walk->last_covered : NULL;
+    return 0;
+}
+
+static int
+describe(fp_walk *walk, PyArrayObject *object, geometry *array)
 {
     array->array = object;
     array->descr = PyArray_DESCR(object);
@@ -224,18 +267,7 @@ describe(PyArrayObject *object, geometry *array)
         array->order = is_dense(array) ? ORDER_OTHER : GATHERED;
     }
     if (array->n_bytes > 0 && has_fields(array->descr)) {
-        array->covered = PyMem_Calloc(array->item_bytes, 1);
-        if (array->covered == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        if (mark_fields(array->descr, array->covered) < 0) {
-            return -1;
-        }
-        if (memchr(array->covered, 0, array->item_bytes) == NULL) {
-            PyMem_Free(array->covered);
-            array->covered = NULL;
-        }
+        return find_padding(walk, array->descr, &array->covered);
     }
     return 0;
 }
@@ -485,13 +517,11 @@ typedef struct {
 static void
 free_suspended(PyObject *capsule)
 {
-    suspended *kept = PyCapsule_GetPointer(capsule, NULL);
-    PyMem_Free(kept->array.covered);
-    PyMem_Free(kept);
+    PyMem_Free(PyCapsule_GetPointer(capsule, NULL));
 }
 
 static int
-push_suspended(fp_walk *walk, PyObject *object, geometry *array,
+push_suspended(fp_walk *walk, PyObject *object, const geometry *array,
                uint32_t number, size_t offset, int lonely)
 {
     suspended *kept;
@@ -507,10 +537,8 @@ push_suspended(fp_walk *walk, PyObject *object, geometry *array,
     kept->array = *array;
     kept->number = number;
     kept->offset = offset;
-    array->covered = NULL; /* the capsule's now */
     capsule = PyCapsule_New(kept, NULL, free_suspended);
     if (capsule == NULL) {
-        PyMem_Free(kept->array.covered);
         PyMem_Free(kept);
         return -1;
     }
@@ -563,7 +591,6 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
     geometry array;
     uint32_t number = 0;
     size_t offset = 0;
-    int status = -1;
 
     if (type != &PyArray_Type && (PyObject *)type != walk->state->memmap_type)
     {
@@ -582,43 +609,83 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
             return -1;
         }
     }
-    if (describe((PyArrayObject *)object, &array) < 0) {
-        goto done;
+    if (describe(walk, (PyArrayObject *)object, &array) < 0) {
+        return -1;
     }
     if (walk->silent && !fp_sidecar_fits(walk->sidecar, array.n_bytes)) {
-        fp_call_out(walk);
-        goto done;
+        return fp_call_out(walk);
     }
     if (array.n_bytes >= FP_OWN_BLOB_BYTES) {
         if (place_alone(walk, &array, &number) < 0) {
-            goto done;
+            return -1;
         }
     }
     else if (array.n_bytes > 0 &&
              place_shared(walk, &array, &number, &offset) < 0)
     {
-        goto done;
+        return -1;
     }
     if (emit_head(walk, &array) < 0) {
-        goto done;
+        return -1;
     }
     if (name == NULL) {
         *result = push_suspended(walk, object, &array, number, offset,
                                  lonely);
-        status = *result < 0 ? -1 : 1;
-        goto done;
+        return *result < 0 ? -1 : 1;
     }
-    /* The dtype may have been replaced while the ring was flushed: the name
-     * is that of the bytes. */
     if (fp_save(walk, name, 0) < 0 ||
         emit_tail(walk, &array, number, offset) < 0 ||
         fp_memo_put(walk, object, lonely) < 0)
     {
-        goto done;
+        return -1;
     }
     *result = FP_SAVED;
-    status = 1;
+    return 1;
+}
+
+/* --- scalars ------------------------------------------------------------ */
+
+#define MAX_SCALAR_BYTES 64
+
+int
+fp_save_scalar(fp_walk *walk, PyObject *object)
+{
+    static const unsigned char call[] = {OP_TUPLE2, OP_REDUCE};
+    PyArray_Descr *descr;
+    int64_t *function, *dtype;
+    unsigned char bytes[MAX_SCALAR_BYTES + 2];
+    size_t n_bytes;
+    int status = -1;
+
+    if (!PyArray_IsScalar(object, Number) && !PyArray_IsScalar(object, Bool))
+    {
+        return 0;
+    }
+    descr = PyArray_DescrFromScalar(object);
+    if (descr == NULL) {
+        return -1;
+    }
+    n_bytes = (size_t)PyDataType_ELSIZE(descr);
+    function = fp_memo_find(walk->memo, walk->state->scalar_function);
+    dtype = fp_memo_find(walk->memo, (PyObject *)descr);
+    if (Py_TYPE(object) != descr->typeobj || function == NULL ||
+        dtype == NULL || !is_builtin_number(descr->type_num) ||
+        n_bytes > MAX_SCALAR_BYTES)
+    {
+        status = 0;
+        goto done;
+    }
+    bytes[0] = OP_SHORT_BINBYTES;
+    bytes[1] = (unsigned char)n_bytes;
+    PyArray_ScalarAsCtype(object, bytes + 2);
+    if (fp_memo_get(walk, function) == 0 && fp_memo_get(walk, dtype) == 0 &&
+        fp_emit(walk, bytes, n_bytes + 2) == 0 &&
+        fp_emit(walk, call, sizeof(call)) == 0 &&
+        fp_memo_put(walk, object, 0) == 0)
+    {
+        status = 1;
+    }
 done:
-    PyMem_Free(array.covered);
+    Py_DECREF(descr);
     return status;
 }

@@ -9,6 +9,7 @@
 #include "sidecar.h"
 #include "walk.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -204,6 +205,26 @@ commit(fp_atomic_file *file, PyObject *path)
     return status == FP_OK ? 0 : raise_file_error(file, status, path);
 }
 
+/* The path from the root: user code may change the directory meanwhile. Owned
+ * by the caller (free); NULL where there is no memory. */
+static char *
+absolute_path(const char *path)
+{
+    char *directory, *joined;
+    size_t n_bytes;
+
+    if (path[0] == '/' || (directory = getcwd(NULL, 0)) == NULL) {
+        return strdup(path);
+    }
+    n_bytes = strlen(directory) + strlen(path) + 2;
+    joined = malloc(n_bytes);
+    if (joined != NULL) {
+        snprintf(joined, n_bytes, "%s/%s", directory, path);
+    }
+    free(directory);
+    return joined;
+}
+
 int
 fp_dump_to_path(fp_state *state, PyObject *value, PyObject *path,
                 int protocol, int durable, int n_threads)
@@ -213,14 +234,28 @@ fp_dump_to_path(fp_state *state, PyObject *value, PyObject *path,
     fp_sink sink;
     fp_status status;
     PyObject *encoded = NULL;
+    char *absolute = NULL;
     int result = -1;
 
     if (!PyUnicode_FSConverter(path, &encoded)) {
         return -1;
     }
-    Py_BEGIN_ALLOW_THREADS
-    status = fp_atomic_file_open(&file, PyBytes_AS_STRING(encoded), durable);
-    Py_END_ALLOW_THREADS
+    absolute = absolute_path(PyBytes_AS_STRING(encoded));
+    if (absolute == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        status = fp_atomic_file_open(&file, absolute, durable);
+        Py_END_ALLOW_THREADS
+        /* A signal ends the wait for a FIFO's reader. */
+        if (status == FP_IO && file.saved_errno == EINTR &&
+            PyErr_CheckSignals() < 0)
+        {
+            goto done;
+        }
+    } while (status == FP_IO && file.saved_errno == EINTR);
     if (status != FP_OK) {
         raise_file_error(&file, status, path);
         goto done;
@@ -249,6 +284,7 @@ done:
         Py_END_ALLOW_THREADS
         PyErr_Restore(type, error, traceback);
     }
+    free(absolute);
     Py_XDECREF(encoded);
     return result;
 }

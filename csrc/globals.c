@@ -224,9 +224,10 @@ find_names(fp_walk *walk, PyObject *object, PyObject *given,
                      object, *module_name, *name);
         goto done;
     }
-    *is_nested = PyList_GET_SIZE(names) > 1;
+    *is_nested = *parent != module;
     if (!*is_nested) {
-        Py_SETREF(*name, Py_NewRef(PyList_GET_ITEM(names, 0)));
+        Py_ssize_t last = PyList_GET_SIZE(names) - 1;
+        Py_SETREF(*name, Py_NewRef(PyList_GET_ITEM(names, last)));
     }
     status = 0;
 done:
@@ -244,7 +245,6 @@ emit_extension(fp_walk *walk, PyObject *object, PyObject *module_name,
                PyObject *name)
 {
     PyObject *registry = walk->state->extension_registry;
-    PyObject *error = walk->state->pickling_error;
     PyObject *key, *code_object;
     unsigned char out[5];
     size_t n_bytes;
@@ -262,19 +262,27 @@ emit_extension(fp_walk *walk, PyObject *object, PyObject *module_name,
     if (code_object == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
+#if PY_VERSION_HEX < 0x030d0000
     if (!PyLong_Check(code_object)) {
-        PyErr_Format(error,
+        PyErr_Format(walk->state->pickling_error,
                      "Can't pickle %R: extension code %R isn't an integer",
                      object, code_object);
         return -1;
     }
+#endif
     code = PyLong_AsLong(code_object);
     if (code <= 0 || code > INT32_MAX) {
         if (!PyErr_Occurred()) {
-            PyErr_Format(error,
+#if PY_VERSION_HEX < 0x030d0000
+            PyErr_Format(walk->state->pickling_error,
                          "Can't pickle %R: extension code %ld is out of "
                          "range",
                          object, code);
+#else
+            (void)object;
+            PyErr_Format(PyExc_RuntimeError,
+                         "extension code %ld is out of range", code);
+#endif
         }
         return -1;
     }
@@ -377,46 +385,65 @@ old_names(const fp_state *state, PyObject **module_name, PyObject **name)
     return 0;
 }
 
-static int
-emit_line(fp_walk *walk, PyObject *name, const char *what)
+/* A name as bytes, for a line of protocols below 4. New reference. */
+static PyObject *
+encode_name(const fp_walk *walk, PyObject *name, const char *what)
 {
     PyObject *encoded = walk->protocol == 3 ? PyUnicode_AsUTF8String(name)
                                             : PyUnicode_AsASCIIString(name);
-    int status = -1;
 
-    if (encoded == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
-            PyErr_Format(walk->state->pickling_error,
-                         "can't pickle %s identifier '%S' using pickle "
-                         "protocol %i",
-                         what, name, walk->protocol);
-        }
-        return -1;
+    if (encoded == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        PyErr_Format(walk->state->pickling_error,
+                     "can't pickle %s identifier '%S' using pickle "
+                     "protocol %i",
+                     what, name, walk->protocol);
     }
-    if (fp_emit(walk, PyBytes_AS_STRING(encoded),
-                (size_t)PyBytes_GET_SIZE(encoded)) == 0)
-    {
-        status = fp_emit_byte(walk, '\n');
-    }
-    Py_DECREF(encoded);
-    return status;
+    return encoded;
 }
 
-/* GLOBAL, for protocols below 4. `module_name` and `name` may be replaced. */
-static int
-emit_global_line(fp_walk *walk, PyObject **module_name, PyObject **name)
+/* GLOBAL and its two lines, for protocols below 4, as bytes; the names may be
+ * replaced by those of Python 2. New reference. */
+static PyObject *
+global_lines(const fp_walk *walk, PyObject **module_name, PyObject **name)
 {
-    if (fp_emit_byte(walk, OP_GLOBAL) < 0) {
-        return -1;
-    }
+    PyObject *first, *second = NULL;
+    PyObject *lines = NULL;
+
     if (walk->fix_imports &&
         old_names(walk->state, module_name, name) < 0)
     {
+        return NULL;
+    }
+    first = encode_name(walk, *module_name, "module");
+    if (first != NULL) {
+        second = encode_name(walk, *name, "global");
+    }
+    if (second != NULL) {
+        lines = PyBytes_FromFormat("c%s\n%s\n", PyBytes_AS_STRING(first),
+                                   PyBytes_AS_STRING(second));
+    }
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+    return lines;
+}
+
+/* Steals `script`, which may be NULL with an exception set. */
+static int
+push_script(fp_walk *walk, PyObject *object, PyObject *script)
+{
+    fp_frame *frame;
+
+    if (script == NULL) {
         return -1;
     }
-    return emit_line(walk, *module_name, "module") < 0
-               ? -1
-               : emit_line(walk, *name, "global");
+    frame = fp_push(walk, FP_FRAME_SCRIPT, object);
+    if (frame == NULL) {
+        Py_DECREF(script);
+        return -1;
+    }
+    frame->pending = script;
+    frame->flags |= FP_FLAG_OWNS_PENDING;
+    return FP_PUSHED;
 }
 
 /* STACK_GLOBAL: two strings, each of which persistent_id may want to see. */
@@ -424,8 +451,7 @@ static int
 emit_stack_global(fp_walk *walk, PyObject *object, PyObject *module_name,
                   PyObject *name)
 {
-    PyObject *names;
-    fp_frame *frame;
+    PyObject *opcode, *script;
 
     module_name = portable_module_name(walk, module_name, name);
     if (!walk->hooked && PyUnicode_CheckExact(module_name) &&
@@ -439,51 +465,53 @@ emit_stack_global(fp_walk *walk, PyObject *object, PyObject *module_name,
         }
         return fp_memo_put(walk, object, 0);
     }
-    names = PyTuple_Pack(2, module_name, name);
-    if (names == NULL) {
+    opcode = PyBytes_FromStringAndSize("\x93", 1);
+    if (opcode == NULL) {
         return -1;
     }
-    frame = fp_push(walk, FP_FRAME_GLOBAL, object);
-    if (frame == NULL) {
-        Py_DECREF(names);
-        return -1;
-    }
-    frame->pending = names;
-    frame->flags |= FP_FLAG_OWNS_PENDING;
-    return FP_PUSHED;
+    script = PyTuple_Pack(3, module_name, name, opcode);
+    Py_DECREF(opcode);
+    return push_script(walk, object, script);
 }
 
 int
-fp_step_global(fp_walk *walk, fp_frame *frame)
+fp_step_script(fp_walk *walk, fp_frame *frame)
 {
-    while (frame->position < 2) {
-        PyObject *name = PyTuple_GET_ITEM(frame->pending, frame->position);
+    PyObject *script = frame->pending;
+
+    while (frame->position < PyTuple_GET_SIZE(script)) {
+        PyObject *item = PyTuple_GET_ITEM(script, frame->position);
+        int status;
         frame->position++;
-        int status = fp_save(walk, name, 0);
+        status = PyBytes_CheckExact(item)
+                     ? fp_emit(walk, PyBytes_AS_STRING(item),
+                               (size_t)PyBytes_GET_SIZE(item))
+                     : fp_save(walk, item, 0);
         if (status != FP_SAVED) {
             return status;
         }
     }
-    if (fp_emit_byte(walk, OP_STACK_GLOBAL) < 0 ||
-        fp_memo_put(walk, frame->object, 0) < 0)
-    {
+    if (fp_memo_put(walk, frame->object, 0) < 0) {
         return -1;
     }
     fp_pop(walk);
     return FP_SAVED;
 }
 
-/* Protocols below 4 cannot name what lies in a class: getattr is called.
- * The getattr itself is not the object's reduction, so the memo entry is made
- * by a frame below it. */
+/* Protocols below 4 cannot name what lies in a class: getattr is called. */
+#if PY_VERSION_HEX < 0x030d0000
 static int
-save_nested(fp_walk *walk, PyObject *object, PyObject *parent,
-            PyObject *last_name)
+save_nested(fp_walk *walk, PyObject *object, PyObject *module_name,
+            PyObject *name, PyObject *parent)
 {
-    PyObject *reduced = Py_BuildValue("(O(OO))", walk->state->getattr,
-                                      parent, last_name);
+    Py_ssize_t length = PyUnicode_GET_LENGTH(name);
+    Py_ssize_t dot = PyUnicode_FindChar(name, '.', 0, length, -1);
+    PyObject *reduced;
     int status;
 
+    (void)module_name;
+    reduced = Py_BuildValue("(O(ON))", walk->state->getattr, parent,
+                            PyUnicode_Substring(name, dot + 1, length));
     if (reduced == NULL) {
         return -1;
     }
@@ -491,6 +519,55 @@ save_nested(fp_walk *walk, PyObject *object, PyObject *parent,
     Py_DECREF(reduced);
     return status;
 }
+#else
+/* getattr(getattr(global, name), name): what Python 3.13 writes, with none of
+ * it in the memo but getattr and the names. */
+static int
+save_nested(fp_walk *walk, PyObject *object, PyObject *module_name,
+            PyObject *name, PyObject *parent)
+{
+    static const char call[] = {(char)OP_TUPLE2, OP_REDUCE};
+    static const char old_call[] = {OP_TUPLE, OP_REDUCE};
+    PyObject *names = PyUnicode_Split(name, walk->state->str_dot, -1);
+    PyObject *steps = PyList_New(0);
+    PyObject *top = NULL;
+    PyObject *made = NULL;
+    PyObject *script = NULL;
+    int status = names == NULL || steps == NULL ? -1 : 0;
+
+    (void)parent;
+    for (Py_ssize_t i = 1; status == 0 && i < PyList_GET_SIZE(names); i++) {
+        status = PyList_Append(steps, walk->state->getattr);
+        if (status == 0 && walk->protocol < 2) {
+            Py_XSETREF(made, PyBytes_FromStringAndSize("(", 1));
+            status = made == NULL ? -1 : PyList_Append(steps, made);
+        }
+    }
+    if (status == 0) {
+        Py_INCREF(module_name);
+        top = Py_NewRef(PyList_GET_ITEM(names, 0));
+        Py_XSETREF(made, global_lines(walk, &module_name, &top));
+        Py_DECREF(module_name);
+        status = made == NULL ? -1 : PyList_Append(steps, made);
+    }
+    for (Py_ssize_t i = 1; status == 0 && i < PyList_GET_SIZE(names); i++) {
+        status = PyList_Append(steps, PyList_GET_ITEM(names, i));
+        if (status == 0) {
+            Py_XSETREF(made, PyBytes_FromStringAndSize(
+                                 walk->protocol < 2 ? old_call : call, 2));
+            status = made == NULL ? -1 : PyList_Append(steps, made);
+        }
+    }
+    if (status == 0) {
+        script = PyList_AsTuple(steps);
+    }
+    Py_XDECREF(names);
+    Py_XDECREF(steps);
+    Py_XDECREF(top);
+    Py_XDECREF(made);
+    return push_script(walk, object, script);
+}
+#endif
 
 int
 fp_save_global(fp_walk *walk, PyObject *object, PyObject *given)
@@ -511,7 +588,9 @@ fp_save_global(fp_walk *walk, PyObject *object, PyObject *given)
             goto done;
         }
     }
-    if (note_package(walk, module_name) < 0) {
+    if (fp_keep(walk, module_name) < 0 || fp_keep(walk, name) < 0 ||
+        note_package(walk, module_name) < 0)
+    {
         goto done;
     }
     if (walk->protocol >= 2) {
@@ -525,16 +604,15 @@ fp_save_global(fp_walk *walk, PyObject *object, PyObject *given)
         status = emit_stack_global(walk, object, module_name, name);
     }
     else if (is_nested) {
-        Py_ssize_t length = PyUnicode_GET_LENGTH(name);
-        Py_ssize_t dot = PyUnicode_FindChar(name, '.', 0, length, -1);
-        PyObject *last_name = PyUnicode_Substring(name, dot + 1, length);
-        if (last_name != NULL) {
-            status = save_nested(walk, object, parent, last_name);
-            Py_DECREF(last_name);
-        }
+        status = save_nested(walk, object, module_name, name, parent);
     }
     else {
-        status = emit_global_line(walk, &module_name, &name);
+        PyObject *lines = global_lines(walk, &module_name, &name);
+        if (lines != NULL) {
+            status = fp_emit(walk, PyBytes_AS_STRING(lines),
+                             (size_t)PyBytes_GET_SIZE(lines));
+            Py_DECREF(lines);
+        }
         if (status == 0) {
             status = fp_memo_put(walk, object, 0);
         }

@@ -1,35 +1,9 @@
+#include "inline_leaves.h"
 #include "walk.h"
 
 #include <string.h>
 
 /* --- numbers ------------------------------------------------------------ */
-
-#if PY_VERSION_HEX < 0x030c0000
-/* 1 and the value in *small where the int has at most one digit. */
-static inline int
-as_small(PyObject *object, long *small)
-{
-    Py_ssize_t size = Py_SIZE(object);
-    if (size < -1 || size > 1) {
-        return 0;
-    }
-    *small = size == 0
-                 ? 0
-                 : (long)size * (long)((PyLongObject *)object)->ob_digit[0];
-    return 1;
-}
-#else
-static inline int
-as_small(PyObject *object, long *small)
-{
-    if (!PyUnstable_Long_IsCompact((PyLongObject *)object)) {
-        return 0;
-    }
-    *small =
-        (long)PyUnstable_Long_CompactValue((PyLongObject *)object);
-    return 1;
-}
-#endif
 
 static int
 as_byte_array(PyObject *object, unsigned char *out, size_t n_bytes)
@@ -127,7 +101,7 @@ fp_save_int(fp_walk *walk, PyObject *object)
     long value;
     unsigned char *out;
 
-    if (!as_small(object, &value)) {
+    if (!fp_as_small(object, &value)) {
         int overflow;
         value = PyLong_AsLongAndOverflow(object, &overflow);
         if (value == -1 && !overflow && PyErr_Occurred()) {
@@ -145,47 +119,21 @@ fp_save_int(fp_walk *walk, PyObject *object)
     if (walk->protocol == 0) {
         out += snprintf((char *)out, 32, "I%ld\n", value);
     }
-    else if (value >= 0 && value < 256) {
-        *out++ = OP_BININT1;
-        *out++ = (unsigned char)value;
-    }
-    else if (value >= 0 && value < 65536) {
-        *out++ = OP_BININT2;
-        *out++ = (unsigned char)value;
-        *out++ = (unsigned char)(value >> 8);
-    }
     else {
-        *out++ = OP_BININT;
-        for (int shift = 0; shift < 32; shift += 8) {
-            *out++ = (unsigned char)((unsigned long)value >> shift);
-        }
+        out = fp_encode_int(out, value);
     }
     walk->graph.cursor = out;
     return 0;
 }
 
+/* Protocol 0: a line of text. The others: inline_leaves.h. */
 int
 fp_save_float(fp_walk *walk, PyObject *object)
 {
     double value = PyFloat_AS_DOUBLE(object);
-    uint64_t bits;
-    unsigned char *out;
     char *text;
     int status;
 
-    if (walk->protocol > 0) {
-        out = fp_room(walk, 9);
-        if (out == NULL) {
-            return -1;
-        }
-        memcpy(&bits, &value, 8);
-        *out++ = OP_BINFLOAT;
-        for (int shift = 56; shift >= 0; shift -= 8) {
-            *out++ = (unsigned char)(bits >> shift);
-        }
-        walk->graph.cursor = out;
-        return 0;
-    }
     text = PyOS_double_to_string(value, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
     if (text == NULL) {
         return -1;
@@ -449,7 +397,11 @@ fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
 
     if (walk->protocol < 5) {
         PyErr_SetString(walk->state->pickling_error,
-                        "PickleBuffer can only pickled with protocol >= 5");
+                        PY_VERSION_HEX < 0x030d0000
+                            ? "PickleBuffer can only pickled with "
+                              "protocol >= 5"
+                            : "PickleBuffer can only be pickled with "
+                              "protocol >= 5");
         return -1;
     }
     view = PyPickleBuffer_GetBuffer(object);

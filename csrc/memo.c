@@ -1,31 +1,44 @@
 #include "memo.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #define FIRST_SLOTS 64
-/* From here on a table is mapped in huge pages, where there are any: look-ups
+/* From here on a table is mapped, in huge pages where there are any: look-ups
  * in a large one are bound by misses of the TLB. */
-#define HUGE_BYTES ((size_t)2 << 20)
+#define MAPPED_BYTES ((size_t)2 << 20)
 
 static fp_memo_slot *
 allocate(size_t n_slots)
 {
     size_t n_bytes = n_slots * sizeof(fp_memo_slot);
-    fp_memo_slot *slots;
+    void *slots;
 
-    if (n_bytes < 2 * HUGE_BYTES) {
+    if (n_bytes < MAPPED_BYTES) {
         return calloc(n_slots, sizeof(fp_memo_slot));
     }
-    slots = aligned_alloc(HUGE_BYTES, n_bytes);
-    if (slots != NULL) {
-#ifdef MADV_HUGEPAGE
-        madvise(slots, n_bytes, MADV_HUGEPAGE);
-#endif
-        memset(slots, 0, n_bytes);
+    slots = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (slots == MAP_FAILED) {
+        return NULL;
     }
+#ifdef MADV_HUGEPAGE
+    madvise(slots, n_bytes, MADV_HUGEPAGE);
+#endif
     return slots;
+}
+
+static void
+release(fp_memo_slot *slots, size_t n_slots)
+{
+    size_t n_bytes = n_slots * sizeof(fp_memo_slot);
+
+    if (n_bytes < MAPPED_BYTES) {
+        free(slots);
+    }
+    else {
+        munmap(slots, n_bytes);
+    }
 }
 
 static int
@@ -56,7 +69,9 @@ resize(fp_memo *memo)
             grown.slots[at] = *slot;
         }
     }
-    free(memo->slots);
+    if (n_old > 0) {
+        release(memo->slots, n_old);
+    }
     *memo = grown;
     return 0;
 }
@@ -64,27 +79,18 @@ resize(fp_memo *memo)
 int
 fp_memo_set(fp_memo *memo, PyObject *key, int64_t value)
 {
-    size_t i;
+    fp_memo_slot *slot;
 
-    if (memo->slots == NULL || memo->n_used * 2 >= memo->mask + 1) {
-        if (resize(memo) < 0) {
-            return -1;
-        }
+    if (!fp_memo_has_room(memo) && resize(memo) < 0) {
+        return -1;
     }
-    i = fp_memo_home(memo, key);
-    while (memo->slots[i].key != NULL) {
-        if (memo->slots[i].key == key) {
-            memo->slots[i].value = value;
-            return 0;
-        }
-        i = (i + 1) & memo->mask;
+    slot = fp_memo_slot_of(memo, key);
+    if (slot->key != NULL) {
+        slot->value = value;
     }
-    if (memo->holds) {
-        Py_INCREF(key);
+    else {
+        fp_memo_fill(memo, slot, key, value);
     }
-    memo->slots[i].key = key;
-    memo->slots[i].value = value;
-    memo->n_used++;
     return 0;
 }
 
@@ -128,7 +134,7 @@ fp_memo_clear(fp_memo *memo)
             Py_XDECREF(old.slots[i].key);
         }
     }
-    free(old.slots);
+    release(old.slots, old.mask + 1);
 }
 
 int

@@ -10,7 +10,8 @@
  * else can run leaves it unset: no object can be freed then.
  *
  * A value is the position of the object's first appearance in the graph
- * (>= 0), or ~number once its memo number is drawn (< 0).
+ * (>= 0), or ~number once its memo number is drawn (< 0), or FP_MEMO_OPEN: a
+ * tuple or frozenset whose items are being walked in silence.
  *
  * Pointers to values are valid until the next fp_memo_set(). GIL held.
  */
@@ -20,6 +21,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+
+#define FP_MEMO_OPEN INT64_MIN
 
 typedef struct {
     PyObject *key;
@@ -43,22 +46,47 @@ fp_memo_home(const fp_memo *memo, const PyObject *key)
            memo->mask;
 }
 
-/* NULL where the key is not there. */
-static inline int64_t *
-fp_memo_find(const fp_memo *memo, const PyObject *key)
+/* The key's slot, or the empty one (key == NULL) where it belongs; NULL only
+ * while the memo has no slots at all. */
+static inline fp_memo_slot *
+fp_memo_slot_of(const fp_memo *memo, const PyObject *key)
 {
     if (memo->slots == NULL) {
         return NULL;
     }
     for (size_t i = fp_memo_home(memo, key);; i = (i + 1) & memo->mask) {
         fp_memo_slot *slot = &memo->slots[i];
-        if (slot->key == key) {
-            return &slot->value;
-        }
-        if (slot->key == NULL) {
-            return NULL;
+        if (slot->key == key || slot->key == NULL) {
+            return slot;
         }
     }
+}
+
+/* NULL where the key is not there. */
+static inline int64_t *
+fp_memo_find(const fp_memo *memo, const PyObject *key)
+{
+    fp_memo_slot *slot = fp_memo_slot_of(memo, key);
+    return slot == NULL || slot->key == NULL ? NULL : &slot->value;
+}
+
+/* Whether one more key fits without moving the slots. */
+static inline int
+fp_memo_has_room(const fp_memo *memo)
+{
+    return memo->slots != NULL && memo->n_used * 2 < memo->mask + 1;
+}
+
+/* Fills an empty slot from fp_memo_slot_of(), while there is room. */
+static inline void
+fp_memo_fill(fp_memo *memo, fp_memo_slot *slot, PyObject *key, int64_t value)
+{
+    if (memo->holds) {
+        Py_INCREF(key);
+    }
+    slot->key = key;
+    slot->value = value;
+    memo->n_used++;
 }
 
 /* Adds the key or changes its value. Takes a reference of its own where the

@@ -176,6 +176,7 @@ module_exec(PyObject *module)
     X(getattr)                                                               \
     X(partial)                                                               \
     X(memmap_type)                                                           \
+    X(scalar_function)                                                       \
     X(object_reduce_ex)                                                      \
     X(object_reduce)                                                         \
     X(object_getstate)                                                       \

@@ -204,6 +204,8 @@ pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
     return 0;
 }
 
+static PyObject *no_persistent_id(PyObject *op, PyObject *object);
+
 PyDoc_STRVAR(dump_doc,
 "dump($self, obj, /)\n"
 "--\n"
@@ -233,6 +235,11 @@ pickler_dump(PyObject *op, PyObject *object)
         optional_attribute(op, state->str_persistent_id, &persistent_id) < 0)
     {
         goto done;
+    }
+    if (persistent_id != NULL && PyCFunction_CheckExact(persistent_id) &&
+        PyCFunction_GET_FUNCTION(persistent_id) == no_persistent_id)
+    {
+        Py_CLEAR(persistent_id);
     }
     fp_walk_init(&walk, state, self->protocol, self->fix_imports);
     walk.memo = &self->memo;
@@ -482,16 +489,29 @@ pickler_set_memo(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
+/* Where the standard Pickler has a method persistent_id (since 3.13), one that
+ * finds no identifier; dump() knows it and does not call it. */
+static PyObject *
+no_persistent_id(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(object))
+{
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 pickler_get_persistent_id(PyObject *op, void *Py_UNUSED(closure))
 {
+    static PyMethodDef method = {"persistent_id", no_persistent_id, METH_O,
+                                 NULL};
     Pickler *self = (Pickler *)op;
 
-    if (self->persistent_id == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "persistent_id");
-        return NULL;
+    if (self->persistent_id != NULL) {
+        return Py_NewRef(self->persistent_id);
     }
-    return Py_NewRef(self->persistent_id);
+    if (PY_VERSION_HEX >= 0x030d0000) {
+        return PyCFunction_New(&method, op);
+    }
+    PyErr_SetString(PyExc_AttributeError, "persistent_id");
+    return NULL;
 }
 
 static int

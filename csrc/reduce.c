@@ -1,5 +1,24 @@
 #include "walk.h"
 
+enum { BY_CALL, BY_NEWOBJ, BY_NEWOBJ_EX };
+
+/* The stages of a reduce frame: what is to be done next. */
+enum {
+    REDUCE_CALLABLE,
+    REDUCE_ARGUMENTS,
+    REDUCE_KEYWORDS,
+    REDUCE_OPCODE,
+    REDUCE_LIST,
+    REDUCE_DICT,
+    REDUCE_STATE,
+    REDUCE_SETTER_OBJECT,
+    REDUCE_SETTER_STATE,
+    REDUCE_SETTER_CALL,
+    REDUCE_BUILD,
+    REDUCE_DONE,
+    REDUCE_ONLY_STATE, /* `pending` is the state itself */
+};
+
 /* --- plain instances ---------------------------------------------------- */
 
 static PyObject *
@@ -67,41 +86,56 @@ bare_size(PyTypeObject *type)
     return n_bytes;
 }
 
-/* A class is plain when object.__reduce_ex__ would answer for it and find
- * nothing to call: then its instances are class, NEWOBJ, __dict__, BUILD. */
+/* How instances of a class are saved. PLAIN: object.__reduce_ex__ would answer
+ * and find nothing to call: class, NEWOBJ, __dict__, BUILD. WITH_GETSTATE: it
+ * would call __getstate__ and nothing else. */
+enum { BY_REDUCER, PLAIN, WITH_GETSTATE };
+
 static int
-is_plain_class(const fp_state *state, PyTypeObject *type)
+kind_of_class(const fp_state *state, PyTypeObject *type)
 {
-    return Py_TYPE(type)->tp_hash == PyType_Type.tp_hash &&
-           type->tp_getattro == PyObject_GenericGetAttr &&
-           type->tp_new != NULL && type->tp_itemsize == 0 &&
-           type->tp_basicsize == bare_size(type) &&
-           _PyType_Lookup(type, state->str_reduce_ex) ==
-               state->object_reduce_ex &&
-           _PyType_Lookup(type, state->str_reduce) ==
-               state->object_reduce &&
-           _PyType_Lookup(type, state->str_getstate) ==
-               state->object_getstate &&
-           _PyType_Lookup(type, state->str_class_) == state->object_class &&
-           _PyType_Lookup(type, state->str_getnewargs) == NULL &&
-           _PyType_Lookup(type, state->str_getnewargs_ex) == NULL &&
-           has_no_slots(state, type);
+    PyObject *getstate = _PyType_Lookup(type, state->str_getstate);
+    int is_ours = Py_TYPE(type)->tp_hash == PyType_Type.tp_hash &&
+                  type->tp_getattro == PyObject_GenericGetAttr &&
+                  type->tp_new != NULL &&
+                  !PyType_IsSubtype(type, &PyList_Type) &&
+                  !PyType_IsSubtype(type, &PyDict_Type) &&
+                  _PyType_Lookup(type, state->str_reduce_ex) ==
+                      state->object_reduce_ex &&
+                  _PyType_Lookup(type, state->str_reduce) ==
+                      state->object_reduce &&
+                  _PyType_Lookup(type, state->str_class_) ==
+                      state->object_class &&
+                  _PyType_Lookup(type, state->str_getnewargs) == NULL &&
+                  _PyType_Lookup(type, state->str_getnewargs_ex) == NULL;
+
+    if (!is_ours) {
+        return BY_REDUCER;
+    }
+    if (getstate != state->object_getstate) {
+        return getstate != NULL && has_dict(type) ? WITH_GETSTATE
+                                                  : BY_REDUCER;
+    }
+    return type->tp_itemsize == 0 && type->tp_basicsize == bare_size(type) &&
+                   has_no_slots(state, type)
+               ? PLAIN
+               : BY_REDUCER;
 }
 
 static int
-class_is_plain(fp_walk *walk, PyTypeObject *type)
+class_kind(fp_walk *walk, PyTypeObject *type)
 {
     fp_class_facts *facts =
-        &walk->classes[((uintptr_t)type >> 5) % FP_CLASS_CACHE];
+        &walk->classes[FP_CACHE_SLOT(type, FP_CLASS_CACHE)];
 
     if (facts->type != type || facts->version != type->tp_version_tag ||
         facts->version == 0)
     {
         facts->type = type;
-        facts->is_plain = is_plain_class(walk->state, type);
+        facts->kind = kind_of_class(walk->state, type);
         facts->version = type->tp_version_tag; /* set by the look-ups */
     }
-    return facts->is_plain;
+    return facts->kind;
 }
 
 /* 1 where the instance's own dict shadows what is_plain_class() looked up. */
@@ -121,19 +155,39 @@ carries_reducer(const fp_state *state, PyObject *dict)
     return 0;
 }
 
-/* FP_SAVED + 2: not plain after all. */
+/* The class and NEWOBJ; the object is in the memo then. */
 static int
-save_plain(fp_walk *walk, PyObject *object, int lonely)
+save_bare_instance(fp_walk *walk, PyObject *object, int lonely)
+{
+    PyObject *nothing = PyTuple_New(0);
+    int status;
+
+    if (nothing == NULL) {
+        return -1;
+    }
+    status = fp_save(walk, (PyObject *)Py_TYPE(object), 0) < 0 ||
+                     fp_save(walk, nothing, 0) < 0 ||
+                     fp_emit_byte(walk, OP_NEWOBJ) < 0
+                 ? -1
+                 : fp_memo_put(walk, object, lonely);
+    Py_DECREF(nothing);
+    return status;
+}
+
+/* FP_SAVED + 2: by its reducer after all. */
+static int
+save_instance(fp_walk *walk, PyObject *object, int kind, int lonely)
 {
     PyTypeObject *type = Py_TYPE(object);
     PyObject *dict = NULL;
-    PyObject *nothing = NULL;
+    PyObject *state = NULL;
+    fp_frame *frame;
     int status = -1;
 
     if (has_dict(type)) {
         dict = PyObject_GenericGetDict(object, NULL);
         if (dict == NULL) {
-            goto done;
+            return -1;
         }
         if (!walk->silent || walk->careful) {
             int found = carries_reducer(walk->state, dict);
@@ -143,22 +197,37 @@ save_plain(fp_walk *walk, PyObject *object, int lonely)
             }
         }
     }
-    nothing = PyTuple_New(0);
-    if (nothing == NULL || fp_save(walk, (PyObject *)type, 0) < 0 ||
-        fp_save(walk, nothing, 0) < 0 ||
-        fp_emit_byte(walk, OP_NEWOBJ) < 0 ||
-        fp_memo_put(walk, object, lonely) < 0)
-    {
+    if (kind == PLAIN) {
+        status = save_bare_instance(walk, object, lonely);
+        if (status == 0 && dict != NULL && PyDict_GET_SIZE(dict) > 0) {
+            /* Two references: the instance's and ours. */
+            status = fp_save_state_dict(
+                walk, dict, walk->silent && Py_REFCNT(dict) == 2);
+        }
         goto done;
     }
-    status = FP_SAVED;
-    if (dict != NULL && PyDict_GET_SIZE(dict) > 0) {
-        /* Two references: the instance's and ours. */
-        status = fp_save_state_dict(
-            walk, dict, walk->silent && Py_REFCNT(dict) == 2);
+    if (fp_call_out(walk) < 0) {
+        goto done;
     }
+    state = PyObject_CallMethodNoArgs(object, walk->state->str_getstate);
+    if (state == NULL || save_bare_instance(walk, object, 0) < 0) {
+        goto done;
+    }
+    if (state == Py_None) {
+        status = FP_SAVED;
+        goto done;
+    }
+    frame = fp_push(walk, FP_FRAME_REDUCE, object);
+    if (frame == NULL) {
+        goto done;
+    }
+    frame->pending = Py_NewRef(state);
+    frame->flags |= FP_FLAG_OWNS_PENDING;
+    frame->stage = REDUCE_ONLY_STATE;
+    walk->n_reduces++;
+    status = FP_PUSHED;
 done:
-    Py_XDECREF(nothing);
+    Py_XDECREF(state);
     Py_XDECREF(dict);
     return status;
 }
@@ -330,12 +399,19 @@ fp_save_other(fp_walk *walk, PyObject *object, int lonely)
                 return found < 0 ? -1 : status;
             }
         }
-        if (walk->protocol >= 4 && !walk->hooked &&
-            class_is_plain(walk, type))
-        {
-            status = save_plain(walk, object, lonely);
-            if (status <= FP_PUSHED) {
-                return status;
+        if (walk->protocol >= 4 && !walk->hooked) {
+            int kind = class_kind(walk, type);
+            if (kind != BY_REDUCER) {
+                status = save_instance(walk, object, kind, lonely);
+                if (status <= FP_PUSHED) {
+                    return status;
+                }
+            }
+        }
+        if (walk->sidecar != NULL) {
+            int found = fp_save_scalar(walk, object);
+            if (found != 0) {
+                return found < 0 ? -1 : FP_SAVED;
             }
         }
         if (fp_call_out(walk) < 0) {
@@ -352,23 +428,6 @@ fp_save_other(fp_walk *walk, PyObject *object, int lonely)
 }
 
 /* --- what a reducer returned -------------------------------------------- */
-
-enum { BY_CALL, BY_NEWOBJ, BY_NEWOBJ_EX };
-
-enum {
-    REDUCE_CALLABLE,
-    REDUCE_ARGUMENTS,
-    REDUCE_KEYWORDS,
-    REDUCE_OPCODE,
-    REDUCE_LIST,
-    REDUCE_DICT,
-    REDUCE_STATE,
-    REDUCE_SETTER_OBJECT,
-    REDUCE_SETTER_STATE,
-    REDUCE_SETTER_CALL,
-    REDUCE_BUILD,
-    REDUCE_DONE,
-};
 
 /* Item i of the reducer's tuple, None counting as absent. Borrowed. */
 static PyObject *
@@ -761,6 +820,10 @@ fp_step_reduce(fp_walk *walk, fp_frame *frame)
         }
         case REDUCE_BUILD:
             status = fp_emit_byte(walk, OP_BUILD);
+            break;
+        case REDUCE_ONLY_STATE:
+            frame->stage = REDUCE_BUILD;
+            status = fp_save(walk, reduced, 0);
             break;
         default: /* REDUCE_DONE */
             fp_pop(walk);

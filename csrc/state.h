@@ -52,6 +52,7 @@ typedef struct fp_state {
     PyObject *getattr;
     PyObject *partial;
     PyObject *memmap_type;         /* numpy.memmap */
+    PyObject *scalar_function;     /* numpy's multiarray.scalar */
     /* What object itself defines: a class is plain while it inherits them. */
     PyObject *object_reduce_ex;
     PyObject *object_reduce;

@@ -1,6 +1,7 @@
 #include "walk.h"
 
 #include "errors.h"
+#include "inline_leaves.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,11 @@ fp_emit_get(fp_walk *walk, uint32_t number)
 int
 fp_memo_get(fp_walk *walk, int64_t *value)
 {
+    if (*value == FP_MEMO_OPEN) {
+        /* The items of a tuple or frozenset lead back to it: it will be met
+         * twice, and with it everything that has one reference only. */
+        return fp_call_out(walk);
+    }
     if (*value >= 0) {
         uint32_t number;
         if (fp_draw_number(walk, &number) < 0) {
@@ -372,6 +378,21 @@ fp_pop(fp_walk *walk)
 }
 
 int
+fp_keep(fp_walk *walk, PyObject *made)
+{
+    if (!walk->silent) {
+        return 0;
+    }
+    if (walk->kept == NULL) {
+        walk->kept = PyList_New(0);
+        if (walk->kept == NULL) {
+            return -1;
+        }
+    }
+    return PyList_Append(walk->kept, made);
+}
+
+int
 fp_call_out(fp_walk *walk)
 {
     if (walk->silent) {
@@ -426,6 +447,21 @@ open_list(fp_walk *walk, PyObject *list, int lonely)
     return FP_PUSHED;
 }
 
+/* Objects are often scattered over the memory: those that come next are
+ * fetched into the cache while this one is written, and their places in the
+ * memo too. */
+#define LOOKAHEAD 8
+
+static inline void
+prefetch(const fp_walk *walk, const PyObject *object)
+{
+    __builtin_prefetch(object);
+    if (!walk->silent && walk->memo->slots != NULL) {
+        __builtin_prefetch(
+            &walk->memo->slots[fp_memo_home(walk->memo, object)]);
+    }
+}
+
 static int
 step_list(fp_walk *walk, fp_frame *frame)
 {
@@ -469,10 +505,13 @@ step_list(fp_walk *walk, fp_frame *frame)
         Py_ssize_t i = frame->position++;
         PyObject *item = PyList_GET_ITEM(list, i);
         frame->n_batch++;
-        if (walk->silent) {
-            if (i + 8 < PyList_GET_SIZE(list)) {
-                __builtin_prefetch(PyList_GET_ITEM(list, i + 8));
-            }
+        if (i + LOOKAHEAD < PyList_GET_SIZE(list)) {
+            prefetch(walk, PyList_GET_ITEM(list, i + LOOKAHEAD));
+        }
+        if (Py_TYPE(item) == &PyLong_Type && walk->late_puts) {
+            status = fp_save_int_inline(walk, item);
+        }
+        else if (walk->silent) {
             status = fp_save(walk, item, Py_REFCNT(item) == 1);
         }
         else {
@@ -525,6 +564,12 @@ open_dict(fp_walk *walk, PyObject *dict, int lonely, int flags)
     }
     frame->size = PyDict_GET_SIZE(dict);
     frame->flags |= (unsigned char)flags;
+    if (frame->size > 4 * LOOKAHEAD) {
+        PyObject *key, *value;
+        for (int i = 0; i < LOOKAHEAD; i++) {
+            PyDict_Next(dict, &frame->lookahead, &key, &value);
+        }
+    }
     /* Keys of a split table belong to a class, not to this dict alone. */
     if (((PyDictObject *)dict)->ma_values != NULL) {
         frame->flags |= FP_FLAG_SHARED_KEYS;
@@ -641,6 +686,16 @@ step_dict(fp_walk *walk, fp_frame *frame)
             }
             return end_dict(walk, frame, OP_SETITEMS);
         }
+        if (frame->lookahead > 0) {
+            PyObject *next_key, *next_value;
+            if (PyDict_Next(dict, &frame->lookahead, &next_key, &next_value)) {
+                prefetch(walk, next_key);
+                __builtin_prefetch(next_value);
+            }
+            else {
+                frame->lookahead = 0;
+            }
+        }
         frame->n_batch++;
         frame->stage = DICT_KEY_SAVED;
         frame->pending = value;
@@ -676,6 +731,30 @@ key_saved:
     }
 }
 
+/* An immutable container enters the memo behind its items. */
+static int
+note_open(fp_walk *walk, fp_frame *frame, int lonely)
+{
+    if (lonely) {
+        frame->flags |= FP_FLAG_LONELY;
+        return 0;
+    }
+    return walk->silent
+               ? fp_memo_set(walk->memo, frame->object, FP_MEMO_OPEN)
+               : 0;
+}
+
+/* The value of an immutable container that its own items have led to and
+ * put in the memo, or NULL. */
+static int64_t *
+find_closed(const fp_walk *walk, const fp_frame *frame)
+{
+    int64_t *value = frame->flags & FP_FLAG_LONELY
+                         ? NULL
+                         : fp_memo_find(walk->memo, frame->object);
+    return value == NULL || *value == FP_MEMO_OPEN ? NULL : value;
+}
+
 static int
 open_tuple(fp_walk *walk, PyObject *tuple, int lonely)
 {
@@ -691,8 +770,8 @@ open_tuple(fp_walk *walk, PyObject *tuple, int lonely)
         return -1;
     }
     frame->size = size;
-    if (lonely) {
-        frame->flags |= FP_FLAG_LONELY;
+    if (note_open(walk, frame, lonely) < 0) {
+        return -1;
     }
     if (size > 3 || walk->protocol < 2) {
         frame->flags |= FP_FLAG_MARKED;
@@ -751,7 +830,7 @@ step_tuple(fp_walk *walk, fp_frame *frame)
             return status;
         }
     }
-    value = lonely ? NULL : fp_memo_find(walk->memo, tuple);
+    value = find_closed(walk, frame);
     if (value != NULL) {
         status = fetch_recursive_tuple(walk, frame, value);
     }
@@ -787,6 +866,11 @@ save_set_by_call(fp_walk *walk, PyObject *set)
     }
     status = fp_save_reduced(walk, reduced, set);
     Py_DECREF(reduced);
+    if (status == FP_PUSHED && Py_TYPE(set) == &PyFrozenSet_Type &&
+        guard_enter(walk, &walk->frames[walk->n_frames - 1]) < 0)
+    {
+        return -1;
+    }
     return status;
 }
 
@@ -813,8 +897,8 @@ open_set(fp_walk *walk, PyObject *set, int lonely)
     if (frame == NULL || (frozen && guard_enter(walk, frame) < 0)) {
         return -1;
     }
-    if (lonely) {
-        frame->flags |= FP_FLAG_LONELY;
+    if (frozen && note_open(walk, frame, lonely) < 0) {
+        return -1;
     }
     frame->pending = PyObject_GetIter(set);
     if (frame->pending == NULL) {
@@ -879,7 +963,7 @@ step_frozenset(fp_walk *walk, fp_frame *frame)
     if (status != FP_SAVED) {
         return status;
     }
-    value = lonely ? NULL : fp_memo_find(walk->memo, set);
+    value = find_closed(walk, frame);
     if (value != NULL) {
         if (fp_emit_byte(walk, OP_POP_MARK) < 0 ||
             fp_memo_get(walk, value) < 0)
@@ -1163,10 +1247,12 @@ copy_short(unsigned char *out, const unsigned char *data, size_t n_bytes)
 static inline int
 save_str(fp_walk *walk, PyObject *text, int lonely)
 {
+    fp_memo_slot *slot = NULL;
+
     if (!lonely) {
-        int64_t *value = fp_memo_find(walk->memo, text);
-        if (value != NULL) {
-            return fp_memo_get(walk, value);
+        slot = fp_memo_slot_of(walk->memo, text);
+        if (slot != NULL && slot->key != NULL) {
+            return fp_memo_get(walk, &slot->value);
         }
     }
     if (likely(PyUnicode_IS_COMPACT_ASCII(text) &&
@@ -1181,6 +1267,12 @@ save_str(fp_walk *walk, PyObject *text, int lonely)
         out[1] = (unsigned char)n_bytes;
         copy_short(out + 2, PyUnicode_DATA(text), n_bytes);
         walk->graph.cursor = out + 2 + n_bytes;
+        if (slot != NULL && walk->late_puts && fp_memo_has_room(walk->memo))
+        {
+            fp_memo_fill(walk->memo, slot, text,
+                         (int64_t)fp_graph_length(&walk->graph));
+            return 0;
+        }
         return memo_put(walk, text, lonely);
     }
     return fp_save_str(walk, text, lonely);
@@ -1196,10 +1288,10 @@ save_known(fp_walk *walk, PyObject *object, int lonely)
         return save_str(walk, object, lonely);
     }
     if (type == &PyLong_Type) {
-        return fp_save_int(walk, object);
+        return fp_save_int_inline(walk, object);
     }
     if (type == &PyFloat_Type) {
-        return fp_save_float(walk, object);
+        return fp_save_float_inline(walk, object);
     }
     if (object == Py_None) {
         return fp_emit_byte(walk, OP_NONE);
@@ -1258,8 +1350,8 @@ step(fp_walk *walk, fp_frame *frame)
             return -1;
         }
         return fp_step_reduce(walk, frame);
-    case FP_FRAME_GLOBAL:
-        return fp_step_global(walk, frame);
+    case FP_FRAME_SCRIPT:
+        return fp_step_script(walk, frame);
     case FP_FRAME_PERSISTENT:
         return step_persistent(walk, frame);
     case FP_FRAME_ARRAY:
@@ -1370,7 +1462,13 @@ fp_walk_free(fp_walk *walk)
     walk->frames_capacity = 0;
     fp_memo_clear(&walk->own_memo);
     fp_graph_free(&walk->graph);
+    Py_CLEAR(walk->kept);
     Py_CLEAR(walk->modules);
     Py_CLEAR(walk->dtype_names);
-    Py_CLEAR(walk->last_dtype);
+    for (size_t i = 0; i < FP_DTYPE_CACHE; i++) {
+        Py_CLEAR(walk->dtypes[i].dtype);
+    }
+    Py_CLEAR(walk->last_fields);
+    PyMem_Free(walk->last_covered);
+    walk->last_covered = NULL;
 }

@@ -44,7 +44,8 @@ typedef enum {
     FP_FRAME_LIST_ITER,  /* items of a reducer, or of a list in protocol 0 */
     FP_FRAME_DICT_ITER,  /* pairs of a reducer, or of a dict in protocol 0 */
     FP_FRAME_REDUCE,     /* `pending` is the reducer's tuple */
-    FP_FRAME_GLOBAL,     /* `pending` is (module name, qualified name) */
+    FP_FRAME_SCRIPT,     /* `pending` is a tuple: bytes are opcodes to write,
+                          * everything else is to be saved */
     FP_FRAME_PERSISTENT, /* `object` is the persistent id */
     FP_FRAME_ARRAY,      /* `pending` is the tuple of arguments */
 } fp_frame_kind;
@@ -59,6 +60,7 @@ typedef struct {
     PyObject *ahead;         /* owned: an iterator's item read in advance */
     Py_ssize_t position;
     Py_ssize_t size;         /* at the start */
+    Py_ssize_t lookahead;    /* a dict's position, some entries ahead */
 } fp_frame;
 
 #define FP_FLAG_OWNS_PENDING 1
@@ -69,14 +71,29 @@ typedef struct {
 #define FP_FLAG_SHARED_KEYS 32
 #define FP_FLAG_GUARDED 64   /* counted by Pickler.fast's cycle guard */
 
+/* Where a pointer belongs in a small cache. */
+#define FP_CACHE_SLOT(pointer, n_slots)                                      \
+    ((size_t)(((uint64_t)(uintptr_t)(pointer) *                              \
+               UINT64_C(0x9e3779b97f4a7c15)) >>                              \
+              40) %                                                          \
+     (n_slots))
+
 /* Class facts, valid while the class keeps its version. */
 typedef struct {
     PyTypeObject *type; /* borrowed, compared only together with `version` */
     unsigned int version;
-    int is_plain;
+    int kind; /* reduce.c's */
 } fp_class_facts;
 
 #define FP_CLASS_CACHE 64
+
+/* What a dtype is called in the file. */
+typedef struct {
+    PyObject *dtype; /* owned */
+    PyObject *name;  /* borrowed from dtype_names; NULL: stored as object */
+} fp_dtype_name;
+
+#define FP_DTYPE_CACHE 16
 
 typedef struct fp_walk {
     fp_state *state;      /* borrowed */
@@ -113,10 +130,13 @@ typedef struct fp_walk {
     PyObject *buffer_callback;
 
     fp_sidecar *sidecar;      /* borrowed; NULL: everything in-band */
+    PyObject *kept;           /* owned list: what a silent walk made itself */
     PyObject *modules;        /* owned set of top-level names, or NULL */
     PyObject *dtype_names;    /* owned dict: dtype.str -> itself */
-    PyObject *last_dtype;     /* owned; its string is last_dtype_name */
-    PyObject *last_dtype_name; /* borrowed from dtype_names */
+    fp_dtype_name dtypes[FP_DTYPE_CACHE];
+    PyObject *last_fields;    /* owned: the last structured dtype, */
+    unsigned char *last_covered; /* owned: which of its bytes are fields, */
+    int last_is_padded;       /* and whether any are not */
     fp_class_facts classes[FP_CLASS_CACHE];
 } fp_walk;
 
@@ -145,14 +165,21 @@ int fp_save_global(fp_walk *walk, PyObject *object, PyObject *name);
 /* `reduced` is what a reducer returned (borrowed); `object` may be NULL. */
 int fp_save_reduced(fp_walk *walk, PyObject *reduced, PyObject *object);
 int fp_step_reduce(fp_walk *walk, fp_frame *frame);
-int fp_step_global(fp_walk *walk, fp_frame *frame);
+int fp_step_script(fp_walk *walk, fp_frame *frame);
 /* 1: written or pushed through *result; 0: not an array for us; -1. */
 int fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result);
 int fp_step_array(fp_walk *walk, fp_frame *frame);
+/* A NumPy number whose dtype and constructor the file has already: 1 when it
+ * is written, 0: left to its own reducer, -1. */
+int fp_save_scalar(fp_walk *walk, PyObject *object);
 int fp_array_init(fp_state *state);
 
 /* The non-empty __dict__ of a plain instance, with the BUILD behind it. */
 int fp_save_state_dict(fp_walk *walk, PyObject *dict, int lonely);
+
+/* In silence the memo holds nothing, so what the walk itself creates and saves
+ * must be kept alive. 0 or -1. */
+int fp_keep(fp_walk *walk, PyObject *made);
 
 /* Breaks the silence: 0 to go on, -1 when the walk is to start over. */
 int fp_call_out(fp_walk *walk);

@@ -138,7 +138,7 @@ def same_dtype(x, y):
     # Of long and long long, of the same size, NumPy's pickles keep only one.
     if not (type(x) is type(y) and x.type is y.type or x.kind in "iu"):
         return False
-    if dict(x.metadata or {}) != dict(y.metadata or {}) or x.isalignedstruct != y.isalignedstruct:
+    if metadata_of(x) != metadata_of(y) or x.isalignedstruct != y.isalignedstruct:
         return False
     if x.subdtype is not None:
         return x.shape == y.shape and same_dtype(x.base, y.base)
@@ -146,6 +146,13 @@ def same_dtype(x, y):
         same_dtype(x.fields[name][0], y.fields[name][0]) and x.fields[name][1:] == y.fields[name][1:]
         for name in x.names or ()
     )
+
+
+def metadata_of(dtype):
+    try:
+        return dict(dtype.metadata or {})
+    except TypeError:  # NumPy 1.26, of a field's dtype that was unpickled without any
+        return {}
 
 
 def same_elements(x, y):
