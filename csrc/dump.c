@@ -213,7 +213,8 @@ absolute_path(const char *path)
     char *directory, *joined;
     size_t n_bytes;
 
-    if (path[0] == '/' || (directory = getcwd(NULL, 0)) == NULL) {
+    if (path[0] == '/' || path[0] == '\0' ||
+        (directory = getcwd(NULL, 0)) == NULL) {
         return strdup(path);
     }
     n_bytes = strlen(directory) + strlen(path) + 2;

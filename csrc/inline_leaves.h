@@ -62,7 +62,7 @@ fp_save_int_inline(fp_walk *walk, PyObject *object)
     long value;
     unsigned char *out;
 
-    if (walk->protocol == 0 || !fp_as_small(object, &value) ||
+    if (walk->text || !fp_as_small(object, &value) ||
         value > INT32_MAX || value < INT32_MIN)
     {
         return fp_save_int(walk, object);
@@ -82,7 +82,7 @@ fp_save_float_inline(fp_walk *walk, PyObject *object)
     uint64_t bits;
     unsigned char *out;
 
-    if (walk->protocol == 0) {
+    if (walk->text) {
         return fp_save_float(walk, object);
     }
     out = fp_room(walk, 9);

@@ -116,7 +116,7 @@ fp_save_int(fp_walk *walk, PyObject *object)
     if (out == NULL) {
         return -1;
     }
-    if (walk->protocol == 0) {
+    if (walk->text) {
         out += snprintf((char *)out, 32, "I%ld\n", value);
     }
     else {
@@ -660,7 +660,7 @@ fp_save_str(fp_walk *walk, PyObject *text, int lonely)
         return -1;
     }
 #endif
-    if (walk->protocol == 0) {
+    if (walk->text) {
         return emit_escaped(walk, text, lonely);
     }
     n_bytes = utf8_length(text);

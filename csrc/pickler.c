@@ -244,6 +244,7 @@ pickler_dump(PyObject *op, PyObject *object)
     fp_walk_init(&walk, state, self->protocol, self->fix_imports);
     walk.memo = &self->memo;
     walk.no_memo = self->fast;
+    walk.text = !self->bin;
     walk.reducer_override = override;
     walk.persistent_id = persistent_id;
     walk.hooked = persistent_id != NULL;
@@ -540,7 +541,7 @@ static PyMethodDef pickler_methods[] = {
 };
 
 static PyMemberDef pickler_members[] = {
-    {"bin", T_INT, offsetof(Pickler, bin), READONLY, NULL},
+    {"bin", T_INT, offsetof(Pickler, bin), 0, NULL},
     {"fast", T_INT, offsetof(Pickler, fast), 0, NULL},
     {"dispatch_table", T_OBJECT_EX, offsetof(Pickler, dispatch_table), 0,
      NULL},

@@ -20,8 +20,10 @@
  * Errors: -1 with an exception set, or, inside a walk, with `restart` set.
  * The GIL is held throughout; only the sidecar releases it.
  *
- *   walk.c     the stack machine and the containers
- *   leaves.c   numbers and strings
+ *   walk.c     the stack machine, and which room an object belongs to
+ *   emit.c     opcodes in memory: room, frames, GET and PUT
+ *   containers.c  lists, tuples, dicts, sets, and a reducer's iterators
+ *   leaves.c   numbers and strings (the hottest: inline_leaves.h)
  *   reduce.c   everything that goes through a reducer
  *   globals.c  classes and functions, by name
  *   array.c    NumPy arrays
@@ -108,6 +110,7 @@ typedef struct fp_walk {
     uint64_t n_numbers;   /* memo numbers drawn */
 
     int protocol;
+    int text;             /* lines of text: protocol 0, or Pickler.bin = 0 */
     int fix_imports;
     int late_puts;
     int silent;
@@ -174,6 +177,16 @@ int fp_step_array(fp_walk *walk, fp_frame *frame);
 int fp_save_scalar(fp_walk *walk, PyObject *object);
 int fp_array_init(fp_state *state);
 
+/* containers.c: an exact list, dict (`flags`: FP_FLAG_ATTRIBUTES and
+ * FP_FLAG_BUILD, or 0), tuple, set or frozenset that is not in the memo. */
+int fp_open_list(fp_walk *walk, PyObject *list, int lonely);
+int fp_open_dict(fp_walk *walk, PyObject *dict, int lonely, int flags);
+int fp_open_tuple(fp_walk *walk, PyObject *tuple, int lonely);
+int fp_open_set(fp_walk *walk, PyObject *set, int lonely);
+int fp_step_container(fp_walk *walk, fp_frame *frame);
+/* Pickler.fast: notes a container on the stack, ValueError where it is there
+ * already. 0 or -1. */
+int fp_guard_enter(fp_walk *walk, fp_frame *frame);
 /* The non-empty __dict__ of a plain instance, with the BUILD behind it. */
 int fp_save_state_dict(fp_walk *walk, PyObject *dict, int lonely);
 
@@ -190,8 +203,6 @@ fp_frame *fp_push(fp_walk *walk, fp_frame_kind kind, PyObject *object);
 /* Releases the top frame. */
 void fp_pop(fp_walk *walk);
 
-/* Notes that `object` now exists on the unpickler's stack. */
-int fp_memo_put(fp_walk *walk, PyObject *object, int lonely);
 /* GET for an object in the memo: `value` from fp_memo_find(). */
 int fp_memo_get(fp_walk *walk, int64_t *value);
 /* A memo number for a blob or object of the file. */
@@ -245,10 +256,28 @@ fp_emit_byte(fp_walk *walk, unsigned char byte)
     return 0;
 }
 
+/* Standard stream: MEMOIZE or PUT. */
+int fp_put_in_stream(fp_walk *walk, PyObject *object, int lonely);
+/* Notes that `object` now exists on the unpickler's stack. */
+static inline int
+fp_memo_put(fp_walk *walk, PyObject *object, int lonely)
+{
+    if (walk->late_puts) {
+        if (lonely) {
+            return 0;
+        }
+        return fp_memo_set(walk->memo, object,
+                           (int64_t)fp_graph_length(&walk->graph));
+    }
+    return fp_put_in_stream(walk, object, lonely);
+}
+
 /* Standard stream: a large payload bypasses the frames. */
 int fp_emit_large(fp_walk *walk, const unsigned char *header,
                   size_t header_bytes, const char *data, size_t n_bytes,
                   PyObject *payload);
+/* Standard stream: a frame ends at the first object behind 64 KiB. 0 or -1. */
+int fp_end_full_frame(fp_walk *walk);
 /* Standard stream: closes the open frame. Cannot fail. */
 void fp_commit_frame(fp_walk *walk);
 /* Standard stream to a file: hands over what is in memory. */

@@ -276,7 +276,7 @@ def other_numpy():
         "scalars": lambda: [np.dtype(c).type(1) for c in "?bBhHiIlLqQefdgFDG"],
         "text scalars": lambda: [np.str_("é"), np.bytes_(b"\xff"), np.str_(""), np.bytes_(b"")],
         "time scalars": lambda: [
-            np.datetime64("2026-11-22"), np.datetime64("NaT"), np.timedelta64(5, "25s"),
+            np.datetime64("2026-11-22"), np.datetime64("NaT", "s"), np.timedelta64(5, "25s"),
             np.datetime64("2026-11-22T01:02:03.000000001"),
         ],
         "void scalars": lambda: [np.void(b"abc"), writable(2, NESTED)[1], writable(2, ALIGNED)[0]],

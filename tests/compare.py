@@ -174,9 +174,14 @@ def _reduced_children(x, y, path, alive):
     alive.append((one, other))
     assert len(one) == len(other), f"{path}: reduced to {one!r} against {other!r}"
     for i, pair in enumerate(zip(one, other)):
-        if i == 1 or (i == 2 and type(pair[0]) in (dict, tuple)):
+        if i == 1:
             # Made for this call: only what is in it has an identity.
             yield from _children(*pair, f"{path}.<reduce {i}>", alive)
+        elif i == 2 and type(pair[0]) is type(pair[1]) is dict:
+            yield from _attributes(*pair, path)
+        elif i == 2 and all(is_dict_and_slots(state) for state in pair):
+            for state in zip(*pair):
+                yield from _attributes(*(part or {} for part in state), path)
         elif i in (3, 4) and pair[0] is not None:
             alive.append(pair := (list(pair[0]), list(pair[1])))
             flat = ([e for kv in side for e in kv] for side in pair) if i == 4 else pair
@@ -186,6 +191,21 @@ def _reduced_children(x, y, path, alive):
                 yield *items, f"{path}.<item {n}>"
         else:
             yield *pair, f"{path}.<reduce {i}>"
+
+
+def is_dict_and_slots(state):
+    return type(state) is tuple and [type(part) for part in state] in (
+        [type(None), dict],
+        [dict, dict],
+    )
+
+
+def _attributes(x, y, path):
+    """Names are interned when attributes are set, so their own identity means nothing."""
+    assert list(x) == list(y), f"{path}: attributes {list(x)} against {list(y)}"
+    for name, other in zip(x, y):
+        assert type(name) is type(other), path
+        yield x[name], y[other], f"{path}.{name}"
 
 
 def reduced(x):

@@ -190,6 +190,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 """
 
 
+@pytest.mark.slow
 def test_reducers_without_end():
     assert int(run_python(BOUNDED, timeout=120)) < 1500
 

@@ -93,7 +93,7 @@ def test_the_whole_catalogue_is_well_formed():
         check_graph(dump, name)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(graphs())
 def test_generated_graphs_are_well_formed(value):
     check_graph(format_reader.read(file_bytes(value)))
@@ -474,7 +474,7 @@ def test_call_outs_do_not_change_the_bytes_of_what_came_before():
     del held
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(graphs())
 def test_generated_graphs_are_deterministic(value):
     expected = file_bytes(value)

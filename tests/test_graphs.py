@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 import fastpersist
 from compare import assert_isomorphic
-from helpers import PROTOCOLS, assert_same_pickle, file_bytes, outcome, through_file
+from helpers import PROTOCOLS, assert_same_pickle, file_bytes, outcome, run_python, through_file
 from values import catalogue, graphs
 
 # Python's own, about its iterators, from 3.12 on.
@@ -41,6 +41,38 @@ def test_older_protocols_give_a_plain_pickle_file(protocol):
         value = build()
         expected = outcome(lambda: pickle.dumps(value, protocol))
         assert outcome(lambda: file_bytes(value, protocol=protocol)) == expected, name
+
+
+READ_ELSEWHERE = """
+import pickle, sys, warnings
+import joblib
+from compare import assert_isomorphic
+from values import catalogue
+warnings.filterwarnings("ignore", "Pickle, copy, and deepcopy support will be removed")
+with open(sys.argv[1], "rb") as file:
+    by_pickle = pickle.load(file)
+by_joblib = joblib.load(sys.argv[1])
+for name, build in catalogue().items():
+    if name in by_pickle:
+        expected = pickle.loads(pickle.dumps(build(), 5))
+        for got in (by_pickle, by_joblib):
+            try:
+                assert_isomorphic(expected, got[name])
+            except AssertionError as error:
+                raise AssertionError(f"{name}: {error}") from None
+assert not [name for name in sys.modules if name.startswith("fastpersist")]
+print(len(by_pickle))
+"""
+
+
+def test_read_by_pickle_and_joblib_where_fastpersist_is_not_imported(tmp_path):
+    values = {}
+    for name, build in CATALOGUE.items():
+        value = build()
+        if isinstance(outcome(lambda: pickle.dumps(value, 5)), bytes):
+            values[name] = build()
+    fastpersist.dump(values, tmp_path / "file")
+    assert int(run_python(READ_ELSEWHERE, tmp_path / "file")) == len(values) > 200
 
 
 @settings(max_examples=250)

@@ -234,6 +234,7 @@ print((rss() - before) >> 10)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_process_does_not_grow(tmp_path):
     """What no Python allocator counts (ring, graph, hashes) is given back as well."""

@@ -11,13 +11,12 @@ class _PicklerMemoProxy:
     def copy(self, /) -> dict[int, tuple[int, Any]]: ...
 
 class Pickler:
+    bin: int
     dispatch_table: Mapping[type, Callable[[Any], str | tuple[Any, ...]]]
     fast: int
     memo: _PicklerMemoProxy | dict[int, tuple[int, Any]]
     persistent_id: Callable[[Any], Any]
     reducer_override: Callable[[Any], Any]
-    @property
-    def bin(self) -> int: ...
     def __init__(
         self,
         file: _Writable,
