@@ -37,6 +37,19 @@ fp_array_init(fp_state *state)
     return state->scalar_function == NULL ? -1 : 0;
 }
 
+fp_array_extent
+fp_extent_of(PyObject *exporter)
+{
+    fp_array_extent extent = {NULL, 0};
+
+    if (exporter != NULL && PyArray_Check(exporter)) {
+        PyArrayObject *array = (PyArrayObject *)exporter;
+        extent.data = PyArray_BYTES(array);
+        extent.n_bytes = (size_t)PyArray_NBYTES(array);
+    }
+    return extent;
+}
+
 /* --- dtypes ------------------------------------------------------------- */
 
 #define FIRST_USER_TYPE 256
@@ -456,7 +469,11 @@ emit_head(fp_walk *walk, const geometry *array)
     int status = fp_save(walk, (PyObject *)&PyArray_Type, 0);
 
     if (status != FP_SAVED) {
-        return -1; /* a class is written at once, or the walk starts over */
+        if (status == FP_PUSHED) { /* a class of a plain metaclass never is */
+            PyErr_SetString(PyExc_SystemError,
+                            "numpy.ndarray was not written at once");
+        }
+        return -1;
     }
     if (fp_emit_byte(walk, OP_MARK) < 0) {
         return -1;
@@ -522,7 +539,7 @@ free_suspended(PyObject *capsule)
 
 static int
 push_suspended(fp_walk *walk, PyObject *object, const geometry *array,
-               uint32_t number, size_t offset, int lonely)
+               uint32_t number, size_t offset)
 {
     suspended *kept;
     PyObject *capsule;
@@ -553,8 +570,7 @@ push_suspended(fp_walk *walk, PyObject *object, const geometry *array,
         return -1;
     }
     frame->pending = pair;
-    frame->flags |=
-        FP_FLAG_OWNS_PENDING | (lonely ? FP_FLAG_LONELY : 0);
+    frame->flags |= FP_FLAG_OWNS_PENDING;
     return FP_PUSHED;
 }
 
@@ -563,6 +579,7 @@ fp_step_array(fp_walk *walk, fp_frame *frame)
 {
     const suspended *kept =
         PyCapsule_GetPointer(PyTuple_GET_ITEM(frame->pending, 0), NULL);
+    int64_t *value;
     int status;
 
     if (frame->stage == 0) {
@@ -572,10 +589,15 @@ fp_step_array(fp_walk *walk, fp_frame *frame)
             return status;
         }
     }
-    if (emit_tail(walk, &kept->array, kept->number, kept->offset) < 0 ||
-        fp_memo_put(walk, frame->object,
-                    (frame->flags & FP_FLAG_LONELY) != 0) < 0)
-    {
+    if (emit_tail(walk, &kept->array, kept->number, kept->offset) < 0) {
+        return -1;
+    }
+    /* The dtype may have led back to the array. */
+    value = fp_memo_find(walk->memo, frame->object);
+    status = value == NULL ? fp_memo_put(walk, frame->object, 0)
+             : fp_emit_byte(walk, OP_POP) < 0 ? -1
+                                              : fp_memo_get(walk, value);
+    if (status < 0) {
         return -1;
     }
     fp_pop(walk);
@@ -629,8 +651,7 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
         return -1;
     }
     if (name == NULL) {
-        *result = push_suspended(walk, object, &array, number, offset,
-                                 lonely);
+        *result = push_suspended(walk, object, &array, number, offset);
         return *result < 0 ? -1 : 1;
     }
     if (fp_save(walk, name, 0) < 0 ||

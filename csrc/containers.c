@@ -35,11 +35,12 @@ fp_open_list(fp_walk *walk, PyObject *list, int lonely)
         }
         frame = fp_push(walk, FP_FRAME_LIST_ITER, iterator);
         Py_DECREF(iterator);
-        return frame == NULL || fp_guard_enter(walk, frame) < 0 ? -1
-                                                             : FP_PUSHED;
+        return frame == NULL || fp_guard_enter(walk, frame, list) < 0
+                   ? -1
+                   : FP_PUSHED;
     }
     frame = fp_push(walk, FP_FRAME_LIST, list);
-    if (frame == NULL || fp_guard_enter(walk, frame) < 0) {
+    if (frame == NULL || fp_guard_enter(walk, frame, list) < 0) {
         return -1;
     }
     frame->size = PyList_GET_SIZE(list);
@@ -142,7 +143,8 @@ fp_open_dict(fp_walk *walk, PyObject *dict, int lonely, int flags)
         return -1;
     }
     if (PyDict_GET_SIZE(dict) == 0) {
-        return FP_SAVED;
+        return flags & FP_FLAG_BUILD ? fp_emit_byte(walk, OP_BUILD)
+                                     : FP_SAVED;
     }
     if (walk->protocol == 0) {
         PyObject *items = PyObject_CallMethodNoArgs(dict,
@@ -157,11 +159,12 @@ fp_open_dict(fp_walk *walk, PyObject *dict, int lonely, int flags)
         }
         frame = fp_push(walk, FP_FRAME_DICT_ITER, iterator);
         Py_DECREF(iterator);
-        return frame == NULL || fp_guard_enter(walk, frame) < 0 ? -1
-                                                             : FP_PUSHED;
+        return frame == NULL || fp_guard_enter(walk, frame, dict) < 0
+                   ? -1
+                   : FP_PUSHED;
     }
     frame = fp_push(walk, FP_FRAME_DICT, dict);
-    if (frame == NULL || fp_guard_enter(walk, frame) < 0) {
+    if (frame == NULL || fp_guard_enter(walk, frame, dict) < 0) {
         return -1;
     }
     frame->size = PyDict_GET_SIZE(dict);
@@ -192,8 +195,10 @@ fp_save_state_dict(fp_walk *walk, PyObject *dict, int lonely)
     }
     value = lonely ? NULL : fp_memo_find(walk->memo, dict);
     if (value != NULL) {
-        return fp_memo_get(walk, value) < 0 ? -1
-                                            : fp_emit_byte(walk, OP_BUILD);
+        /* Written as a plain dict, nobody looked for reducers in it. */
+        return fp_call_out(walk) < 0 || fp_memo_get(walk, value) < 0
+                   ? -1
+                   : fp_emit_byte(walk, OP_BUILD);
     }
     return fp_open_dict(walk, dict, lonely,
                      FP_FLAG_ATTRIBUTES | FP_FLAG_BUILD);
@@ -301,7 +306,7 @@ step_dict(fp_walk *walk, fp_frame *frame)
         frame->n_batch++;
         frame->stage = DICT_KEY_SAVED;
         frame->pending = value;
-        if (walk->silent) {
+        if (walk->silent && PyUnicode_CheckExact(key)) {
             if (unlikely(frame->flags & FP_FLAG_ATTRIBUTES) &&
                 is_reducer_name(walk, key))
             {
@@ -316,8 +321,9 @@ step_dict(fp_walk *walk, fp_frame *frame)
         else {
             Py_INCREF(value);
             frame->flags |= FP_FLAG_OWNS_PENDING;
+            int lonely = is_lonely(walk, key);
             Py_INCREF(key);
-            status = fp_save(walk, key, 0);
+            status = fp_save(walk, key, lonely);
             Py_DECREF(key);
         }
         if (status != FP_SAVED) {
@@ -325,8 +331,11 @@ step_dict(fp_walk *walk, fp_frame *frame)
         }
 key_saved:
         frame->stage = DICT_VALUE_SAVED;
-        status = fp_save(walk, frame->pending,
-                         is_lonely(walk, frame->pending));
+        status = fp_save(
+            walk, frame->pending,
+            walk->silent &&
+                Py_REFCNT(frame->pending) ==
+                    1 + (frame->flags & FP_FLAG_OWNS_PENDING));
         if (status != FP_SAVED) {
             return status;
         }
@@ -469,7 +478,7 @@ save_set_by_call(fp_walk *walk, PyObject *set)
     status = fp_save_reduced(walk, reduced, set);
     Py_DECREF(reduced);
     if (status == FP_PUSHED && Py_TYPE(set) == &PyFrozenSet_Type &&
-        fp_guard_enter(walk, &walk->frames[walk->n_frames - 1]) < 0)
+        fp_guard_enter(walk, &walk->frames[walk->n_frames - 1], set) < 0)
     {
         return -1;
     }
@@ -496,7 +505,7 @@ fp_open_set(fp_walk *walk, PyObject *set, int lonely)
         }
     }
     frame = fp_push(walk, frozen ? FP_FRAME_FROZENSET : FP_FRAME_SET, set);
-    if (frame == NULL || (frozen && fp_guard_enter(walk, frame) < 0)) {
+    if (frame == NULL || (frozen && fp_guard_enter(walk, frame, set) < 0)) {
         return -1;
     }
     if (frozen && note_open(walk, frame, lonely) < 0) {

@@ -332,12 +332,21 @@ write_all(PyObject *write, const unsigned char *data, size_t n_bytes)
     return 0;
 }
 
+typedef struct {
+    PyObject *write; /* owned */
+    pid_t owner;     /* write() may fork: the child must not go on */
+} file_object;
+
 static fp_status
 write_to_object(fp_sink *sink, const void *data, size_t n_bytes)
 {
+    const file_object *file = sink->context;
     PyGILState_STATE gil = PyGILState_Ensure();
-    int status = write_all(sink->context, data, n_bytes);
+    int status = write_all(file->write, data, n_bytes);
 
+    if (status == 0 && getpid() != file->owner) {
+        status = refuse_child();
+    }
     PyGILState_Release(gil);
     return status < 0 ? FP_SINK_FAILED : FP_OK;
 }
@@ -348,16 +357,16 @@ fp_dump_to_file(fp_state *state, PyObject *value, PyObject *file,
 {
     fp_dump dump = {.state = state, .owner = getpid()};
     fp_sink sink = {.write = write_to_object, .fd = -1};
-    PyObject *write;
+    file_object target = {.owner = dump.owner};
     int status;
 
-    write = PyObject_GetAttr(file, state->str_write);
-    if (write == NULL) {
+    target.write = PyObject_GetAttr(file, state->str_write);
+    if (target.write == NULL) {
         return -1;
     }
-    sink.context = write;
+    sink.context = &target;
     dump.sink = &sink;
     status = dump_to_sink(&dump, value, protocol, 1);
-    Py_DECREF(write);
+    Py_DECREF(target.write);
     return status;
 }

@@ -155,6 +155,8 @@ silent_names(const fp_state *state, PyObject *object, PyObject **module_name,
     modules = PyImport_GetModuleDict();
     if (*module_name != NULL && *name != NULL &&
         PyUnicode_CheckExact(*module_name) && PyUnicode_CheckExact(*name) &&
+        PyUnicode_FindChar(*name, '.', 0, PyUnicode_GET_LENGTH(*name), 1) <
+            0 &&
         PyDict_CheckExact(modules))
     {
         module = PyDict_GetItemWithError(modules, *module_name);

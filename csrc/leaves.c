@@ -77,11 +77,15 @@ save_big_int(fp_walk *walk, PyObject *object)
 static int
 save_int_as_text(fp_walk *walk, PyObject *object)
 {
-    PyObject *repr = PyObject_Repr(object);
+    PyObject *repr;
     Py_ssize_t n_bytes;
     const char *digits;
     int status = -1;
 
+    if (fp_call_out(walk) < 0) { /* repr() runs signal handlers */
+        return -1;
+    }
+    repr = PyObject_Repr(object);
     if (repr == NULL) {
         return -1;
     }
@@ -160,6 +164,7 @@ typedef struct fp_source {
     const char *data; /* as it was at the start */
     size_t n_bytes;
     size_t offset;    /* bytes read so far; of a str: characters */
+    fp_array_extent array; /* of a PickleBuffer over an array */
 } fp_source;
 
 static int
@@ -190,27 +195,21 @@ read_bytearray(fp_source *source, unsigned char *out, size_t n_bytes)
     return read_bytes(source, out, n_bytes);
 }
 
-/* The buffer is asked for anew: some exporters (ndarray.resize) can be made to
- * move it in spite of the export. */
+/* An export pins the memory, but for ndarray.resize(refcheck=False). */
 static int
 read_pickle_buffer(fp_source *source, unsigned char *out, size_t n_bytes)
 {
-    const Py_buffer *held = PyPickleBuffer_GetBuffer(source->object);
-    Py_buffer now;
+    const Py_buffer *view = PyPickleBuffer_GetBuffer(source->object);
+    fp_array_extent now;
 
-    if (held == NULL) {
+    if (view == NULL) {
         return -1;
     }
-    if (held->obj != NULL) {
-        if (PyObject_GetBuffer(held->obj, &now, PyBUF_FULL_RO) < 0) {
-            return -1;
-        }
-        int same = now.buf == source->data &&
-                   (size_t)now.len == source->n_bytes;
-        PyBuffer_Release(&now);
-        if (!same) {
-            return changed(source);
-        }
+    now = fp_extent_of(view->obj);
+    if (view->buf != source->data || now.data != source->array.data ||
+        now.n_bytes != source->array.n_bytes)
+    {
+        return changed(source);
     }
     return read_bytes(source, out, n_bytes);
 }
@@ -338,7 +337,10 @@ fp_save_bytes(fp_walk *walk, PyObject *object, int lonely)
 
     if (walk->protocol >= 3) {
         if (wants_blob(walk, n_bytes)) {
-            fp_source from = {read_bytes, object, data, n_bytes, 0};
+            fp_source from = {.read = read_bytes,
+                              .object = object,
+                              .data = data,
+                              .n_bytes = n_bytes};
             return save_as_blob(walk, &from, FP_BLOB_BYTES, lonely);
         }
         return emit_bytes(walk, object, data, n_bytes, lonely);
@@ -368,7 +370,10 @@ fp_save_bytearray(fp_walk *walk, PyObject *object, int lonely)
 
     if (walk->protocol >= 5) {
         if (wants_blob(walk, n_bytes)) {
-            fp_source from = {read_bytearray, object, data, n_bytes, 0};
+            fp_source from = {.read = read_bytearray,
+                              .object = object,
+                              .data = data,
+                              .n_bytes = n_bytes};
             return save_as_blob(walk, &from, FP_BLOB_BYTEARRAY, lonely);
         }
         return emit_bytearray(walk, object, data, n_bytes, lonely);
@@ -442,7 +447,8 @@ fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
     data = view->buf;
     n_bytes = (size_t)view->len;
     if (wants_blob(walk, n_bytes)) {
-        fp_source from = {read_pickle_buffer, object, data, n_bytes, 0};
+        fp_source from = {read_pickle_buffer, object, data, n_bytes, 0,
+                          fp_extent_of(view->obj)};
         return save_as_blob(walk, &from,
                             view->readonly ? FP_BLOB_BYTES
                                            : FP_BLOB_BYTEARRAY,
@@ -665,7 +671,9 @@ fp_save_str(fp_walk *walk, PyObject *text, int lonely)
     }
     n_bytes = utf8_length(text);
     if (wants_blob(walk, n_bytes)) {
-        str_source from = {.base = {read_str, text, NULL, n_bytes, 0}};
+        str_source from = {.base = {.read = read_str,
+                                    .object = text,
+                                    .n_bytes = n_bytes}};
         if (PyUnicode_IS_ASCII(text)) {
             from.base.read = read_bytes;
             from.base.data = PyUnicode_DATA(text);

@@ -59,6 +59,7 @@ resize(fp_memo *memo)
         return -1;
     }
     grown.mask = n_new - 1;
+    grown.shift = (unsigned)__builtin_clzll((unsigned long long)n_new) + 1;
     for (size_t i = 0; i < n_old; i++) {
         const fp_memo_slot *slot = &memo->slots[i];
         if (slot->key != NULL) {
@@ -110,6 +111,7 @@ fp_memo_copy(fp_memo *to, const fp_memo *from)
         return -1;
     }
     to->mask = from->mask;
+    to->shift = from->shift;
     to->n_used = from->n_used;
     for (size_t i = 0; i <= from->mask; i++) {
         to->slots[i] = from->slots[i];

@@ -1,10 +1,12 @@
 /* The memo: which objects were met, keyed by address.
  *
- * Open addressing with linear probing. The slot of an address keeps its
- * neighbours inside a 4 KiB page side by side, 32 bytes a slot (few objects that
- * need an entry are smaller), and scatters the pages: objects are mostly
- * visited in the order they were allocated, so look-ups stay in the cache, and
- * strides of a power of two do not pile up. Larger pages make long clusters.
+ * Open addressing with linear probing. Objects are mostly visited in the order
+ * they were allocated, so neighbours in memory are neighbours here: one slot for
+ * each 32 bytes of a 16 KiB page (an allocator's pool; few objects that need an
+ * entry are smaller). The pages are spread over the table by Fibonacci hashing
+ * (Knuth, The Art of Computer Programming 6.4), which puts consecutive ones as
+ * far from each other as they can be; a plain mixture of the two makes runs of
+ * hundreds of slots.
  *
  * With `holds` set each key is a strong reference. A walk during which nothing
  * else can run leaves it unset: no object can be freed then.
@@ -32,17 +34,25 @@ typedef struct {
 typedef struct {
     fp_memo_slot *slots; /* NULL while empty */
     size_t mask;         /* number of slots - 1 */
+    unsigned shift;      /* 64 - log2(number of slots) */
     size_t n_used;
     int holds;
 } fp_memo;
 
+#define FP_MEMO_PAGE_SHIFT 14
+#define FP_MEMO_UNIT_SHIFT 5
+
 static inline size_t
 fp_memo_home(const fp_memo *memo, const PyObject *key)
 {
+    const uintptr_t last_unit =
+        ((uintptr_t)1 << (FP_MEMO_PAGE_SHIFT - FP_MEMO_UNIT_SHIFT)) - 1;
     uintptr_t address = (uintptr_t)key;
-    uint64_t page = (uint64_t)(address >> 12);
-    return ((address >> 5) +
-            (size_t)((page * UINT64_C(0x9e3779b97f4a7c15)) >> 32)) &
+    uint64_t page = (uint64_t)(address >> FP_MEMO_PAGE_SHIFT);
+    size_t start =
+        (size_t)((page * UINT64_C(0x9e3779b97f4a7c15)) >> memo->shift);
+
+    return (start + ((address >> FP_MEMO_UNIT_SHIFT) & last_unit)) &
            memo->mask;
 }
 

@@ -1,23 +1,7 @@
-/* The module: its state, its functions, and the collector's pause. */
+/* The module: its state and its functions. */
 #include "dump.h"
 #include "pickler.h"
 #include "walk.h"
-
-void
-fp_pause_collector(fp_state *state)
-{
-    if (state->n_walks++ == 0) {
-        state->collector_was_enabled = PyGC_Disable();
-    }
-}
-
-void
-fp_resume_collector(fp_state *state)
-{
-    if (--state->n_walks == 0 && state->collector_was_enabled) {
-        PyGC_Enable();
-    }
-}
 
 /* --- functions ---------------------------------------------------------- */
 

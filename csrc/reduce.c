@@ -61,6 +61,28 @@ has_no_slots(const fp_state *state, PyTypeObject *type)
     return result;
 }
 
+/* Whether looking names up in the type can only compare plain str. */
+static int
+has_plain_names(PyTypeObject *type)
+{
+    PyObject *mro = type->tp_mro;
+
+    for (Py_ssize_t i = 0; mro != NULL && i < PyTuple_GET_SIZE(mro); i++) {
+        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
+        Py_ssize_t position = 0;
+        PyObject *key, *value;
+        if (!(base->tp_flags & Py_TPFLAGS_HEAPTYPE)) {
+            continue;
+        }
+        while (PyDict_Next(base->tp_dict, &position, &key, &value)) {
+            if (!PyUnicode_CheckExact(key)) {
+                return 0;
+            }
+        }
+    }
+    return mro != NULL;
+}
+
 static inline int
 has_dict(PyTypeObject *type)
 {
@@ -94,8 +116,14 @@ enum { BY_REDUCER, PLAIN, WITH_GETSTATE };
 static int
 kind_of_class(const fp_state *state, PyTypeObject *type)
 {
-    PyObject *getstate = _PyType_Lookup(type, state->str_getstate);
-    int is_ours = Py_TYPE(type)->tp_hash == PyType_Type.tp_hash &&
+    PyObject *getstate;
+    int is_ours;
+
+    if (!has_plain_names(type)) {
+        return BY_REDUCER;
+    }
+    getstate = _PyType_Lookup(type, state->str_getstate);
+    is_ours = Py_TYPE(type)->tp_hash == PyType_Type.tp_hash &&
                   type->tp_getattro == PyObject_GenericGetAttr &&
                   type->tp_new != NULL &&
                   !PyType_IsSubtype(type, &PyList_Type) &&
@@ -155,18 +183,46 @@ carries_reducer(const fp_state *state, PyObject *dict)
     return 0;
 }
 
+/* The class, by its name. FP_SAVED + 2 where somebody else has a say in how a
+ * class is written. */
+static int
+save_class_of(fp_walk *walk, PyTypeObject *type)
+{
+    PyTypeObject *meta = Py_TYPE(type);
+    int status;
+
+    if (meta != &PyType_Type &&
+        PyDict_GetItemWithError(walk->state->dispatch_table,
+                                (PyObject *)meta) != NULL)
+    {
+        return FP_SAVED + 2;
+    }
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    status = fp_save(walk, (PyObject *)type, 0);
+    if (status == FP_PUSHED) { /* odd names: nothing is written yet */
+        fp_pop(walk);
+        status = FP_SAVED + 2;
+    }
+    return status;
+}
+
 /* The class and NEWOBJ; the object is in the memo then. */
 static int
 save_bare_instance(fp_walk *walk, PyObject *object, int lonely)
 {
-    PyObject *nothing = PyTuple_New(0);
-    int status;
+    PyObject *nothing;
+    int status = save_class_of(walk, Py_TYPE(object));
 
+    if (status != FP_SAVED) {
+        return status;
+    }
+    nothing = PyTuple_New(0);
     if (nothing == NULL) {
         return -1;
     }
-    status = fp_save(walk, (PyObject *)Py_TYPE(object), 0) < 0 ||
-                     fp_save(walk, nothing, 0) < 0 ||
+    status = fp_save(walk, nothing, 0) < 0 ||
                      fp_emit_byte(walk, OP_NEWOBJ) < 0
                  ? -1
                  : fp_memo_put(walk, object, lonely);
@@ -210,9 +266,14 @@ save_instance(fp_walk *walk, PyObject *object, int kind, int lonely)
         goto done;
     }
     state = PyObject_CallMethodNoArgs(object, walk->state->str_getstate);
-    if (state == NULL || save_bare_instance(walk, object, 0) < 0) {
+    if (state == NULL) {
         goto done;
     }
+    status = save_bare_instance(walk, object, 0);
+    if (status != FP_SAVED) {
+        goto done;
+    }
+    status = -1;
     if (state == Py_None) {
         status = FP_SAVED;
         goto done;
@@ -343,8 +404,8 @@ save_type(fp_walk *walk, PyObject *type)
     return fp_save_global(walk, type, NULL);
 }
 
-int
-fp_save_other(fp_walk *walk, PyObject *object, int lonely)
+static int
+save_other(fp_walk *walk, PyObject *object, int lonely)
 {
     PyTypeObject *type = Py_TYPE(object);
     PyObject *reducer;
@@ -399,7 +460,9 @@ fp_save_other(fp_walk *walk, PyObject *object, int lonely)
                 return found < 0 ? -1 : status;
             }
         }
-        if (walk->protocol >= 4 && !walk->hooked) {
+        if (walk->protocol >= 4 && !walk->hooked &&
+            walk->reducer_override == NULL && walk->dispatch_table == NULL)
+        {
             int kind = class_kind(walk, type);
             if (kind != BY_REDUCER) {
                 status = save_instance(walk, object, kind, lonely);
@@ -424,6 +487,22 @@ fp_save_other(fp_walk *walk, PyObject *object, int lonely)
     }
     status = save_answer(walk, reduced, object);
     Py_DECREF(reduced);
+    return status;
+}
+
+int
+fp_save_other(fp_walk *walk, PyObject *object, int lonely)
+{
+    /* Even in silence a look-up may meet a key that is a subclass of str with
+     * an __eq__ of its own. */
+    PyTypeObject *type = Py_TYPE(object);
+    int status;
+
+    Py_INCREF(object);
+    Py_INCREF(type); /* __class__ may be assigned to */
+    status = save_other(walk, object, lonely);
+    Py_DECREF(type);
+    Py_DECREF(object);
     return status;
 }
 

@@ -58,9 +58,6 @@ typedef struct fp_state {
     PyObject *object_reduce;
     PyObject *object_getstate;
     PyObject *object_class;
-    /* The collector is paused while any walk is under way. */
-    int n_walks;
-    int collector_was_enabled;
 #define X(field, text) PyObject *str_##field;
     FP_NAMES(X)
 #undef X
@@ -82,9 +79,5 @@ fp_state_of_type(PyTypeObject *type)
     PyObject *module = PyType_GetModuleByDef(type, &fp_module_def);
     return module == NULL ? NULL : fp_state_of_module(module);
 }
-
-/* Pause and resume nest, also between threads. */
-void fp_pause_collector(fp_state *state);
-void fp_resume_collector(fp_state *state);
 
 #endif

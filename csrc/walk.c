@@ -10,6 +10,7 @@
  * pickle raises RecursionError long before, memory would be gone after. */
 #define MAX_UNBUILT 100000
 #define MAX_REDUCES 2000000
+#define MAX_REDUCES_WITHOUT_MEMO 10000
 #define GUARD_DEPTH 50
 
 #define likely(x) __builtin_expect(!!(x), 1)
@@ -45,7 +46,7 @@ fp_push(fp_walk *walk, fp_frame_kind kind, PyObject *object)
 /* Pickler.fast keeps no memo: cycles are looked for by address, once the
  * nesting is deep enough to be suspicious. */
 int
-fp_guard_enter(fp_walk *walk, fp_frame *frame)
+fp_guard_enter(fp_walk *walk, fp_frame *frame, PyObject *container)
 {
     PyObject *address;
     int found;
@@ -53,7 +54,7 @@ fp_guard_enter(fp_walk *walk, fp_frame *frame)
     if (!walk->no_memo) {
         return 0;
     }
-    frame->flags |= FP_FLAG_GUARDED;
+    frame->guarded = Py_NewRef(container);
     if (++walk->guard_depth < GUARD_DEPTH) {
         return 0;
     }
@@ -63,7 +64,7 @@ fp_guard_enter(fp_walk *walk, fp_frame *frame)
             return -1;
         }
     }
-    address = PyLong_FromVoidPtr(frame->object);
+    address = PyLong_FromVoidPtr(container);
     if (address == NULL) {
         return -1;
     }
@@ -72,7 +73,7 @@ fp_guard_enter(fp_walk *walk, fp_frame *frame)
         PyErr_Format(PyExc_ValueError,
                      "fast mode: can't pickle cyclic objects including "
                      "object type %.200s at %p",
-                     Py_TYPE(frame->object)->tp_name, frame->object);
+                     Py_TYPE(container)->tp_name, container);
     }
     else if (found == 0) {
         found = PySet_Add(walk->guard, address);
@@ -81,17 +82,23 @@ fp_guard_enter(fp_walk *walk, fp_frame *frame)
     return found == 0 ? 0 : -1;
 }
 
+/* May be called with an exception set, which stays. */
 static void
-guard_leave(fp_walk *walk, const fp_frame *frame)
+guard_leave(fp_walk *walk, PyObject *container)
 {
-    if (walk->guard_depth-- >= GUARD_DEPTH && walk->guard != NULL) {
-        PyObject *address = PyLong_FromVoidPtr(frame->object);
-        if (address == NULL || PySet_Discard(walk->guard, address) < 0) {
-            PyErr_Clear(); /* the entry outlives its container: a false
-                              alarm at worst, and only out of memory */
-        }
-        Py_XDECREF(address);
+    PyObject *type, *error, *traceback, *address;
+
+    if (walk->guard_depth-- < GUARD_DEPTH || walk->guard == NULL) {
+        return;
     }
+    PyErr_Fetch(&type, &error, &traceback);
+    address = PyLong_FromVoidPtr(container);
+    if (address == NULL || PySet_Discard(walk->guard, address) < 0) {
+        PyErr_Clear(); /* the entry outlives its container: a false alarm at
+                          worst, and only where memory is short */
+    }
+    Py_XDECREF(address);
+    PyErr_Restore(type, error, traceback);
 }
 
 void
@@ -99,8 +106,9 @@ fp_pop(fp_walk *walk)
 {
     fp_frame frame = walk->frames[--walk->n_frames];
 
-    if (unlikely(frame.flags & FP_FLAG_GUARDED)) {
-        guard_leave(walk, &frame);
+    if (unlikely(frame.guarded != NULL)) {
+        guard_leave(walk, frame.guarded);
+        Py_DECREF(frame.guarded);
     }
     if (frame.kind == FP_FRAME_REDUCE) {
         walk->n_reduces--;
@@ -263,6 +271,9 @@ save_str(fp_walk *walk, PyObject *text, int lonely)
 {
     fp_memo_slot *slot = NULL;
 
+    if (unlikely(lonely && PyUnicode_CHECK_INTERNED(text))) {
+        lonely = 0; /* the table of interned strings hands it out again */
+    }
     if (!lonely) {
         slot = fp_memo_slot_of(walk->memo, text);
         if (slot != NULL && slot->key != NULL) {
@@ -353,7 +364,10 @@ step(fp_walk *walk, fp_frame *frame)
     case FP_FRAME_DICT_ITER:
         return fp_step_container(walk, frame);
     case FP_FRAME_REDUCE:
-        if (walk->n_unbuilt > MAX_UNBUILT || walk->n_reduces > MAX_REDUCES) {
+        if (walk->n_unbuilt > MAX_UNBUILT ||
+            walk->n_reduces >
+                (walk->no_memo ? MAX_REDUCES_WITHOUT_MEMO : MAX_REDUCES))
+        {
             PyErr_SetString(PyExc_RecursionError,
                             "maximum nesting of reducers exceeded "
                             "while pickling an object");
@@ -447,9 +461,19 @@ fp_walk_run(fp_walk *walk, PyObject *object)
 {
     int status;
 
-    fp_pause_collector(walk->state);
     walk->memo->holds = !walk->silent;
-    status = walk_object(walk, object);
+    if (walk->silent) {
+        /* An allocation may start the collector, which runs finalizers.
+         * Nothing else can switch it meanwhile. */
+        int was_enabled = PyGC_Disable();
+        status = walk_object(walk, object);
+        if (was_enabled) {
+            PyGC_Enable();
+        }
+    }
+    else {
+        status = walk_object(walk, object);
+    }
     if (status < 0 && walk->restart) {
         status = start_over(walk);
         if (status == 0) {
@@ -460,7 +484,6 @@ fp_walk_run(fp_walk *walk, PyObject *object)
         fp_note_path(walk);
         clear_frames(walk);
     }
-    fp_resume_collector(walk->state);
     return status;
 }
 

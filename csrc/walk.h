@@ -60,6 +60,7 @@ typedef struct {
     PyObject *object;        /* owned; NULL for a nameless reduce */
     PyObject *pending;       /* owned where FP_FLAG_OWNS_PENDING */
     PyObject *ahead;         /* owned: an iterator's item read in advance */
+    PyObject *guarded;       /* owned: the container Pickler.fast guards */
     Py_ssize_t position;
     Py_ssize_t size;         /* at the start */
     Py_ssize_t lookahead;    /* a dict's position, some entries ahead */
@@ -71,7 +72,6 @@ typedef struct {
 #define FP_FLAG_LONELY 8     /* no memo entry needed */
 #define FP_FLAG_MARKED 16    /* a MARK is open */
 #define FP_FLAG_SHARED_KEYS 32
-#define FP_FLAG_GUARDED 64   /* counted by Pickler.fast's cycle guard */
 
 /* Where a pointer belongs in a small cache. */
 #define FP_CACHE_SLOT(pointer, n_slots)                                      \
@@ -176,6 +176,12 @@ int fp_step_array(fp_walk *walk, fp_frame *frame);
  * is written, 0: left to its own reducer, -1. */
 int fp_save_scalar(fp_walk *walk, PyObject *object);
 int fp_array_init(fp_state *state);
+/* The memory of an array; all zero for anything else (NULL allowed). */
+typedef struct {
+    const char *data;
+    size_t n_bytes;
+} fp_array_extent;
+fp_array_extent fp_extent_of(PyObject *exporter);
 
 /* containers.c: an exact list, dict (`flags`: FP_FLAG_ATTRIBUTES and
  * FP_FLAG_BUILD, or 0), tuple, set or frozenset that is not in the memo. */
@@ -184,9 +190,9 @@ int fp_open_dict(fp_walk *walk, PyObject *dict, int lonely, int flags);
 int fp_open_tuple(fp_walk *walk, PyObject *tuple, int lonely);
 int fp_open_set(fp_walk *walk, PyObject *set, int lonely);
 int fp_step_container(fp_walk *walk, fp_frame *frame);
-/* Pickler.fast: notes a container on the stack, ValueError where it is there
- * already. 0 or -1. */
-int fp_guard_enter(fp_walk *walk, fp_frame *frame);
+/* Pickler.fast: notes that the frame's container is on the stack, ValueError
+ * where it is there already. 0 or -1. */
+int fp_guard_enter(fp_walk *walk, fp_frame *frame, PyObject *container);
 /* The non-empty __dict__ of a plain instance, with the BUILD behind it. */
 int fp_save_state_dict(fp_walk *walk, PyObject *dict, int lonely);
 

@@ -2,6 +2,7 @@
 
 Imports nothing of fastpersist: processes that read its files build the same values to compare.
 """
+
 import pickle
 
 import numpy as np
@@ -135,7 +136,9 @@ ALIGNED = np.dtype([("a", "u1"), ("b", "f8"), ("c", "u2")], align=True)
 NESTED = np.dtype([("p", ALIGNED), ("q", [("r", ">i4"), ("s", "S3")]), ("t", "U2")])
 SUBARRAY = np.dtype([("m", "f4", (2, 3)), ("n", [("o", "i1", 3)], (2,))])
 TITLES = np.dtype([(("a title", "x"), "i4"), (("another", "y"), "f8")])
-OFFSETS = np.dtype({"names": ["a", "b"], "formats": ["i4", "u1"], "offsets": [8, 1], "itemsize": 24})
+OFFSETS = np.dtype(
+    {"names": ["a", "b"], "formats": ["i4", "u1"], "offsets": [8, 1], "itemsize": 24}
+)
 OVERLAP = np.dtype({"names": ["word", "byte"], "formats": ["u4", "u1"], "offsets": [0, 1]})
 EMPTY_STRUCT = np.dtype([])
 METADATA = np.dtype("f8", metadata={"unit": "m", "n": [1]})
@@ -276,7 +279,9 @@ def other_numpy():
         "scalars": lambda: [np.dtype(c).type(1) for c in "?bBhHiIlLqQefdgFDG"],
         "text scalars": lambda: [np.str_("é"), np.bytes_(b"\xff"), np.str_(""), np.bytes_(b"")],
         "time scalars": lambda: [
-            np.datetime64("2026-11-22"), np.datetime64("NaT", "s"), np.timedelta64(5, "25s"),
+            np.datetime64("2026-11-22"),
+            np.datetime64("NaT", "s"),
+            np.timedelta64(5, "25s"),
             np.datetime64("2026-11-22T01:02:03.000000001"),
         ],
         "void scalars": lambda: [np.void(b"abc"), writable(2, NESTED)[1], writable(2, ALIGNED)[0]],
@@ -290,13 +295,17 @@ def other_numpy():
         "functions": lambda: [np.mean, np.concatenate, np.array, np.linalg.norm, np.nan, np.pi],
         "generators": lambda: [np.random.default_rng(1), np.random.default_rng(2)],
         "bit generators": lambda: [
-            np.random.PCG64(1), np.random.PCG64DXSM(1), np.random.Philox(1), np.random.SFC64(1),
-            np.random.MT19937(1), np.random.SeedSequence(5),
+            np.random.PCG64(1),
+            np.random.PCG64DXSM(1),
+            np.random.Philox(1),
+            np.random.SFC64(1),
+            np.random.MT19937(1),
+            np.random.SeedSequence(5),
         ],
         "random state": lambda: np.random.RandomState(5),
         "polynomial": lambda: np.polynomial.Polynomial([1.0, 2.0]),
         "slices": lambda: [np.s_[1:2], np.s_[..., None]],
-    }  # fmt: skip
+    }
     return x
 
 

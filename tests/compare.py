@@ -1,4 +1,8 @@
-"""Comparing two graphs side by side. Imports nothing of fastpersist: readers elsewhere use it too."""
+"""Comparing two graphs side by side.
+
+Imports nothing of fastpersist: processes that read its files without it use this too.
+"""
+
 import copyreg
 import enum
 import math
@@ -70,7 +74,7 @@ def _children(x, y, path, alive):
         assert same_float(x.real, y.real) and same_float(x.imag, y.imag), path
     elif kind in (list, tuple):
         assert len(x) == len(y), f"{path}: length {len(x)} against {len(y)}"
-        for i, pair in enumerate(zip(x, y)):
+        for i, pair in enumerate(zip(x, y, strict=True)):
             yield *pair, f"{path}[{i}]"
     elif kind is dict:
         yield from _dict_children(x, y, path)
@@ -94,7 +98,7 @@ def _children(x, y, path, alive):
 
 def _dict_children(x, y, path):
     assert len(x) == len(y), f"{path}: length {len(x)} against {len(y)}"
-    for (k1, v1), (k2, v2) in zip(dict.items(x), dict.items(y)):
+    for (k1, v1), (k2, v2) in zip(dict.items(x), dict.items(y), strict=True):
         label = shorten(k1) if isinstance(k1, (str, int, bytes, tuple)) else object.__repr__(k1)
         yield k1, k2, f"key of {path} {label}"
         yield v1, v2, f"{path}[{label}]"
@@ -114,7 +118,7 @@ def _array_children(x, y, path, alive):
     assert x.shape == y.shape, f"{path}: shape {x.shape} against {y.shape}"
     if x.dtype.hasobject:
         alive.append(pair := (x.ravel().tolist(), y.ravel().tolist()))
-        for i, (one, other) in enumerate(zip(*pair)):
+        for i, (one, other) in enumerate(zip(*pair, strict=True)):
             yield one, other, f"{path}.flat[{i}]"
     else:
         assert same_elements(x, y), f"{path}: other elements"
@@ -142,10 +146,13 @@ def same_dtype(x, y):
         return False
     if x.subdtype is not None:
         return x.shape == y.shape and same_dtype(x.base, y.base)
-    return x.names == y.names and all(
-        same_dtype(x.fields[name][0], y.fields[name][0]) and x.fields[name][1:] == y.fields[name][1:]
-        for name in x.names or ()
-    )
+    if x.names != y.names:
+        return False
+    for name in x.names or ():
+        (dtype, *place), (other_dtype, *other_place) = x.fields[name], y.fields[name]
+        if place != other_place or not same_dtype(dtype, other_dtype):
+            return False
+    return True
 
 
 def metadata_of(dtype):
@@ -173,21 +180,21 @@ def _reduced_children(x, y, path, alive):
         return
     alive.append((one, other))
     assert len(one) == len(other), f"{path}: reduced to {one!r} against {other!r}"
-    for i, pair in enumerate(zip(one, other)):
+    for i, pair in enumerate(zip(one, other, strict=True)):
         if i == 1:
             # Made for this call: only what is in it has an identity.
             yield from _children(*pair, f"{path}.<reduce {i}>", alive)
         elif i == 2 and type(pair[0]) is type(pair[1]) is dict:
             yield from _attributes(*pair, path)
         elif i == 2 and all(is_dict_and_slots(state) for state in pair):
-            for state in zip(*pair):
+            for state in zip(*pair, strict=True):
                 yield from _attributes(*(part or {} for part in state), path)
         elif i in (3, 4) and pair[0] is not None:
             alive.append(pair := (list(pair[0]), list(pair[1])))
             flat = ([e for kv in side for e in kv] for side in pair) if i == 4 else pair
             one_flat, other_flat = map(list, flat)
             assert len(one_flat) == len(other_flat), path
-            for n, items in enumerate(zip(one_flat, other_flat)):
+            for n, items in enumerate(zip(one_flat, other_flat, strict=True)):
                 yield *items, f"{path}.<item {n}>"
         else:
             yield *pair, f"{path}.<reduce {i}>"
@@ -203,7 +210,7 @@ def is_dict_and_slots(state):
 def _attributes(x, y, path):
     """Names are interned when attributes are set, so their own identity means nothing."""
     assert list(x) == list(y), f"{path}: attributes {list(x)} against {list(y)}"
-    for name, other in zip(x, y):
+    for name, other in zip(x, y, strict=True):
         assert type(name) is type(other), path
         yield x[name], y[other], f"{path}.{name}"
 

@@ -1,4 +1,5 @@
 """Hypothesis profiles and what holds for every test."""
+
 import gc
 import os
 

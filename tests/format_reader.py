@@ -1,8 +1,10 @@
 """A second reader of the file layout, written from its description alone.
 
-It checks every byte of a dump: each lies in a hashed region, or is compared with the one value it can
-have, or belongs to the state word. What is wrong raises FormatError. Loading is left to pickle.
+It checks every byte of a dump: each lies in a hashed region, or is compared with the one value
+that it can have, or belongs to the state word. What is wrong raises FormatError. Loading is left to
+pickle.
 """
+
 import dataclasses
 import json
 import struct
@@ -78,8 +80,8 @@ def read(data):
     check(payload[:16] == FOOTER_MAGIC, "magic of the footer")
     version, flags = struct.unpack("<II", payload[16:24])
     check((version, flags) == (1, 0), "version and flags")
-    numbers = struct.unpack("<9Q", payload[24:96])
-    total, s_offset, s_length, g_offset, g_length, n_blobs, table_bytes, n_hashes, env_bytes = numbers
+    total, s_offset, s_length, g_offset, g_length = struct.unpack("<5Q", payload[24:64])
+    n_blobs, table_bytes, n_hashes, env_bytes = struct.unpack("<4Q", payload[64:96])
     check(total == len(data), "total length")
     check(s_offset == len(HEADER), "offset of the sidecar")
     check(g_offset == s_offset + s_length, "offset of the graph")

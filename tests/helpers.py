@@ -1,4 +1,5 @@
 """What many test files share: dumping in every way, running other processes."""
+
 import io
 import os
 import pathlib
@@ -29,10 +30,16 @@ def through_file(value, **kwargs):
     return pickle.loads(file_bytes(value, **kwargs))
 
 
-def outcome(call):
+def pickler_bytes(value, protocol=None, **kwargs):
+    file = io.BytesIO()
+    fastpersist.Pickler(file, protocol, **kwargs).dump(value)
+    return file.getvalue()
+
+
+def outcome(function, *arguments, **keywords):
     """What a call returned, or the type and text (without addresses) of what it raised."""
     try:
-        return call()
+        return function(*arguments, **keywords)
     except RecursionError:
         return RecursionError  # where it is noticed, and so its text, may differ
     except Exception as error:
@@ -42,12 +49,10 @@ def outcome(call):
 def assert_same_pickle(value, protocols=PROTOCOLS, **kwargs):
     """dumps and a Pickler give pickle's very bytes, or fail as it does."""
     for protocol in protocols:
-        expected = outcome(lambda: pickle.dumps(value, protocol, **kwargs))
-        got = outcome(lambda: fastpersist.dumps(value, protocol, **kwargs))
+        expected = outcome(pickle.dumps, value, protocol, **kwargs)
+        got = outcome(fastpersist.dumps, value, protocol, **kwargs)
         assert same_bytes(got, expected), f"dumps, protocol {protocol}"
-        file = io.BytesIO()
-        got = outcome(lambda: fastpersist.Pickler(file, protocol, **kwargs).dump(value))
-        got = file.getvalue() if got is None else got
+        got = outcome(pickler_bytes, value, protocol, **kwargs)
         assert same_bytes(got, expected), f"Pickler, protocol {protocol}"
 
 
@@ -57,7 +62,7 @@ def same_bytes(got, expected):
         return True
     if not (isinstance(got, bytes) and isinstance(expected, bytes)):
         raise AssertionError(f"got {shorten(got)}, expected {shorten(expected)}")
-    at = next((i for i, (a, b) in enumerate(zip(got, expected)) if a != b), None)
+    at = next((i for i, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b), None)
     at = min(len(got), len(expected)) if at is None else at
     raise AssertionError(
         f"{len(got)} bytes against {len(expected)}, different from byte {at}\n"
@@ -96,10 +101,11 @@ def run_python(code, *arguments, warnings="error", timeout=300, env=None, python
         [python, "-W", warnings, "-c", code, *map(str, arguments)],
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=timeout,
     )
-    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    assert done.returncode == 0, (
+        f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    )
     return done.stdout

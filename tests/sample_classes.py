@@ -1,4 +1,5 @@
 """Classes that the tests pickle: one for each rule of pickle, importable by name anywhere."""
+
 import collections
 import dataclasses
 import enum

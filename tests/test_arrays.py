@@ -1,17 +1,17 @@
-"""Arrays: every dtype and layout comes back equal, at its strides, writable, through plain pickle."""
+"""Arrays: every dtype and layout comes back equal, with its strides, writable, by plain pickle."""
+
 import io
 import pickle
 
+import array_values
+import fastpersist
 import numpy as np
 import pytest
+from compare import assert_isomorphic
+from helpers import assert_same_pickle, file_bytes, run_python, same_bytes, through_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
-import array_values
-import fastpersist
-from compare import assert_isomorphic
-from helpers import assert_same_pickle, file_bytes, run_python, same_bytes, through_file
 
 ARRAYS = array_values.arrays()
 EVERYTHING = array_values.everything()
@@ -32,7 +32,7 @@ def steps(array):
     """The strides that mean something."""
     if array.size == 0:
         return None
-    return [stride for n, stride in zip(array.shape, array.strides) if n > 1]
+    return [stride for n, stride in zip(array.shape, array.strides, strict=True) if n > 1]
 
 
 def contiguous_in_some_order(array):
@@ -125,7 +125,7 @@ def views(draw):
 @given(st.lists(views(), min_size=1, max_size=3))
 def test_any_view_of_any_array(generated):
     back = through_file(generated)
-    for array, copy in zip(generated, back):
+    for array, copy in zip(generated, back, strict=True):
         assert_array_restored(array, copy)
     assert_same_pickle(generated, protocols=[2, 5])
 

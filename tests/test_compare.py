@@ -1,4 +1,5 @@
 """The comparison that the other tests rest on notices every kind of difference."""
+
 import collections
 import copy
 import math
@@ -6,7 +7,6 @@ import pickle
 
 import numpy as np
 import pytest
-
 import sample_classes as s
 from compare import assert_isomorphic
 
@@ -58,8 +58,17 @@ def test_differences_are_noticed(case):
 
 def test_equal_graphs_pass():
     value = [
-        SHARED, SHARED, CYCLE, math.nan, {"a": (1, 2)}, s.Slots(1), s.SetSub([1]), np.arange(3),
-        np.ma.array([1, 2], mask=[0, 1]), {s.Labelled("x"): 1}, collections.deque([SHARED]),
-    ]  # fmt: skip
+        SHARED,
+        SHARED,
+        CYCLE,
+        math.nan,
+        {"a": (1, 2)},
+        s.Slots(1),
+        s.SetSub([1]),
+        np.arange(3),
+        np.ma.array([1, 2], mask=[0, 1]),
+        {s.Labelled("x"): 1},
+        collections.deque([SHARED]),
+    ]
     assert_isomorphic(value, pickle.loads(pickle.dumps(value)))
     assert_isomorphic(value, copy.deepcopy(value))

@@ -3,6 +3,7 @@
 Everything is dumped by fastpersist and loaded by the standard library. The wiring is taken from the
 running Python, so each version is held to its own suite.
 """
+
 import collections
 import contextlib
 import gc
@@ -10,12 +11,11 @@ import io
 import pickle
 import unittest
 
+import fastpersist
 import pytest
 
-import fastpersist
-
 pytest.importorskip("test.pickletester", reason="this Python comes without its test package")
-from test import pickletester, test_pickle  # noqa: E402
+from test import pickletester, test_pickle
 
 pytestmark = [
     pytest.mark.cpython,
@@ -32,8 +32,8 @@ EXPECTED_DIFFERENCES = {
         "which is one frame: the suite counts on large leaves between frames",
         f"{class_name}.test_framing_many_objects": "the header, and the footer's length, stand "
         "outside frames: the suite allows three bytes there",
-        f"{class_name}.test_in_band_buffers": "the header is a SHORT_BINBYTES of its own: the suite "
-        "counts them",
+        f"{class_name}.test_in_band_buffers": "the header is a SHORT_BINBYTES of its own: the "
+        "suite counts them",
     }.items()
 }
 

@@ -1,10 +1,10 @@
 """Deep nesting: the walk has a stack of its own, and infinite recursion still ends in an error."""
+
 import collections
 import pickle
 
-import pytest
-
 import fastpersist
+import pytest
 import sample_classes as s
 from helpers import file_bytes, opcode_names, run_python
 

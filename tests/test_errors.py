@@ -1,4 +1,5 @@
-"""What cannot be pickled: pickle's own exceptions, with a note that says where in the object it is."""
+"""What cannot be pickled: pickle's own exceptions, with a note that says where in the object."""
+
 import asyncio
 import collections
 import copyreg
@@ -10,10 +11,9 @@ import threading
 import types
 import weakref
 
+import fastpersist
 import numpy as np
 import pytest
-
-import fastpersist
 import sample_classes as s
 from helpers import PROTOCOLS, assert_same_pickle, file_bytes, outcome, same_bytes
 
@@ -484,8 +484,8 @@ def test_arguments_of_dumps():
         lambda f: f(1, 1 << 70),
         lambda f: f(pickle.PickleBuffer(b"x"), 5, buffer_callback=5),
     ):
-        expected = outcome(lambda: call(pickle.dumps))
-        got = outcome(lambda: call(fastpersist.dumps))
+        expected = outcome(call, pickle.dumps)
+        got = outcome(call, fastpersist.dumps)
         if isinstance(expected, bytes):
             assert got == expected
         else:
@@ -518,8 +518,8 @@ def test_arguments_of_pickler():
         lambda p: setattr(p(io.BytesIO()), "bin", "x"),
         lambda p: setattr(p(io.BytesIO()), "fast", "x"),
     ):
-        expected = outcome(lambda: call(pickle.Pickler))
-        got = outcome(lambda: call(fastpersist.Pickler))
+        expected = outcome(call, pickle.Pickler)
+        got = outcome(call, fastpersist.Pickler)
         if isinstance(expected, tuple):
             assert got[0] is expected[0], (got, expected)
         else:

@@ -1,4 +1,5 @@
-"""The file: every byte accounted for, alignment, sharing of blobs, late PUTs, frames, determinism."""
+"""The file: every byte accounted for, alignment, shared blobs, late PUTs, frames, determinism."""
+
 import collections
 import gc
 import io
@@ -12,15 +13,14 @@ import random
 import struct
 import sys
 
-import numpy as np
-import pytest
-from hypothesis import given, settings
-
 import array_values
 import fastpersist
+import numpy as np
+import pytest
 import sample_classes as s
 from compare import assert_isomorphic
 from helpers import file_bytes, opcode_names, run_python
+from hypothesis import given, settings
 from values import catalogue, graphs
 
 format_reader = pytest.importorskip("format_reader", reason="needs the package xxhash")
@@ -272,7 +272,7 @@ def test_places_in_a_shared_blob():
     assert blob.length == end
     payload = data[blob.offset : blob.offset + blob.length]
     inside = bytearray(payload)
-    for at, n in zip(expected, sizes):
+    for at, n in zip(expected, sizes, strict=True):
         inside[at : at + n] = bytes(n)
     assert payload.count(0xFF) == sum(sizes)
     assert inside == bytes(blob.length), "gaps are zero"
@@ -337,39 +337,44 @@ def test_many_blobs():
 # ---------------------------------------------------------------- the environment
 
 
-def test_environment_names_python_and_the_byte_order():
-    environment = format_reader.read(file_bytes([1])).environment
-    text = json.dumps(environment)
-    assert platform.python_version() in text
-    assert sys.byteorder in text
+def environment_of(value):
+    """The object, and that its text is the one way to write it."""
+    dump = format_reader.read(file_bytes(value))
+    text = json.dumps(dump.environment, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert text.encode() in dump.data[dump.footer.start :]
+    return dump.environment
 
 
-def find(tree, key):
-    """The value of a key, at any depth."""
-    if isinstance(tree, dict):
-        if key in tree:
-            return tree[key]
-        for branch in tree.values():
-            if (found := find(branch, key)) is not None:
-                return found
-    return None
+def test_environment():
+    environment = environment_of([1])
+    assert environment.pop("platform")
+    assert environment == {
+        "byteorder": sys.byteorder,
+        "fastpersist": fastpersist.__version__,
+        "implementation": sys.implementation.name,
+        "packages": {},
+        "python": platform.python_version(),
+    }
 
 
-def test_environment_names_the_packages_of_the_classes_in_the_file():
-    with_numpy = format_reader.read(file_bytes([np.arange(3)])).environment
-    assert find(with_numpy, "numpy") == np.__version__
-    plain = format_reader.read(file_bytes([1, s.Plain()])).environment
-    assert find(plain, "numpy") is None
-    assert find(plain, "builtins") is None
+def test_environment_names_the_packages_of_the_classes_in_the_file(monkeypatch):
+    """By their top-level names, as far as they have a version."""
+    assert environment_of([np.arange(3)])["packages"] == {"numpy": np.__version__}
+    assert environment_of([np.float64(1), np.array([[1]], object)])["packages"] == {
+        "numpy": np.__version__
+    }
+    assert environment_of([s.Plain(), ValueError(), len, collections.deque()])["packages"] == {}
+    monkeypatch.setattr(s, "__version__", "1.2 é", raising=False)
+    assert environment_of([s.Plain(), s.function])["packages"] == {"sample_classes": "1.2 é"}
+    assert environment_of(["sample_classes"])["packages"] == {}
 
 
 def test_a_package_that_lies_about_its_version(monkeypatch):
     monkeypatch.setattr(s, "__version__", ["not", "text"], raising=False)
-    environment = format_reader.read(file_bytes([s.Plain()])).environment
-    assert find(environment, "sample_classes") is None
-    monkeypatch.setattr(s, "__version__", '1.0 "é\n\udc80', raising=False)
-    data = file_bytes([s.Plain()])
-    format_reader.read(data)
+    assert environment_of([s.Plain()])["packages"] == {}
+    for odd in ('1.0 "\n\\', "\udc80", "", "x" * 100_000):
+        monkeypatch.setattr(s, "__version__", odd, raising=False)
+        format_reader.read(file_bytes([s.Plain()]))
 
 
 # ---------------------------------------------------------------- determinism

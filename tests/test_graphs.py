@@ -1,12 +1,12 @@
 """Any graph: pickle's own bytes from dumps and Pickler, an isomorphic graph from the file."""
+
 import pickle
 
-import pytest
-from hypothesis import given, settings
-
 import fastpersist
+import pytest
 from compare import assert_isomorphic
 from helpers import PROTOCOLS, assert_same_pickle, file_bytes, outcome, run_python, through_file
+from hypothesis import given, settings
 from values import catalogue, graphs
 
 # Python's own, about its iterators, from 3.12 on.
@@ -39,8 +39,8 @@ def test_the_file_gives_the_same_graph(value):
 def test_older_protocols_give_a_plain_pickle_file(protocol):
     for name, build in CATALOGUE.items():
         value = build()
-        expected = outcome(lambda: pickle.dumps(value, protocol))
-        assert outcome(lambda: file_bytes(value, protocol=protocol)) == expected, name
+        expected = outcome(pickle.dumps, value, protocol)
+        assert outcome(file_bytes, value, protocol=protocol) == expected, name
 
 
 READ_ELSEWHERE = """
@@ -69,7 +69,7 @@ def test_read_by_pickle_and_joblib_where_fastpersist_is_not_imported(tmp_path):
     values = {}
     for name, build in CATALOGUE.items():
         value = build()
-        if isinstance(outcome(lambda: pickle.dumps(value, 5)), bytes):
+        if isinstance(outcome(pickle.dumps, value, 5), bytes):
             values[name] = build()
     fastpersist.dump(values, tmp_path / "file")
     assert int(run_python(READ_ELSEWHERE, tmp_path / "file")) == len(values) > 200

@@ -1,4 +1,5 @@
 """User code that runs in the middle of a walk and changes what is being walked."""
+
 import copyreg
 import gc
 import io
@@ -6,10 +7,9 @@ import pickle
 import sys
 import threading
 
+import fastpersist
 import numpy as np
 import pytest
-
-import fastpersist
 import sample_classes as s
 from compare import assert_isomorphic
 from helpers import file_bytes, outcome, run_python, through_file
@@ -60,7 +60,7 @@ def dumps(request):
 
 
 def defined_or_error(build, dumps, errors=(RuntimeError,)):
-    """Something that loads, or one of the errors. No oracle: pickle in C crashes on some of these."""
+    """Something that loads, or one of the errors. No oracle: _pickle crashes on some of these."""
     try:
         return pickle.loads(dumps(build()))
     except errors:
@@ -418,7 +418,15 @@ def test_an_array_written_to_by_another_thread(tmp_path):
 
 def test_a_new_reference_to_something_written(dumps):
     """Found by the walk while nothing was remembered yet: user code hands it out again."""
-    for shared in (["list"], {"k": 1}, ("tu", "ple"), {1}, "a text" * 2, b"bytes" * 2, s.Plain(a=1)):
+    for shared in (
+        ["list"],
+        {"k": 1},
+        ("tu", "ple"),
+        {1},
+        "a text" * 2,
+        b"bytes" * 2,
+        s.Plain(a=1),
+    ):
         holder = [shared, [shared.copy() if hasattr(shared, "copy") else 0]]
         place = holder[0] if not isinstance(shared, list) else holder
         value = [[[place]], CallsInState(lambda place=place: place)]
@@ -438,7 +446,7 @@ def test_a_reference_that_only_the_reducer_knows(dumps):
 
 def test_references_handed_out_by_gc(dumps):
     """Everything there is may be handed out again by the collector."""
-    value = {"a": [{"b": [1, "text %d" % 1]}], "z": None}
+    value = {"a": [{"b": [1, "".join(["te", "xt"])]}], "z": None}
     value["z"] = CallsInState(lambda: [value["a"], value["a"][0], value["a"][0]["b"]])
     got = pickle.loads(dumps(value))
     assert got["z"].state[0] is got["a"]
@@ -517,9 +525,8 @@ def test_an_object_that_dies_during_the_walk(dumps):
             dumps([holder])
         except (RuntimeError, IndexError):
             pass
-        outer = {"holder": [Fragile(1), "x"]}
-        holder = outer
-        defined_or_error(lambda: outer, dumps)
+        holder = {"holder": [Fragile(1), "x"]}
+        defined_or_error(lambda: holder, dumps)  # noqa: B023
 
 
 def test_the_dict_of_an_instance_is_replaced(dumps):
@@ -785,7 +792,7 @@ def test_a_sink_that_keeps_what_it_was_given():
     for value in ([f"{i}" for i in range(50_000)], np.arange(500_000.0), [1]):
         sink = Keeps()
         fastpersist.dump(value, sink)
-        for kept, copy in zip(sink.kept, sink.copies):
+        for kept, copy in zip(sink.kept, sink.copies, strict=True):
             try:
                 assert bytes(kept) == copy
             except ValueError:
@@ -851,9 +858,9 @@ def test_the_memo_cleared_during_the_walk(how):
     shared = ["s"]
     for value in ([shared, "now", shared], [[("now", shared)], shared], {"a": shared, "b": "now"}):
         for protocol in range(6):
-            got = outcome(lambda: dumped(fastpersist.Pickler, value, protocol))
+            got = outcome(dumped, fastpersist.Pickler, value, protocol)
             if got[:1] != (RuntimeError,):
-                assert got == outcome(lambda: dumped(pickle.Pickler, value, protocol))
+                assert got == outcome(dumped, pickle.Pickler, value, protocol)
 
 
 def test_the_memo_cleared_inside_reducer_override():
@@ -990,9 +997,14 @@ class DictProperty:
 
 
 ODD = [
-    EqualToEverything(), BadAttributes(), LiesAboutClass(), LenLies([3]), IterFails(a=1),
-    StrangeDict(), DictProperty(),
-]  # fmt: skip
+    EqualToEverything(),
+    BadAttributes(),
+    LiesAboutClass(),
+    LenLies([3]),
+    IterFails(a=1),
+    StrangeDict(),
+    DictProperty(),
+]
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda x: type(x).__name__)

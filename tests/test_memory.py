@@ -1,15 +1,15 @@
 """No leak, no reference too many or too few, and little memory whatever the arrays weigh."""
+
 import gc
 import io
 import pickle
 import sys
 import types
 
-import numpy as np
-import pytest
-
 import array_values
 import fastpersist
+import numpy as np
+import pytest
 import sample_classes as s
 from helpers import file_bytes, run_python
 from test_errors import UNPICKLABLE
@@ -53,7 +53,7 @@ def assert_counts_are_kept(name, value):
             except Exception as error:
                 error.__traceback__ = None
             after = counts(objects)
-        wrong = [(x, b, a) for x, b, a in zip(objects, before, after) if a != b]
+        wrong = [(x, b, a) for x, b, a in zip(objects, before, after, strict=True) if a != b]
         assert not wrong, f"{name}: {[(type(x).__name__, b, a) for x, b, a in wrong][:5]}"
 
 
@@ -148,8 +148,8 @@ def work():
                 dump()
             except Exception:
                 pass
-    for arguments in (([1], "/no/such/place"), ([1], 5), ([1], Broken()), (np.zeros(10**6), Broken()),
-                      ([1], path, 0, 9), ([1], path, 3)):
+    for arguments in (([1], "/no/such/place"), ([1], 5), ([1], Broken()), ([1], path, 0, 9),
+                      (np.zeros(10**6), Broken()), ([1], path, 3)):
         try:
             fastpersist.dump(*arguments)
         except Exception:

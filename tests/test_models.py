@@ -1,16 +1,16 @@
-"""Fitted models, frames and sparse matrices: dumped here, read by plain pickle and joblib elsewhere.
+"""Fitted models, frames, sparse matrices: dumped here, read by plain pickle and joblib elsewhere.
 
 Everything of one kind is dumped into one directory, and one process that never imports fastpersist
 reads it all, so the suite stays fast.
 """
+
 import pickle
 import time
 import warnings
 
+import fastpersist
 import numpy as np
 import pytest
-
-import fastpersist
 from compare import assert_isomorphic
 from helpers import run_python
 
@@ -75,9 +75,15 @@ print(n)
 """
 
 ANSWERS = [
-    "predict", "predict_proba", "decision_function", "transform", "score_samples", "apply",
-    "kneighbors", "predict_log_proba",
-]  # fmt: skip
+    "predict",
+    "predict_proba",
+    "decision_function",
+    "transform",
+    "score_samples",
+    "apply",
+    "kneighbors",
+    "predict_log_proba",
+]
 
 
 def answers_of(model, data):
@@ -144,9 +150,13 @@ def fitted_estimators():
         try:
             model = clone(next(iter(_construct_instances(cls))))
             for parameter, value in (
-                ("random_state", 0), ("n_jobs", 1), ("max_iter", 10), ("n_estimators", 5),
-                ("n_iter", 2), ("verbose", 0),
-            ):  # fmt: skip
+                ("random_state", 0),
+                ("n_jobs", 1),
+                ("max_iter", 10),
+                ("n_estimators", 5),
+                ("n_iter", 2),
+                ("verbose", 0),
+            ):
                 if parameter in model.get_params():
                     old = model.get_params()[parameter]
                     if old is None or not isinstance(old, (list, dict)):

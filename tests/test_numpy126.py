@@ -1,8 +1,9 @@
 """Files written under NumPy 2 are read under NumPy 1.26, with warnings as errors.
 
-The older NumPy lives in an environment of its own: that of FASTPERSIST_NUMPY126_PYTHON, or one that is
-made once inside the environment that runs the tests.
+The older NumPy lives in an environment of its own: that of FASTPERSIST_NUMPY126_PYTHON, or one
+that is made once inside the environment that runs the tests.
 """
+
 import importlib.metadata
 import os
 import pathlib
@@ -10,11 +11,10 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
-import pytest
-
 import array_values
 import fastpersist
+import numpy as np
+import pytest
 from helpers import run_python
 
 pytestmark = [

@@ -1,4 +1,5 @@
 """dump to a path: all or nothing, whatever happens, and the exceptions a user of joblib expects."""
+
 import errno
 import io
 import mmap
@@ -12,10 +13,9 @@ import sys
 import threading
 import time
 
+import fastpersist
 import numpy as np
 import pytest
-
-import fastpersist
 import sample_classes as s
 from helpers import file_bytes, run_python
 
@@ -101,7 +101,9 @@ def test_arguments_in_the_wrong_order(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["é漢😀", "with space\nand newline", "-", "~", "n" * 255, "a.gz", ".x"])
+@pytest.mark.parametrize(
+    "name", ["é漢😀", "with space\nand newline", "-", "~", "n" * 255, "a.gz", ".x"]
+)
 def test_odd_names(name, tmp_path):
     path = tmp_path / name
     for value in (1, 2):
@@ -571,7 +573,7 @@ import numpy as np
 import fastpersist
 path = sys.argv[1]
 directory = os.path.dirname(path)
-value = [np.zeros(3_000_000), [{"k": [i, str(i)]} for i in range(60_000)], np.ones((1500, 1500))[::2]]
+value = [np.zeros(3_000_000), [{"k": [i, str(i)]} for i in range(60_000)], np.ones((1500, 900)).T]
 old = open(path, "rb").read()
 start = time.perf_counter()
 fastpersist.dump(value, path)
@@ -599,8 +601,7 @@ print(n_interrupted)
 
 def test_keyboard_interrupt(path):
     code = (
-        "import signal\n"
-        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n" + INTERRUPTED
+        "import signal\nsignal.signal(signal.SIGALRM, signal.default_int_handler)\n" + INTERRUPTED
     )
     assert int(run_python(code, path, timeout=120)) >= 5
 

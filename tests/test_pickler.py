@@ -1,4 +1,5 @@
 """Pickler: the standard library's interface, attribute by attribute, byte by byte."""
+
 import collections
 import copyreg
 import gc
@@ -6,9 +7,8 @@ import io
 import pickle
 import weakref
 
-import pytest
-
 import fastpersist
+import pytest
 import sample_classes as s
 from helpers import PROTOCOLS, outcome, same_bytes
 from values import catalogue, shared_and_cyclic
@@ -19,8 +19,8 @@ BASES = {"ours": fastpersist.Pickler, "theirs": pickle.Pickler}
 def compared(build, protocols=PROTOCOLS):
     """What `build` does with our Pickler and with theirs gives the same bytes or exception."""
     for protocol in protocols:
-        got = outcome(lambda: build(fastpersist.Pickler, protocol))
-        assert same_bytes(got, outcome(lambda: build(pickle.Pickler, protocol))), protocol
+        got = outcome(build, fastpersist.Pickler, protocol)
+        assert same_bytes(got, outcome(build, pickle.Pickler, protocol)), protocol
 
 
 def dump_all(pickler_class, values, protocol, prepare=lambda pickler: None, **kwargs):
@@ -62,8 +62,8 @@ def test_fast_mode():
     for name, build in catalogue().items():
         if name in ("count", "iterators", "enumerate", "state setter", *shared_and_cyclic()):
             continue  # consumed by the first dump, or without end where nothing is remembered
-        value = build()
-        compared(lambda base, protocol: dump_all(base, [value] * 2, protocol, fast), (1, 2, 4, 5))
+        values = [build()] * 2
+        compared(lambda base, protocol, v=values: dump_all(base, v, protocol, fast), (1, 2, 4, 5))
 
 
 def test_fast_mode_stores_shared_objects_twice():
@@ -194,8 +194,10 @@ def test_persistent_id_by_static_and_class_method():
     for kind in (staticmethod, classmethod):
 
         def build(base, protocol, kind=kind):
-            function = (lambda x: "id" if x == 5 else None) if kind is staticmethod else (
-                lambda cls, x: "id" if x == 5 else None
+            function = (
+                (lambda x: "id" if x == 5 else None)
+                if kind is staticmethod
+                else (lambda cls, x: "id" if x == 5 else None)
             )
             return dump_all(type("P", (base,), {"persistent_id": kind(function)}), [[5]], protocol)
 
@@ -233,7 +235,20 @@ def test_reducer_override_of_builtin_types_is_not_asked():
                 return NotImplemented
 
         asked.clear()
-        value = [1, 1.5, "x", b"x", bytearray(b"x"), None, (1,), {2}, frozenset([3]), {}, 1j, s.Plain]
+        value = [
+            1,
+            1.5,
+            "x",
+            b"x",
+            bytearray(b"x"),
+            None,
+            (1,),
+            {2},
+            frozenset([3]),
+            {},
+            1j,
+            s.Plain,
+        ]
         data = dump_all(P, [value], protocol)
         return data + repr([t.__name__ for t in asked]).encode()
 

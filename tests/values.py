@@ -1,4 +1,5 @@
 """Named values for every rule of pickle, without NumPy, and a strategy that builds whole graphs."""
+
 import array
 import collections
 import datetime
@@ -16,9 +17,8 @@ import sys
 import types
 import uuid
 
-from hypothesis import strategies as st
-
 import sample_classes as s
+from hypothesis import strategies as st
 
 # ---------------------------------------------------------------- leaves
 
@@ -32,16 +32,64 @@ BOUNDARIES = sorted(
 )
 INTS = [*BOUNDARIES, 10**100, -(10**100), 1 << 20_000, -(1 << 20_000) + 1]
 FLOATS = [
-    0.0, -0.0, 1.0, -1.5, 0.1, 1e300, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308,
-    math.inf, -math.inf, math.nan, -math.nan,
-]  # fmt: skip
+    0.0,
+    -0.0,
+    1.0,
+    -1.5,
+    0.1,
+    1e300,
+    5e-324,
+    2.2250738585072014e-308,
+    1.7976931348623157e308,
+    math.inf,
+    -math.inf,
+    math.nan,
+    -math.nan,
+]
 STRS = [
-    "", "a", "key", "\x00", "\n\\\r\x1a\t\"'", "é", "ÿ" * 100, "€", "漢字", "😀", "\udc80", "\ud800x",
-    "\ud83d\ude00", "a\udfff\U0010ffff", "x" * 255, "x" * 256, "x" * 257, "é" * 127, "é" * 128,
-    "é" * 200, "€" * 85, "€" * 86, "😀" * 64, "😀" * 63, "a" * 65_535, "a" * 65_536, "é" * 33_000,
-    "\udc80" * 30_000, "😀" * 20_000, "line\nline\\u0041\\", "\\", "\u2028\x85",
-]  # fmt: skip
-BYTES = [b"", b"a", bytes(range(256)), b"x" * 255, b"x" * 256, b"y" * 65_535, b"z" * 65_536, b"\xff"]
+    "",
+    "a",
+    "key",
+    "\x00",
+    "\n\\\r\x1a\t\"'",
+    "é",
+    "ÿ" * 100,
+    "€",
+    "漢字",
+    "😀",
+    "\udc80",
+    "\ud800x",
+    "\ud83d\ude00",
+    "a\udfff\U0010ffff",
+    "x" * 255,
+    "x" * 256,
+    "x" * 257,
+    "é" * 127,
+    "é" * 128,
+    "é" * 200,
+    "€" * 85,
+    "€" * 86,
+    "😀" * 64,
+    "😀" * 63,
+    "a" * 65_535,
+    "a" * 65_536,
+    "é" * 33_000,
+    "\udc80" * 30_000,
+    "😀" * 20_000,
+    "line\nline\\u0041\\",
+    "\\",
+    "\u2028\x85",
+]
+BYTES = [
+    b"",
+    b"a",
+    bytes(range(256)),
+    b"x" * 255,
+    b"x" * 256,
+    b"y" * 65_535,
+    b"z" * 65_536,
+    b"\xff",
+]
 BYTES += [b"w" * 100_000]
 
 
@@ -159,7 +207,7 @@ def shared_and_cyclic():
         return [a, b, a, b, (a,), (a,)]
 
     def shared_leaves():
-        text, data, number, key = "text %d" % 1, b"data%d" % 1, 1 << 70, ("t", "u")
+        text, data, number, key = "".join(["te", "xt"]), bytes([9, 9, 9]), 1 << 70, ("t", "u")
         return [text, data, number, 1.5, key, bytearray(b"1")] * 3
 
     def many_shared():
@@ -250,7 +298,7 @@ def instances():
         "metaclass": s.WithMeta,
         "property": s.Property,
         "getattr": s.GetAttr,
-        "non-ASCII class": getattr(s, "Générique"),
+        "non-ASCII class": s.Générique,
         "nested class instances": lambda: [s.Outer.Inner(), s.Outer.Inner.Innermost()],
         "dataclass": lambda: s.Data("n", [1, 2]),
         "frozen slotted dataclass": lambda: s.FrozenData("n", 3),
@@ -291,7 +339,7 @@ def instances():
         "UnicodeError": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
         "datetimes": lambda: [
             datetime.datetime(2026, 11, 22, 1, 2, 3, 4),
-            datetime.datetime(2026, 11, 22, tzinfo=datetime.timezone.utc, fold=1),
+            datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC, fold=1),
             datetime.date(1, 1, 1),
             datetime.time(23, 59, fold=1),
             datetime.timedelta(-1, 5, 7),
@@ -309,7 +357,7 @@ def instances():
         "attrgetter": lambda: [operator.attrgetter("a.b"), operator.itemgetter(1, "x")],
         "methodcaller": lambda: operator.methodcaller("name", 1, key=2),
         "iterators": lambda: [iter([1, 2]), iter((1,)), iter(range(3)), reversed([1, 2])],
-        "enumerate": lambda: [enumerate(["a"]), zip([1], [2]), map(s.function, [1])],
+        "enumerate": lambda: [enumerate(["a"]), zip([1], [2], strict=True), map(s.function, [1])],
         "mappingproxy type": lambda: types.MappingProxyType,
         "GenericAlias": lambda: [list[int], dict[str, "list[int]"]],
         "union": lambda: int | None,
@@ -337,9 +385,15 @@ def names():
         "wrapper": lambda: [list.__len__, [].__len__, object.__init__],
         "exceptions": lambda: [ValueError, OSError, KeyboardInterrupt, s.CustomError, IOError],
         "moved in Python 3": lambda: [
-            functools.reduce, collections.UserDict, itertools.zip_longest, range, str, map, chr
-        ],  # fmt: skip
-        "non-ASCII name": lambda: getattr(s, "Générique"),
+            functools.reduce,
+            collections.UserDict,
+            itertools.zip_longest,
+            range,
+            str,
+            map,
+            chr,
+        ],
+        "non-ASCII name": lambda: s.Générique,
         "aliases": lambda: [collections.abc.Mapping, s.typing.List, s.typing.Any],
     }
 
@@ -364,7 +418,7 @@ _leaf = st.one_of(
     st.integers(-300, 70_000),
     st.sampled_from(BOUNDARIES),
     st.floats(),
-    st.sampled_from([f for f in FLOATS]),
+    st.sampled_from(list(FLOATS)),
     st.text(max_size=8),
     st.text(st.characters(codec=None, exclude_categories=[]), max_size=5),
     st.sampled_from(STRS),
