@@ -52,14 +52,14 @@ fp_extent_of(PyObject *exporter)
 
 /* --- dtypes ------------------------------------------------------------- */
 
-#define FIRST_USER_TYPE 256
+#define FIRST_USER_TYPE          256
 #define END_OF_LEGACY_USER_TYPES 2048
 
 static inline int
 is_builtin_number(int type_num)
 {
-    return type_num >= NPY_BOOL && type_num <= NPY_HALF &&
-           type_num != NPY_OBJECT;
+    return type_num >= NPY_BOOL && type_num <= NPY_HALF
+           && type_num != NPY_OBJECT;
 }
 
 /* Whether the elements are bytes that mean the same wherever they lie. */
@@ -68,15 +68,15 @@ has_plain_bytes(const PyArray_Descr *descr)
 {
     int type_num = descr->type_num;
 
-    if (!is_builtin_number(type_num) &&
-        !(type_num >= FIRST_USER_TYPE &&
-          type_num < END_OF_LEGACY_USER_TYPES))
+    if (!is_builtin_number(type_num)
+        && !(type_num >= FIRST_USER_TYPE
+             && type_num < END_OF_LEGACY_USER_TYPES))
     {
         return 0;
     }
-    return !PyDataType_FLAGCHK(descr, NPY_ITEM_REFCOUNT) &&
-           !PyDataType_FLAGCHK(descr, NPY_ITEM_IS_POINTER) &&
-           !PyDataType_FLAGCHK(descr, NPY_LIST_PICKLE);
+    return !PyDataType_FLAGCHK(descr, NPY_ITEM_REFCOUNT)
+           && !PyDataType_FLAGCHK(descr, NPY_ITEM_IS_POINTER)
+           && !PyDataType_FLAGCHK(descr, NPY_LIST_PICKLE);
 }
 
 static inline int
@@ -93,10 +93,10 @@ is_named_by_string(PyArray_Descr *descr)
     PyArray_Descr *standard;
     int same;
 
-    if (!is_builtin_number(descr->type_num) || has_fields(descr) ||
-        PyDataType_SUBARRAY(descr) != NULL ||
-        (PyDataType_METADATA(descr) != NULL &&
-         PyDataType_METADATA(descr) != Py_None))
+    if (!is_builtin_number(descr->type_num) || has_fields(descr)
+        || PyDataType_SUBARRAY(descr) != NULL
+        || (PyDataType_METADATA(descr) != NULL
+            && PyDataType_METADATA(descr) != Py_None))
     {
         return 0;
     }
@@ -155,9 +155,10 @@ mark_fields(PyArray_Descr *descr, unsigned char *covered)
     if (PyDataType_SUBARRAY(descr) != NULL) {
         PyArray_Descr *base = PyDataType_SUBARRAY(descr)->base;
         npy_intp item_bytes = PyDataType_ELSIZE(base);
-        for (npy_intp at = 0; item_bytes > 0 &&
-                              at + item_bytes <= PyDataType_ELSIZE(descr);
-             at += item_bytes) {
+        for (npy_intp at = 0;
+             item_bytes > 0 && at + item_bytes <= PyDataType_ELSIZE(descr);
+             at += item_bytes)
+        {
             if (mark_fields(base, covered + at) < 0) {
                 return -1;
             }
@@ -170,8 +171,7 @@ mark_fields(PyArray_Descr *descr, unsigned char *covered)
     }
     fields = PyDataType_FIELDS(descr);
     while (PyDict_Next(fields, &position, &key, &value)) {
-        PyArray_Descr *field =
-            (PyArray_Descr *)PyTuple_GET_ITEM(value, 0);
+        PyArray_Descr *field = (PyArray_Descr *)PyTuple_GET_ITEM(value, 0);
         Py_ssize_t offset = PyLong_AsSsize_t(PyTuple_GET_ITEM(value, 1));
         if (offset == -1 && PyErr_Occurred()) {
             return -1;
@@ -188,15 +188,20 @@ mark_fields(PyArray_Descr *descr, unsigned char *covered)
 /* What the array was at its visit. User code, or another thread while the
  * ring is flushed, may change it between two blocks. */
 typedef struct {
-    PyArrayObject *array;  /* borrowed */
-    PyArray_Descr *descr;  /* borrowed, compared only */
+    PyArrayObject *array; /* borrowed */
+    PyArray_Descr *descr; /* borrowed, compared only */
     const char *data;
     int n_dims;
     npy_intp shape[NPY_MAXDIMS];
     npy_intp strides[NPY_MAXDIMS];
     size_t item_bytes;
     size_t n_bytes;
-    enum { ORDER_C, ORDER_F, ORDER_OTHER, GATHERED } order;
+    enum {
+        ORDER_C,
+        ORDER_F,
+        ORDER_OTHER,
+        GATHERED
+    } order;
     const unsigned char *covered; /* the walk's; NULL: no byte is padding */
 } geometry;
 
@@ -210,8 +215,8 @@ is_dense(const geometry *array)
     for (int n_found = 0; n_found < array->n_dims; n_found++) {
         int axis = -1;
         for (int i = 0; i < array->n_dims; i++) {
-            if (!used[i] &&
-                (array->shape[i] == 1 || array->strides[i] == expected))
+            if (!used[i]
+                && (array->shape[i] == 1 || array->strides[i] == expected))
             {
                 axis = i;
                 break;
@@ -291,12 +296,13 @@ is_unchanged(const geometry *array)
     PyArrayObject *object = array->array;
     size_t n_axes = sizeof(npy_intp) * (size_t)array->n_dims;
 
-    return PyArray_BYTES(object) == array->data &&
-           PyArray_DESCR(object) == array->descr &&
-           PyArray_NDIM(object) == array->n_dims &&
-           (n_axes == 0 ||
-            (memcmp(PyArray_DIMS(object), array->shape, n_axes) == 0 &&
-             memcmp(PyArray_STRIDES(object), array->strides, n_axes) == 0));
+    return PyArray_BYTES(object) == array->data
+           && PyArray_DESCR(object) == array->descr
+           && PyArray_NDIM(object) == array->n_dims
+           && (n_axes == 0
+               || (memcmp(PyArray_DIMS(object), array->shape, n_axes) == 0
+                   && memcmp(PyArray_STRIDES(object), array->strides, n_axes)
+                          == 0));
 }
 
 /* --- bytes -------------------------------------------------------------- */
@@ -331,8 +337,8 @@ read_next(reader *from, unsigned char *out, size_t n_bytes)
     const geometry *array = from->array;
 
     if (array->order == GATHERED) {
-        fp_strided_copy(&from->cursor, (const unsigned char *)array->data,
-                        out, n_bytes);
+        fp_strided_copy(&from->cursor, (const unsigned char *)array->data, out,
+                        n_bytes);
     }
     else {
         memcpy(out, array->data + from->offset, n_bytes);
@@ -351,8 +357,8 @@ place_alone(fp_walk *walk, const geometry *array, uint32_t *number)
     size_t n_left = array->n_bytes;
     reader from;
 
-    if (fp_draw_number(walk, number) < 0 ||
-        fp_sidecar_begin(sidecar, FP_BLOB_BYTEARRAY, n_left, *number) < 0)
+    if (fp_draw_number(walk, number) < 0
+        || fp_sidecar_begin(sidecar, FP_BLOB_BYTEARRAY, n_left, *number) < 0)
     {
         return -1;
     }
@@ -388,13 +394,12 @@ place_shared(fp_walk *walk, const geometry *array, uint32_t *number,
     reader from;
 
     *number = sidecar->shared_number;
-    if (fp_sidecar_will_open(sidecar, array->n_bytes) &&
-        fp_draw_number(walk, number) < 0)
+    if (fp_sidecar_will_open(sidecar, array->n_bytes)
+        && fp_draw_number(walk, number) < 0)
     {
         return -1;
     }
-    if (fp_sidecar_share(sidecar, array->n_bytes, *number, &where, offset) <
-        0)
+    if (fp_sidecar_share(sidecar, array->n_bytes, *number, &where, offset) < 0)
     {
         return -1;
     }
@@ -483,8 +488,7 @@ emit_head(fp_walk *walk, const geometry *array)
 
 /* Behind the dtype: blob, offset, strides, order, and the call. */
 static int
-emit_tail(fp_walk *walk, const geometry *array, uint32_t number,
-          size_t offset)
+emit_tail(fp_walk *walk, const geometry *array, uint32_t number, size_t offset)
 {
     static const unsigned char call[] = {OP_TUPLE, OP_REDUCE};
 
@@ -494,13 +498,13 @@ emit_tail(fp_walk *walk, const geometry *array, uint32_t number,
         if (fp_emit_get(walk, number) < 0) {
             return -1;
         }
-        if ((offset > 0 || needs_strides) &&
-            emit_integer(walk, (int64_t)offset) < 0)
+        if ((offset > 0 || needs_strides)
+            && emit_integer(walk, (int64_t)offset) < 0)
         {
             return -1;
         }
-        if (array->order == ORDER_OTHER &&
-            emit_integers(walk, array->n_dims, array->strides) < 0)
+        if (array->order == ORDER_OTHER
+            && emit_integers(walk, array->n_dims, array->strides) < 0)
         {
             return -1;
         }
@@ -510,10 +514,10 @@ emit_tail(fp_walk *walk, const geometry *array, uint32_t number,
             if (order == NULL) {
                 return -1;
             }
-            status = fp_emit_byte(walk, OP_NONE) < 0 ||
-                             fp_save(walk, order, 0) < 0
-                         ? -1
-                         : 0;
+            status =
+                fp_emit_byte(walk, OP_NONE) < 0 || fp_save(walk, order, 0) < 0
+                    ? -1
+                    : 0;
             Py_DECREF(order);
             if (status < 0) {
                 return -1;
@@ -642,8 +646,8 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
             return -1;
         }
     }
-    else if (array.n_bytes > 0 &&
-             place_shared(walk, &array, &number, &offset) < 0)
+    else if (array.n_bytes > 0
+             && place_shared(walk, &array, &number, &offset) < 0)
     {
         return -1;
     }
@@ -654,9 +658,9 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
         *result = push_suspended(walk, object, &array, number, offset);
         return *result < 0 ? -1 : 1;
     }
-    if (fp_save(walk, name, 0) < 0 ||
-        emit_tail(walk, &array, number, offset) < 0 ||
-        fp_memo_put(walk, object, lonely) < 0)
+    if (fp_save(walk, name, 0) < 0
+        || emit_tail(walk, &array, number, offset) < 0
+        || fp_memo_put(walk, object, lonely) < 0)
     {
         return -1;
     }
@@ -678,8 +682,7 @@ fp_save_scalar(fp_walk *walk, PyObject *object)
     size_t n_bytes;
     int status = -1;
 
-    if (!PyArray_IsScalar(object, Number) && !PyArray_IsScalar(object, Bool))
-    {
+    if (!PyArray_IsScalar(object, Number) && !PyArray_IsScalar(object, Bool)) {
         return 0;
     }
     descr = PyArray_DescrFromScalar(object);
@@ -689,9 +692,8 @@ fp_save_scalar(fp_walk *walk, PyObject *object)
     n_bytes = (size_t)PyDataType_ELSIZE(descr);
     function = fp_memo_find(walk->memo, walk->state->scalar_function);
     dtype = fp_memo_find(walk->memo, (PyObject *)descr);
-    if (Py_TYPE(object) != descr->typeobj || function == NULL ||
-        dtype == NULL || !is_builtin_number(descr->type_num) ||
-        n_bytes > MAX_SCALAR_BYTES)
+    if (Py_TYPE(object) != descr->typeobj || function == NULL || dtype == NULL
+        || !is_builtin_number(descr->type_num) || n_bytes > MAX_SCALAR_BYTES)
     {
         status = 0;
         goto done;
@@ -699,10 +701,10 @@ fp_save_scalar(fp_walk *walk, PyObject *object)
     bytes[0] = OP_SHORT_BINBYTES;
     bytes[1] = (unsigned char)n_bytes;
     PyArray_ScalarAsCtype(object, bytes + 2);
-    if (fp_memo_get(walk, function) == 0 && fp_memo_get(walk, dtype) == 0 &&
-        fp_emit(walk, bytes, n_bytes + 2) == 0 &&
-        fp_emit(walk, call, sizeof(call)) == 0 &&
-        fp_memo_put(walk, object, 0) == 0)
+    if (fp_memo_get(walk, function) == 0 && fp_memo_get(walk, dtype) == 0
+        && fp_emit(walk, bytes, n_bytes + 2) == 0
+        && fp_emit(walk, call, sizeof(call)) == 0
+        && fp_memo_put(walk, object, 0) == 0)
     {
         status = 1;
     }

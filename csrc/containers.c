@@ -1,7 +1,7 @@
 #include "inline_leaves.h"
 #include "walk.h"
 
-#define likely(x) __builtin_expect(!!(x), 1)
+#define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 static inline int
@@ -18,7 +18,7 @@ fp_open_list(fp_walk *walk, PyObject *list, int lonely)
     fp_frame *frame;
 
     if (walk->text ? fp_emit(walk, "(l", 2) < 0
-                            : fp_emit_byte(walk, OP_EMPTY_LIST) < 0)
+                   : fp_emit_byte(walk, OP_EMPTY_LIST) < 0)
     {
         return -1;
     }
@@ -76,8 +76,7 @@ step_list(fp_walk *walk, fp_frame *frame)
             PyObject *item = Py_NewRef(PyList_GET_ITEM(list, 0));
             frame->stage = 1;
             frame->position = 1;
-            status = fp_save(walk, item,
-                             walk->silent && Py_REFCNT(item) == 2);
+            status = fp_save(walk, item, walk->silent && Py_REFCNT(item) == 2);
             Py_DECREF(item);
             if (status != FP_SAVED) {
                 return status;
@@ -90,8 +89,8 @@ step_list(fp_walk *walk, fp_frame *frame)
         return FP_SAVED;
     }
     for (;;) {
-        if (frame->n_batch == FP_BATCH_ITEMS ||
-            frame->position >= PyList_GET_SIZE(list))
+        if (frame->n_batch == FP_BATCH_ITEMS
+            || frame->position >= PyList_GET_SIZE(list))
         {
             if (fp_emit_byte(walk, OP_APPENDS) < 0) {
                 return -1;
@@ -135,7 +134,7 @@ fp_open_dict(fp_walk *walk, PyObject *dict, int lonely, int flags)
     fp_frame *frame;
 
     if (walk->text ? fp_emit(walk, "(d", 2) < 0
-                            : fp_emit_byte(walk, OP_EMPTY_DICT) < 0)
+                   : fp_emit_byte(walk, OP_EMPTY_DICT) < 0)
     {
         return -1;
     }
@@ -143,12 +142,11 @@ fp_open_dict(fp_walk *walk, PyObject *dict, int lonely, int flags)
         return -1;
     }
     if (PyDict_GET_SIZE(dict) == 0) {
-        return flags & FP_FLAG_BUILD ? fp_emit_byte(walk, OP_BUILD)
-                                     : FP_SAVED;
+        return flags & FP_FLAG_BUILD ? fp_emit_byte(walk, OP_BUILD) : FP_SAVED;
     }
     if (walk->protocol == 0) {
-        PyObject *items = PyObject_CallMethodNoArgs(dict,
-                                                    walk->state->str_items);
+        PyObject *items =
+            PyObject_CallMethodNoArgs(dict, walk->state->str_items);
         if (items == NULL) {
             return -1;
         }
@@ -201,7 +199,7 @@ fp_save_state_dict(fp_walk *walk, PyObject *dict, int lonely)
                    : fp_emit_byte(walk, OP_BUILD);
     }
     return fp_open_dict(walk, dict, lonely,
-                     FP_FLAG_ATTRIBUTES | FP_FLAG_BUILD);
+                        FP_FLAG_ATTRIBUTES | FP_FLAG_BUILD);
 }
 
 /* An instance may carry a reducer of its own in its dict; the plain path does
@@ -211,12 +209,12 @@ is_reducer_name(const fp_walk *walk, PyObject *key)
 {
     const fp_state *state = walk->state;
     PyObject *const names[] = {state->str_reduce_ex, state->str_getstate,
-                               state->str_getnewargs,
-                               state->str_getnewargs_ex, state->str_class_};
+                               state->str_getnewargs, state->str_getnewargs_ex,
+                               state->str_class_};
 
-    if (!PyUnicode_CheckExact(key) || PyUnicode_GET_LENGTH(key) < 9 ||
-        PyUnicode_READ_CHAR(key, 0) != '_' ||
-        PyUnicode_READ_CHAR(key, 1) != '_')
+    if (!PyUnicode_CheckExact(key) || PyUnicode_GET_LENGTH(key) < 9
+        || PyUnicode_READ_CHAR(key, 0) != '_'
+        || PyUnicode_READ_CHAR(key, 1) != '_')
     {
         return 0;
     }
@@ -228,7 +226,11 @@ is_reducer_name(const fp_walk *walk, PyObject *key)
     return 0;
 }
 
-enum { DICT_NEXT, DICT_KEY_SAVED, DICT_VALUE_SAVED };
+enum {
+    DICT_NEXT,
+    DICT_KEY_SAVED,
+    DICT_VALUE_SAVED
+};
 
 static int
 end_dict(fp_walk *walk, fp_frame *frame, int opcode)
@@ -307,16 +309,16 @@ step_dict(fp_walk *walk, fp_frame *frame)
         frame->stage = DICT_KEY_SAVED;
         frame->pending = value;
         if (walk->silent && PyUnicode_CheckExact(key)) {
-            if (unlikely(frame->flags & FP_FLAG_ATTRIBUTES) &&
-                is_reducer_name(walk, key))
+            if (unlikely(frame->flags & FP_FLAG_ATTRIBUTES)
+                && is_reducer_name(walk, key))
             {
                 walk->careful = 1;
                 walk->restart = 1;
                 return -1;
             }
             status = fp_save(walk, key,
-                             Py_REFCNT(key) == 1 &&
-                                 !(frame->flags & FP_FLAG_SHARED_KEYS));
+                             Py_REFCNT(key) == 1
+                                 && !(frame->flags & FP_FLAG_SHARED_KEYS));
         }
         else {
             Py_INCREF(value);
@@ -331,11 +333,11 @@ step_dict(fp_walk *walk, fp_frame *frame)
         }
 key_saved:
         frame->stage = DICT_VALUE_SAVED;
-        status = fp_save(
-            walk, frame->pending,
-            walk->silent &&
-                Py_REFCNT(frame->pending) ==
-                    1 + (frame->flags & FP_FLAG_OWNS_PENDING));
+        status =
+            fp_save(walk, frame->pending,
+                    walk->silent
+                        && Py_REFCNT(frame->pending)
+                               == 1 + (frame->flags & FP_FLAG_OWNS_PENDING));
         if (status != FP_SAVED) {
             return status;
         }
@@ -350,9 +352,8 @@ note_open(fp_walk *walk, fp_frame *frame, int lonely)
         frame->flags |= FP_FLAG_LONELY;
         return 0;
     }
-    return walk->silent
-               ? fp_memo_set(walk->memo, frame->object, FP_MEMO_OPEN)
-               : 0;
+    return walk->silent ? fp_memo_set(walk->memo, frame->object, FP_MEMO_OPEN)
+                        : 0;
 }
 
 /* The value of an immutable container that its own items have led to and
@@ -477,8 +478,8 @@ save_set_by_call(fp_walk *walk, PyObject *set)
     }
     status = fp_save_reduced(walk, reduced, set);
     Py_DECREF(reduced);
-    if (status == FP_PUSHED && Py_TYPE(set) == &PyFrozenSet_Type &&
-        fp_guard_enter(walk, &walk->frames[walk->n_frames - 1], set) < 0)
+    if (status == FP_PUSHED && Py_TYPE(set) == &PyFrozenSet_Type
+        && fp_guard_enter(walk, &walk->frames[walk->n_frames - 1], set) < 0)
     {
         return -1;
     }
@@ -495,8 +496,8 @@ fp_open_set(fp_walk *walk, PyObject *set, int lonely)
         return fp_call_out(walk) < 0 ? -1 : save_set_by_call(walk, set);
     }
     if (!frozen) {
-        if (fp_emit_byte(walk, OP_EMPTY_SET) < 0 ||
-            fp_memo_put(walk, set, lonely) < 0)
+        if (fp_emit_byte(walk, OP_EMPTY_SET) < 0
+            || fp_memo_put(walk, set, lonely) < 0)
         {
             return -1;
         }
@@ -531,8 +532,7 @@ save_set_items(fp_walk *walk, fp_frame *frame, int batched)
             return PyErr_Occurred() ? -1 : FP_SAVED;
         }
         frame->n_batch = (unsigned short)(batched ? frame->n_batch + 1 : 0);
-        int status = fp_save(walk, item,
-                             walk->silent && Py_REFCNT(item) == 2);
+        int status = fp_save(walk, item, walk->silent && Py_REFCNT(item) == 2);
         Py_DECREF(item);
         if (status != FP_SAVED) {
             return status;
@@ -576,14 +576,14 @@ step_frozenset(fp_walk *walk, fp_frame *frame)
     }
     value = find_closed(walk, frame);
     if (value != NULL) {
-        if (fp_emit_byte(walk, OP_POP_MARK) < 0 ||
-            fp_memo_get(walk, value) < 0)
+        if (fp_emit_byte(walk, OP_POP_MARK) < 0
+            || fp_memo_get(walk, value) < 0)
         {
             return -1;
         }
     }
-    else if (fp_emit_byte(walk, OP_FROZENSET) < 0 ||
-             fp_memo_put(walk, set, lonely) < 0)
+    else if (fp_emit_byte(walk, OP_FROZENSET) < 0
+             || fp_memo_put(walk, set, lonely) < 0)
     {
         return -1;
     }
@@ -593,7 +593,12 @@ step_frozenset(fp_walk *walk, fp_frame *frame)
 
 /* --- iterators ---------------------------------------------------------- */
 
-enum { ITER_START, ITER_IN_BATCH, ITER_SINGLE, ITER_ONE_BY_ONE };
+enum {
+    ITER_START,
+    ITER_IN_BATCH,
+    ITER_SINGLE,
+    ITER_ONE_BY_ONE
+};
 
 /* NULL without an exception at the end. Pairs are checked. */
 static PyObject *
@@ -601,8 +606,8 @@ next_item(fp_frame *frame)
 {
     PyObject *item = PyIter_Next(frame->object);
 
-    if (item != NULL && frame->kind == FP_FRAME_DICT_ITER &&
-        !(PyTuple_Check(item) && PyTuple_GET_SIZE(item) == 2))
+    if (item != NULL && frame->kind == FP_FRAME_DICT_ITER
+        && !(PyTuple_Check(item) && PyTuple_GET_SIZE(item) == 2))
     {
         PyErr_SetString(PyExc_TypeError,
                         "dict items iterator must return 2-tuples");
@@ -618,17 +623,16 @@ save_current(fp_walk *walk, fp_frame *frame)
     int status;
 
     if (frame->kind == FP_FRAME_LIST_ITER) {
-        status = frame->position == 0 ? (frame->position = 1,
-                                         fp_save(walk, frame->pending, 0))
-                                      : FP_SAVED;
+        status = frame->position == 0
+                     ? (frame->position = 1, fp_save(walk, frame->pending, 0))
+                     : FP_SAVED;
         if (status != FP_SAVED) {
             return status;
         }
     }
     else {
         while (frame->position < 2) {
-            PyObject *half =
-                PyTuple_GET_ITEM(frame->pending, frame->position);
+            PyObject *half = PyTuple_GET_ITEM(frame->pending, frame->position);
             frame->position++;
             status = fp_save(walk, half, 0);
             if (status != FP_SAVED) {

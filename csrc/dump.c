@@ -16,15 +16,15 @@
 
 /* One dump under way. */
 typedef struct {
-    fp_state *state;      /* borrowed */
-    fp_sink *sink;        /* borrowed */
-    PyObject *path;       /* borrowed; NULL for a file object */
+    fp_state *state; /* borrowed */
+    fp_sink *sink;   /* borrowed */
+    PyObject *path;  /* borrowed; NULL for a file object */
     fp_ring *ring;
     fp_sidecar sidecar;
     fp_walk walk;
     fp_buffer environment;
     fp_buffer footer;
-    pid_t owner;          /* the process that may touch the ring */
+    pid_t owner; /* the process that may touch the ring */
 } fp_dump;
 
 static int
@@ -86,8 +86,7 @@ finish_file(fp_dump *dump)
     status = fp_footer_encode(&footer, &dump->footer);
     free(footer.hashes);
     if (status == FP_OK) {
-        status =
-            fp_ring_write(ring, dump->footer.data, dump->footer.length);
+        status = fp_ring_write(ring, dump->footer.data, dump->footer.length);
     }
     return status == FP_OK ? fp_ring_finish(ring) : status;
 }
@@ -110,16 +109,16 @@ dump_file_layout(fp_dump *dump, PyObject *value, int n_threads)
     walk->graph.no_cuts = 0;
     walk->sidecar = &dump->sidecar;
     walk->modules = PySet_New(NULL);
-    if (walk->modules == NULL || fp_sidecar_start(&dump->sidecar) < 0 ||
-        fp_walk_run(walk, value) < 0)
+    if (walk->modules == NULL || fp_sidecar_start(&dump->sidecar) < 0
+        || fp_walk_run(walk, value) < 0)
     {
         return -1;
     }
     if (is_forked_child(dump)) {
         return refuse_child();
     }
-    if (fp_sidecar_close_shared(&dump->sidecar) < 0 ||
-        fp_environment_write(walk->modules, &dump->environment) < 0)
+    if (fp_sidecar_close_shared(&dump->sidecar) < 0
+        || fp_environment_write(walk->modules, &dump->environment) < 0)
     {
         return -1;
     }
@@ -213,8 +212,9 @@ absolute_path(const char *path)
     char *directory, *joined;
     size_t n_bytes;
 
-    if (path[0] == '/' || path[0] == '\0' ||
-        (directory = getcwd(NULL, 0)) == NULL) {
+    if (path[0] == '/' || path[0] == '\0'
+        || (directory = getcwd(NULL, 0)) == NULL)
+    {
         return strdup(path);
     }
     n_bytes = strlen(directory) + strlen(path) + 2;
@@ -227,8 +227,8 @@ absolute_path(const char *path)
 }
 
 int
-fp_dump_to_path(fp_state *state, PyObject *value, PyObject *path,
-                int protocol, int durable, int n_threads)
+fp_dump_to_path(fp_state *state, PyObject *value, PyObject *path, int protocol,
+                int durable, int n_threads)
 {
     fp_dump dump = {.state = state, .path = path, .owner = getpid()};
     fp_atomic_file file = {0};
@@ -251,8 +251,8 @@ fp_dump_to_path(fp_state *state, PyObject *value, PyObject *path,
         status = fp_atomic_file_open(&file, absolute, durable);
         Py_END_ALLOW_THREADS
         /* A signal ends the wait for a FIFO's reader. */
-        if (status == FP_IO && file.saved_errno == EINTR &&
-            PyErr_CheckSignals() < 0)
+        if (status == FP_IO && file.saved_errno == EINTR
+            && PyErr_CheckSignals() < 0)
         {
             goto done;
         }
@@ -261,12 +261,14 @@ fp_dump_to_path(fp_state *state, PyObject *value, PyObject *path,
         raise_file_error(&file, status, path);
         goto done;
     }
-    if (file.in_place == 2 &&
-        PyErr_WarnFormat(PyExc_RuntimeWarning, 2,
-                         "%R cannot be replaced in its directory and is "
-                         "written in place: an interrupted dump would leave "
-                         "it damaged",
-                         path) < 0)
+    if (file.in_place == 2
+        && PyErr_WarnFormat(
+               PyExc_RuntimeWarning, 2,
+               "%R cannot be replaced in its directory and is "
+               "written in place: an interrupted dump would leave "
+               "it damaged",
+               path)
+               < 0)
     {
         goto done;
     }
@@ -303,8 +305,8 @@ write_all(PyObject *write, const unsigned char *data, size_t n_bytes)
 
         /* A bytes object, which the file may keep; the ring's block goes on
          * to be used. */
-        chunk = PyBytes_FromStringAndSize((const char *)data,
-                                          (Py_ssize_t)n_bytes);
+        chunk =
+            PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)n_bytes);
         if (chunk == NULL) {
             return -1;
         }
@@ -321,9 +323,8 @@ write_all(PyObject *write, const unsigned char *data, size_t n_bytes)
             return -1;
         }
         if (n_taken <= 0 || (size_t)n_taken > n_bytes) {
-            PyErr_Format(PyExc_OSError,
-                         "write() of %zu bytes returned %zd", n_bytes,
-                         n_taken);
+            PyErr_Format(PyExc_OSError, "write() of %zu bytes returned %zd",
+                         n_bytes, n_taken);
             return -1;
         }
         data += n_taken;
@@ -352,8 +353,7 @@ write_to_object(fp_sink *sink, const void *data, size_t n_bytes)
 }
 
 int
-fp_dump_to_file(fp_state *state, PyObject *value, PyObject *file,
-                int protocol)
+fp_dump_to_file(fp_state *state, PyObject *value, PyObject *file, int protocol)
 {
     fp_dump dump = {.state = state, .owner = getpid()};
     fp_sink sink = {.write = write_to_object, .fd = -1};

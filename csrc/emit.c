@@ -1,7 +1,7 @@
 #include "walk.h"
 
 #define FRAME_HEADER_BYTES 9
-#define FRAME_MIN_BYTES 4
+#define FRAME_MIN_BYTES    4
 
 /* --- output ------------------------------------------------------------- */
 
@@ -35,8 +35,7 @@ fp_commit_frame(fp_walk *walk)
         return;
     }
     unsigned char *frame = walk->graph.base + walk->frame_start;
-    size_t n_bytes =
-        (size_t)(walk->graph.cursor - frame) - FRAME_HEADER_BYTES;
+    size_t n_bytes = (size_t)(walk->graph.cursor - frame) - FRAME_HEADER_BYTES;
     if (n_bytes >= FRAME_MIN_BYTES) {
         *frame = OP_FRAME;
         for (int i = 0; i < 8; i++) {
@@ -70,9 +69,8 @@ fp_flush_to_file(fp_walk *walk)
 }
 
 int
-fp_emit_large(fp_walk *walk, const unsigned char *header,
-              size_t header_bytes, const char *data, size_t n_bytes,
-              PyObject *payload)
+fp_emit_large(fp_walk *walk, const unsigned char *header, size_t header_bytes,
+              const char *data, size_t n_bytes, PyObject *payload)
 {
     int framing = walk->framing;
     int bypass = n_bytes >= FP_FRAME_TARGET_BYTES && !walk->late_puts;
@@ -95,8 +93,7 @@ fp_emit_large(fp_walk *walk, const unsigned char *header,
         result = 0;
         goto done;
     }
-    if (fp_emit(walk, header, header_bytes) < 0 ||
-        fp_flush_to_file(walk) < 0)
+    if (fp_emit(walk, header, header_bytes) < 0 || fp_flush_to_file(walk) < 0)
     {
         goto done;
     }
@@ -126,10 +123,9 @@ done:
 int
 fp_end_full_frame(fp_walk *walk)
 {
-    if (walk->frame_start >= 0 &&
-        output_length(walk) - (size_t)walk->frame_start -
-                FRAME_HEADER_BYTES >=
-            FP_FRAME_TARGET_BYTES)
+    if (walk->frame_start >= 0
+        && output_length(walk) - (size_t)walk->frame_start - FRAME_HEADER_BYTES
+               >= FP_FRAME_TARGET_BYTES)
     {
         fp_commit_frame(walk);
         if (walk->write != NULL) {

@@ -132,16 +132,16 @@ fp_environment_write(PyObject *packages, fp_buffer *out)
     }
     memcpy(python, Py_GetVersion(), n_version);
     python[n_version] = '\0';
-    if (add_text(out, "{") < 0 ||
-        add_pair(out, "byteorder", PY_LITTLE_ENDIAN ? "little" : "big") < 0 ||
-        add_text(out, ",") < 0 ||
-        add_pair(out, "fastpersist", FASTPERSIST_VERSION) < 0 ||
-        add_text(out, ",") < 0 ||
-        add_pair(out, "implementation", "cpython") < 0 ||
-        add_text(out, ",\"packages\":{") < 0 ||
-        add_packages(packages, out) < 0 || add_text(out, "},") < 0 ||
-        add_platform(out) < 0 || add_text(out, ",") < 0 ||
-        add_pair(out, "python", python) < 0)
+    if (add_text(out, "{") < 0
+        || add_pair(out, "byteorder", PY_LITTLE_ENDIAN ? "little" : "big") < 0
+        || add_text(out, ",") < 0
+        || add_pair(out, "fastpersist", FASTPERSIST_VERSION) < 0
+        || add_text(out, ",") < 0
+        || add_pair(out, "implementation", "cpython") < 0
+        || add_text(out, ",\"packages\":{") < 0
+        || add_packages(packages, out) < 0 || add_text(out, "},") < 0
+        || add_platform(out) < 0 || add_text(out, ",") < 0
+        || add_pair(out, "python", python) < 0)
     {
         return -1;
     }

@@ -75,9 +75,9 @@ safe_repr(PyObject *object)
     if (object == NULL) {
         return PyUnicode_FromString("?");
     }
-    if (!PyUnicode_CheckExact(object) && !PyLong_CheckExact(object) &&
-        !PyFloat_CheckExact(object) && !PyBytes_CheckExact(object) &&
-        !PyBool_Check(object) && object != Py_None)
+    if (!PyUnicode_CheckExact(object) && !PyLong_CheckExact(object)
+        && !PyFloat_CheckExact(object) && !PyBytes_CheckExact(object)
+        && !PyBool_Check(object) && object != Py_None)
     {
         return PyUnicode_FromFormat("<%.100s>", Py_TYPE(object)->tp_name);
     }
@@ -118,8 +118,8 @@ dict_step(const fp_frame *frame, int is_state)
         Py_XDECREF(repr);
         return text;
     }
-    if (is_state && key != NULL && PyUnicode_CheckExact(key) &&
-        PyUnicode_IsIdentifier(key) == 1)
+    if (is_state && key != NULL && PyUnicode_CheckExact(key)
+        && PyUnicode_IsIdentifier(key) == 1)
     {
         return PyUnicode_FromFormat(".%U", key);
     }
@@ -163,8 +163,8 @@ describe_step(const fp_walk *walk, size_t i)
         return PyUnicode_FromFormat(
             "[%zd]", frame->position > 0 ? frame->position - 1 : 0);
     case FP_FRAME_DICT:
-        is_state = (frame->flags & FP_FLAG_ATTRIBUTES) ||
-                   (i > 0 && frame[-1].kind == FP_FRAME_REDUCE);
+        is_state = (frame->flags & FP_FLAG_ATTRIBUTES)
+                   || (i > 0 && frame[-1].kind == FP_FRAME_REDUCE);
         return dict_step(frame, is_state);
     case FP_FRAME_LIST_ITER:
         return PyUnicode_FromFormat("[%zd]",
@@ -226,8 +226,8 @@ fp_note_path(fp_walk *walk)
         Py_DECREF(path);
     }
     if (note != NULL && error != NULL) {
-        done = PyObject_CallMethodOneArg(error, walk->state->str_add_note,
-                                         note);
+        done =
+            PyObject_CallMethodOneArg(error, walk->state->str_add_note, note);
     }
     Py_XDECREF(done);
     Py_XDECREF(note);

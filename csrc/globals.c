@@ -26,10 +26,11 @@ split_path(const fp_state *state, PyObject *name)
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(names); i++) {
         if (PyUnicode_CompareWithASCIIString(PyList_GET_ITEM(names, i),
-                                             "<locals>") == 0)
+                                             "<locals>")
+            == 0)
         {
-            PyErr_Format(PyExc_AttributeError,
-                         "Can't pickle local object %R", name);
+            PyErr_Format(PyExc_AttributeError, "Can't pickle local object %R",
+                         name);
             Py_DECREF(names);
             return NULL;
         }
@@ -68,9 +69,9 @@ module_holds(const fp_state *state, PyObject *module_name, PyObject *module,
 {
     PyObject *candidate;
 
-    if (module == Py_None ||
-        (PyUnicode_Check(module_name) &&
-         PyUnicode_Compare(module_name, state->str_main) == 0))
+    if (module == Py_None
+        || (PyUnicode_Check(module_name)
+            && PyUnicode_Compare(module_name, state->str_main) == 0))
     {
         return 0;
     }
@@ -132,11 +133,11 @@ silent_names(const fp_state *state, PyObject *object, PyObject **module_name,
     PyObject *modules, *module, *dict;
 
     if (PyType_Check(object)) {
-        if (_PyType_Lookup(type, state->str_module) !=
-                _PyType_Lookup(&PyType_Type, state->str_module) ||
-            _PyType_Lookup(type, state->str_qualname) !=
-                _PyType_Lookup(&PyType_Type, state->str_qualname) ||
-            type->tp_getattro != PyType_Type.tp_getattro)
+        if (_PyType_Lookup(type, state->str_module)
+                != _PyType_Lookup(&PyType_Type, state->str_module)
+            || _PyType_Lookup(type, state->str_qualname)
+                   != _PyType_Lookup(&PyType_Type, state->str_qualname)
+            || type->tp_getattro != PyType_Type.tp_getattro)
         {
             return 0;
         }
@@ -144,8 +145,7 @@ silent_names(const fp_state *state, PyObject *object, PyObject **module_name,
         *name = PyObject_GetAttr(object, state->str_qualname);
     }
     else if (PyFunction_Check(object)) {
-        *module_name =
-            Py_XNewRef(((PyFunctionObject *)object)->func_module);
+        *module_name = Py_XNewRef(((PyFunctionObject *)object)->func_module);
         *name = Py_XNewRef(((PyFunctionObject *)object)->func_qualname);
     }
     else {
@@ -153,11 +153,11 @@ silent_names(const fp_state *state, PyObject *object, PyObject **module_name,
     }
     PyErr_Clear();
     modules = PyImport_GetModuleDict();
-    if (*module_name != NULL && *name != NULL &&
-        PyUnicode_CheckExact(*module_name) && PyUnicode_CheckExact(*name) &&
-        PyUnicode_FindChar(*name, '.', 0, PyUnicode_GET_LENGTH(*name), 1) <
-            0 &&
-        PyDict_CheckExact(modules))
+    if (*module_name != NULL && *name != NULL
+        && PyUnicode_CheckExact(*module_name) && PyUnicode_CheckExact(*name)
+        && PyUnicode_FindChar(*name, '.', 0, PyUnicode_GET_LENGTH(*name), 1)
+               < 0
+        && PyDict_CheckExact(modules))
     {
         module = PyDict_GetItemWithError(modules, *module_name);
         if (module != NULL && PyModule_Check(module)) {
@@ -304,11 +304,10 @@ portable_module_name(const fp_walk *walk, PyObject *module_name,
 {
     const fp_state *state = walk->state;
 
-    if (walk->late_puts &&
-        PyUnicode_Compare(module_name, state->str_numpy_new_multiarray) ==
-            0 &&
-        (PyUnicode_CompareWithASCIIString(name, "_reconstruct") == 0 ||
-         PyUnicode_CompareWithASCIIString(name, "scalar") == 0))
+    if (walk->late_puts
+        && PyUnicode_Compare(module_name, state->str_numpy_new_multiarray) == 0
+        && (PyUnicode_CompareWithASCIIString(name, "_reconstruct") == 0
+            || PyUnicode_CompareWithASCIIString(name, "scalar") == 0))
     {
         return state->str_numpy_old_multiarray;
     }
@@ -356,9 +355,9 @@ old_names(const fp_state *state, PyObject **module_name, PyObject **name)
     item = PyDict_GetItemWithError(state->name_mapping_3to2, key);
     Py_DECREF(key);
     if (item != NULL) {
-        if (!PyTuple_Check(item) || PyTuple_GET_SIZE(item) != 2 ||
-            !PyUnicode_Check(PyTuple_GET_ITEM(item, 0)) ||
-            !PyUnicode_Check(PyTuple_GET_ITEM(item, 1)))
+        if (!PyTuple_Check(item) || PyTuple_GET_SIZE(item) != 2
+            || !PyUnicode_Check(PyTuple_GET_ITEM(item, 0))
+            || !PyUnicode_Check(PyTuple_GET_ITEM(item, 1)))
         {
             PyErr_SetString(PyExc_RuntimeError,
                             "_compat_pickle.REVERSE_NAME_MAPPING values "
@@ -411,9 +410,7 @@ global_lines(const fp_walk *walk, PyObject **module_name, PyObject **name)
     PyObject *first, *second = NULL;
     PyObject *lines = NULL;
 
-    if (walk->fix_imports &&
-        old_names(walk->state, module_name, name) < 0)
-    {
+    if (walk->fix_imports && old_names(walk->state, module_name, name) < 0) {
         return NULL;
     }
     first = encode_name(walk, *module_name, "module");
@@ -456,12 +453,11 @@ emit_stack_global(fp_walk *walk, PyObject *object, PyObject *module_name,
     PyObject *opcode, *script;
 
     module_name = portable_module_name(walk, module_name, name);
-    if (!walk->hooked && PyUnicode_CheckExact(module_name) &&
-        PyUnicode_CheckExact(name))
+    if (!walk->hooked && PyUnicode_CheckExact(module_name)
+        && PyUnicode_CheckExact(name))
     {
-        if (fp_save(walk, module_name, 0) < 0 ||
-            fp_save(walk, name, 0) < 0 ||
-            fp_emit_byte(walk, OP_STACK_GLOBAL) < 0)
+        if (fp_save(walk, module_name, 0) < 0 || fp_save(walk, name, 0) < 0
+            || fp_emit_byte(walk, OP_STACK_GLOBAL) < 0)
         {
             return -1;
         }
@@ -580,18 +576,19 @@ fp_save_global(fp_walk *walk, PyObject *object, PyObject *given)
     int is_nested = 0;
     int status = -1;
 
-    if (given != NULL ||
-        silent_names(walk->state, object, &module_name, &name) != 1)
+    if (given != NULL
+        || silent_names(walk->state, object, &module_name, &name) != 1)
     {
-        if (fp_call_out(walk) < 0 ||
-            find_names(walk, object, given, &module_name, &name, &parent,
-                       &is_nested) < 0)
+        if (fp_call_out(walk) < 0
+            || find_names(walk, object, given, &module_name, &name, &parent,
+                          &is_nested)
+                   < 0)
         {
             goto done;
         }
     }
-    if (fp_keep(walk, module_name) < 0 || fp_keep(walk, name) < 0 ||
-        note_package(walk, module_name) < 0)
+    if (fp_keep(walk, module_name) < 0 || fp_keep(walk, name) < 0
+        || note_package(walk, module_name) < 0)
     {
         goto done;
     }

@@ -28,8 +28,7 @@ fp_as_small(PyObject *object, long *small)
     if (!PyUnstable_Long_IsCompact((PyLongObject *)object)) {
         return 0;
     }
-    *small =
-        (long)PyUnstable_Long_CompactValue((PyLongObject *)object);
+    *small = (long)PyUnstable_Long_CompactValue((PyLongObject *)object);
     return 1;
 }
 #endif
@@ -62,8 +61,8 @@ fp_save_int_inline(fp_walk *walk, PyObject *object)
     long value;
     unsigned char *out;
 
-    if (walk->text || !fp_as_small(object, &value) ||
-        value > INT32_MAX || value < INT32_MIN)
+    if (walk->text || !fp_as_small(object, &value) || value > INT32_MAX
+        || value < INT32_MIN)
     {
         return fp_save_int(walk, object);
     }

@@ -12,7 +12,8 @@ as_byte_array(PyObject *object, unsigned char *out, size_t n_bytes)
     return _PyLong_AsByteArray((PyLongObject *)object, out, n_bytes, 1, 1);
 #else
     return PyLong_AsNativeBytes(object, out, (Py_ssize_t)n_bytes,
-                                Py_ASNATIVEBYTES_LITTLE_ENDIAN) < 0
+                                Py_ASNATIVEBYTES_LITTLE_ENDIAN)
+                   < 0
                ? -1
                : 0;
 #endif
@@ -52,8 +53,8 @@ save_big_int(fp_walk *walk, PyObject *object)
         return -1;
     }
     /* A negative number may have got a last byte of sign bits only. */
-    if (n_bytes > 1 && digits[n_bytes - 1] == 0xff &&
-        (digits[n_bytes - 2] & 0x80) != 0)
+    if (n_bytes > 1 && digits[n_bytes - 1] == 0xff
+        && (digits[n_bytes - 2] & 0x80) != 0)
     {
         n_bytes--;
     }
@@ -90,8 +91,8 @@ save_int_as_text(fp_walk *walk, PyObject *object)
         return -1;
     }
     digits = PyUnicode_AsUTF8AndSize(repr, &n_bytes);
-    if (digits != NULL && fp_emit_byte(walk, OP_LONG) == 0 &&
-        fp_emit(walk, digits, (size_t)n_bytes) == 0)
+    if (digits != NULL && fp_emit_byte(walk, OP_LONG) == 0
+        && fp_emit(walk, digits, (size_t)n_bytes) == 0)
     {
         status = fp_emit(walk, "L\n", 2);
     }
@@ -163,7 +164,7 @@ typedef struct fp_source {
     PyObject *object; /* borrowed */
     const char *data; /* as it was at the start */
     size_t n_bytes;
-    size_t offset;    /* bytes read so far; of a str: characters */
+    size_t offset;         /* bytes read so far; of a str: characters */
     fp_array_extent array; /* of a PickleBuffer over an array */
 } fp_source;
 
@@ -187,8 +188,8 @@ read_bytes(fp_source *source, unsigned char *out, size_t n_bytes)
 static int
 read_bytearray(fp_source *source, unsigned char *out, size_t n_bytes)
 {
-    if (PyByteArray_AS_STRING(source->object) != source->data ||
-        (size_t)PyByteArray_GET_SIZE(source->object) != source->n_bytes)
+    if (PyByteArray_AS_STRING(source->object) != source->data
+        || (size_t)PyByteArray_GET_SIZE(source->object) != source->n_bytes)
     {
         return changed(source);
     }
@@ -206,8 +207,8 @@ read_pickle_buffer(fp_source *source, unsigned char *out, size_t n_bytes)
         return -1;
     }
     now = fp_extent_of(view->obj);
-    if (view->buf != source->data || now.data != source->array.data ||
-        now.n_bytes != source->array.n_bytes)
+    if (view->buf != source->data || now.data != source->array.data
+        || now.n_bytes != source->array.n_bytes)
     {
         return changed(source);
     }
@@ -224,8 +225,8 @@ save_as_blob(fp_walk *walk, fp_source *source, fp_blob_kind kind, int lonely)
     if (walk->silent && !fp_sidecar_fits(sidecar, n_left)) {
         return fp_call_out(walk);
     }
-    if (fp_draw_number(walk, &number) < 0 ||
-        fp_sidecar_begin(sidecar, kind, n_left, number) < 0)
+    if (fp_draw_number(walk, &number) < 0
+        || fp_sidecar_begin(sidecar, kind, n_left, number) < 0)
     {
         return -1;
     }
@@ -247,8 +248,8 @@ save_as_blob(fp_walk *walk, fp_source *source, fp_blob_kind kind, int lonely)
     if (fp_sidecar_end(sidecar) < 0) {
         return -1;
     }
-    if (!lonely &&
-        fp_memo_set(walk->memo, source->object, ~(int64_t)number) < 0)
+    if (!lonely
+        && fp_memo_set(walk->memo, source->object, ~(int64_t)number) < 0)
     {
         return -1;
     }
@@ -355,10 +356,10 @@ fp_save_bytes(fp_walk *walk, PyObject *object, int lonely)
     }
     return save_reduced_and_release(
         walk,
-        Py_BuildValue("(O(NO))", walk->state->codecs_encode,
-                      PyUnicode_DecodeLatin1(data, (Py_ssize_t)n_bytes,
-                                             "strict"),
-                      walk->state->str_latin1),
+        Py_BuildValue(
+            "(O(NO))", walk->state->codecs_encode,
+            PyUnicode_DecodeLatin1(data, (Py_ssize_t)n_bytes, "strict"),
+            walk->state->str_latin1),
         object);
 }
 
@@ -447,16 +448,15 @@ fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
     data = view->buf;
     n_bytes = (size_t)view->len;
     if (wants_blob(walk, n_bytes)) {
-        fp_source from = {read_pickle_buffer, object, data, n_bytes, 0,
+        fp_source from = {read_pickle_buffer,     object, data, n_bytes, 0,
                           fp_extent_of(view->obj)};
         return save_as_blob(walk, &from,
-                            view->readonly ? FP_BLOB_BYTES
-                                           : FP_BLOB_BYTEARRAY,
+                            view->readonly ? FP_BLOB_BYTES : FP_BLOB_BYTEARRAY,
                             lonely);
     }
-    return view->readonly ? emit_bytes(walk, object, data, n_bytes, lonely)
-                          : emit_bytearray(walk, object, data, n_bytes,
-                                           lonely);
+    return view->readonly
+               ? emit_bytes(walk, object, data, n_bytes, lonely)
+               : emit_bytearray(walk, object, data, n_bytes, lonely);
 }
 
 /* --- str ---------------------------------------------------------------- */
@@ -492,8 +492,8 @@ utf8_length(PyObject *text)
     default: {
         const Py_UCS4 *chars = PyUnicode_4BYTE_DATA(text);
         for (Py_ssize_t i = 0; i < n_chars; i++) {
-            n_bytes += (size_t)(chars[i] >= 0x80) + (chars[i] >= 0x800) +
-                       (chars[i] >= 0x10000);
+            n_bytes += (size_t)(chars[i] >= 0x80) + (chars[i] >= 0x800)
+                       + (chars[i] >= 0x10000);
         }
         return n_bytes;
     }
@@ -616,8 +616,8 @@ emit_escaped(fp_walk *walk, PyObject *text, int lonely)
         if (c >= 0x10000) {
             out = encode_escape(out, 'U', 8, c);
         }
-        else if (c >= 256 || c == '\\' || c == 0 || c == '\n' ||
-                 c == '\r' || c == 0x1a)
+        else if (c >= 256 || c == '\\' || c == 0 || c == '\n' || c == '\r'
+                 || c == 0x1a)
         {
             out = encode_escape(out, 'u', 4, c);
         }
@@ -647,8 +647,8 @@ emit_large_str(fp_walk *walk, PyObject *text, const unsigned char *header,
         return -1;
     }
     encode_utf8(text, (unsigned char *)PyBytes_AS_STRING(encoded));
-    status = fp_emit_large(walk, header, n_header,
-                           PyBytes_AS_STRING(encoded), n_bytes, encoded);
+    status = fp_emit_large(walk, header, n_header, PyBytes_AS_STRING(encoded),
+                           n_bytes, encoded);
     Py_DECREF(encoded);
     return status;
 }
@@ -671,9 +671,8 @@ fp_save_str(fp_walk *walk, PyObject *text, int lonely)
     }
     n_bytes = utf8_length(text);
     if (wants_blob(walk, n_bytes)) {
-        str_source from = {.base = {.read = read_str,
-                                    .object = text,
-                                    .n_bytes = n_bytes}};
+        str_source from = {
+            .base = {.read = read_str, .object = text, .n_bytes = n_bytes}};
         if (PyUnicode_IS_ASCII(text)) {
             from.base.read = read_bytes;
             from.base.data = PyUnicode_DATA(text);

@@ -45,8 +45,8 @@ static int
 resize(fp_memo *memo)
 {
     size_t n_old = memo->slots == NULL ? 0 : memo->mask + 1;
-    size_t n_new = n_old == 0 ? FIRST_SLOTS
-                              : n_old * (n_old < ((size_t)1 << 18) ? 4 : 2);
+    size_t n_new =
+        n_old == 0 ? FIRST_SLOTS : n_old * (n_old < ((size_t)1 << 18) ? 4 : 2);
     fp_memo grown = *memo;
 
     if (n_new > SIZE_MAX / sizeof(fp_memo_slot)) {

@@ -52,8 +52,8 @@ fp_memo_home(const fp_memo *memo, const PyObject *key)
     size_t start =
         (size_t)((page * UINT64_C(0x9e3779b97f4a7c15)) >> memo->shift);
 
-    return (start + ((address >> FP_MEMO_UNIT_SHIFT) & last_unit)) &
-           memo->mask;
+    return (start + ((address >> FP_MEMO_UNIT_SHIFT) & last_unit))
+           & memo->mask;
 }
 
 /* The key's slot, or the empty one (key == NULL) where it belongs; NULL only

@@ -5,21 +5,23 @@
 
 /* --- functions ---------------------------------------------------------- */
 
-PyDoc_STRVAR(dumps_doc,
-"dumps($module, /, obj, protocol=None, *, fix_imports=True,\n"
-"      buffer_callback=None)\n"
-"--\n"
-"\n"
-"Return the pickled representation of the object as a bytes object.\n"
-"\n"
-"Byte for byte what pickle.dumps() of the running Python returns for the\n"
-"same arguments; see its documentation for their meaning.");
+PyDoc_STRVAR(
+    dumps_doc,
+    "dumps($module, /, obj, protocol=None, *, fix_imports=True,\n"
+    "      buffer_callback=None)\n"
+    "--\n"
+    "\n"
+    "Return the pickled representation of the object as a bytes object.\n"
+    "\n"
+    "Byte for byte what pickle.dumps() of the running Python returns for the\n"
+    "same arguments; see its documentation for their meaning.");
 
-PyDoc_STRVAR(dump_to_path_doc,
-"dump_to_path($module, value, path, protocol, durable, n_threads, /)\n"
-"--\n"
-"\n"
-"Write value to a file that replaces path at the end.");
+PyDoc_STRVAR(
+    dump_to_path_doc,
+    "dump_to_path($module, value, path, protocol, durable, n_threads, /)\n"
+    "--\n"
+    "\n"
+    "Write value to a file that replaces path at the end.");
 
 static PyObject *
 dump_to_path(PyObject *module, PyObject *args)
@@ -27,10 +29,11 @@ dump_to_path(PyObject *module, PyObject *args)
     PyObject *value, *path;
     int protocol, durable, n_threads;
 
-    if (!PyArg_ParseTuple(args, "OOipi:dump_to_path", &value, &path,
-                          &protocol, &durable, &n_threads) ||
-        fp_dump_to_path(fp_state_of_module(module), value, path, protocol,
-                        durable, n_threads) < 0)
+    if (!PyArg_ParseTuple(args, "OOipi:dump_to_path", &value, &path, &protocol,
+                          &durable, &n_threads)
+        || fp_dump_to_path(fp_state_of_module(module), value, path, protocol,
+                           durable, n_threads)
+               < 0)
     {
         return NULL;
     }
@@ -38,10 +41,10 @@ dump_to_path(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(dump_to_file_doc,
-"dump_to_file($module, value, file, protocol, /)\n"
-"--\n"
-"\n"
-"Write value to an object with a write() method, front to back.");
+             "dump_to_file($module, value, file, protocol, /)\n"
+             "--\n"
+             "\n"
+             "Write value to an object with a write() method, front to back.");
 
 static PyObject *
 dump_to_file(PyObject *module, PyObject *args)
@@ -49,10 +52,9 @@ dump_to_file(PyObject *module, PyObject *args)
     PyObject *value, *file;
     int protocol;
 
-    if (!PyArg_ParseTuple(args, "OOi:dump_to_file", &value, &file,
-                          &protocol) ||
-        fp_dump_to_file(fp_state_of_module(module), value, file, protocol) <
-            0)
+    if (!PyArg_ParseTuple(args, "OOi:dump_to_file", &value, &file, &protocol)
+        || fp_dump_to_file(fp_state_of_module(module), value, file, protocol)
+               < 0)
     {
         return NULL;
     }
@@ -111,59 +113,63 @@ module_exec(PyObject *module)
 {
     fp_state *state = fp_state_of_module(module);
 
-#define X(field, text)                                                       \
-    state->str_##field = PyUnicode_InternFromString(text);                   \
-    if (state->str_##field == NULL) {                                        \
-        return -1;                                                           \
+#define X(field, text)                                                        \
+    state->str_##field = PyUnicode_InternFromString(text);                    \
+    if (state->str_##field == NULL) {                                         \
+        return -1;                                                            \
     }
     FP_NAMES(X)
 #undef X
-    if (fetch(&state->pickling_error, "pickle", "PicklingError") < 0 ||
-        fetch(&state->dispatch_table, "copyreg", "dispatch_table") < 0 ||
-        fetch(&state->extension_registry, "copyreg",
-              "_extension_registry") < 0 ||
-        fetch(&state->name_mapping_3to2, "_compat_pickle",
-              "REVERSE_NAME_MAPPING") < 0 ||
-        fetch(&state->import_mapping_3to2, "_compat_pickle",
-              "REVERSE_IMPORT_MAPPING") < 0 ||
-        fetch(&state->codecs_encode, "codecs", "encode") < 0 ||
-        fetch(&state->getattr, "builtins", "getattr") < 0 ||
-        fetch(&state->partial, "functools", "partial") < 0 ||
-        must_be_dict(state->dispatch_table, "copyreg.dispatch_table") < 0 ||
-        must_be_dict(state->extension_registry,
-                     "copyreg._extension_registry") < 0 ||
-        must_be_dict(state->name_mapping_3to2,
-                     "_compat_pickle.REVERSE_NAME_MAPPING") < 0 ||
-        must_be_dict(state->import_mapping_3to2,
-                     "_compat_pickle.REVERSE_IMPORT_MAPPING") < 0 ||
-        fetch_of_object(&state->object_reduce_ex, state->str_reduce_ex) <
-            0 ||
-        fetch_of_object(&state->object_reduce, state->str_reduce) < 0 ||
-        fetch_of_object(&state->object_getstate, state->str_getstate) < 0 ||
-        fetch_of_object(&state->object_class, state->str_class_) < 0 ||
-        fp_array_init(state) < 0)
+    if (fetch(&state->pickling_error, "pickle", "PicklingError") < 0
+        || fetch(&state->dispatch_table, "copyreg", "dispatch_table") < 0
+        || fetch(&state->extension_registry, "copyreg", "_extension_registry")
+               < 0
+        || fetch(&state->name_mapping_3to2, "_compat_pickle",
+                 "REVERSE_NAME_MAPPING")
+               < 0
+        || fetch(&state->import_mapping_3to2, "_compat_pickle",
+                 "REVERSE_IMPORT_MAPPING")
+               < 0
+        || fetch(&state->codecs_encode, "codecs", "encode") < 0
+        || fetch(&state->getattr, "builtins", "getattr") < 0
+        || fetch(&state->partial, "functools", "partial") < 0
+        || must_be_dict(state->dispatch_table, "copyreg.dispatch_table") < 0
+        || must_be_dict(state->extension_registry,
+                        "copyreg._extension_registry")
+               < 0
+        || must_be_dict(state->name_mapping_3to2,
+                        "_compat_pickle.REVERSE_NAME_MAPPING")
+               < 0
+        || must_be_dict(state->import_mapping_3to2,
+                        "_compat_pickle.REVERSE_IMPORT_MAPPING")
+               < 0
+        || fetch_of_object(&state->object_reduce_ex, state->str_reduce_ex) < 0
+        || fetch_of_object(&state->object_reduce, state->str_reduce) < 0
+        || fetch_of_object(&state->object_getstate, state->str_getstate) < 0
+        || fetch_of_object(&state->object_class, state->str_class_) < 0
+        || fp_array_init(state) < 0)
     {
         return -1;
     }
     return fp_pickler_init(module, state);
 }
 
-#define OBJECTS(X)                                                           \
-    X(pickler_type)                                                          \
-    X(memo_proxy_type)                                                       \
-    X(pickling_error)                                                        \
-    X(dispatch_table)                                                        \
-    X(extension_registry)                                                    \
-    X(name_mapping_3to2)                                                     \
-    X(import_mapping_3to2)                                                   \
-    X(codecs_encode)                                                         \
-    X(getattr)                                                               \
-    X(partial)                                                               \
-    X(memmap_type)                                                           \
-    X(scalar_function)                                                       \
-    X(object_reduce_ex)                                                      \
-    X(object_reduce)                                                         \
-    X(object_getstate)                                                       \
+#define OBJECTS(X)                                                            \
+    X(pickler_type)                                                           \
+    X(memo_proxy_type)                                                        \
+    X(pickling_error)                                                         \
+    X(dispatch_table)                                                         \
+    X(extension_registry)                                                     \
+    X(name_mapping_3to2)                                                      \
+    X(import_mapping_3to2)                                                    \
+    X(codecs_encode)                                                          \
+    X(getattr)                                                                \
+    X(partial)                                                                \
+    X(memmap_type)                                                            \
+    X(scalar_function)                                                        \
+    X(object_reduce_ex)                                                       \
+    X(object_reduce)                                                          \
+    X(object_getstate)                                                        \
     X(object_class)
 
 static int

@@ -75,8 +75,8 @@ fp_dumps(PyObject *module, PyObject *args, PyObject *kwargs)
     int protocol;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$pO:dumps", names,
-                                     &object, &protocol_argument,
-                                     &fix_imports, &callback))
+                                     &object, &protocol_argument, &fix_imports,
+                                     &callback))
     {
         return NULL;
     }
@@ -88,10 +88,9 @@ fp_dumps(PyObject *module, PyObject *args, PyObject *kwargs)
     walk.buffer_callback = callback;
     walk.silent = 1;
     if (fp_walk_run(&walk, object) == 0) {
-        result =
-            PyBytes_FromStringAndSize((const char *)walk.graph.base,
-                                      (Py_ssize_t)fp_graph_length(
-                                          &walk.graph));
+        result = PyBytes_FromStringAndSize(
+            (const char *)walk.graph.base,
+            (Py_ssize_t)fp_graph_length(&walk.graph));
     }
     fp_walk_free(&walk);
     return result;
@@ -147,13 +146,14 @@ optional_attribute(PyObject *object, PyObject *name, PyObject **value)
     return 0;
 }
 
-PyDoc_STRVAR(pickler_doc,
-"Pickler(file, protocol=None, fix_imports=True, buffer_callback=None)\n"
-"--\n"
-"\n"
-"Writes pickles to a file, as pickle.Pickler does and byte for byte the\n"
-"same. May be subclassed: persistent_id, reducer_override and\n"
-"dispatch_table are honoured.");
+PyDoc_STRVAR(
+    pickler_doc,
+    "Pickler(file, protocol=None, fix_imports=True, buffer_callback=None)\n"
+    "--\n"
+    "\n"
+    "Writes pickles to a file, as pickle.Pickler does and byte for byte the\n"
+    "same. May be subclassed: persistent_id, reducer_override and\n"
+    "dispatch_table are honoured.");
 
 static int
 pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
@@ -169,10 +169,10 @@ pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
     int fix_imports = 1;
     int protocol;
 
-    if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OpO:Pickler", names,
-                                     &file, &protocol_argument, &fix_imports,
-                                     &callback))
+    if (state == NULL
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OpO:Pickler", names,
+                                        &file, &protocol_argument,
+                                        &fix_imports, &callback))
     {
         return -1;
     }
@@ -180,14 +180,13 @@ pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
         pickler_clear(op); /* a second __init__ */
     }
     protocol = fp_protocol_of(protocol_argument, FP_DEFAULT_PROTOCOL);
-    if (protocol < 0 || check_buffer_callback(&callback, protocol) < 0 ||
-        optional_attribute(file, state->str_write, &write) < 0)
+    if (protocol < 0 || check_buffer_callback(&callback, protocol) < 0
+        || optional_attribute(file, state->str_write, &write) < 0)
     {
         return -1;
     }
     if (write == NULL) {
-        PyErr_SetString(PyExc_TypeError,
-                        "file must have a 'write' attribute");
+        PyErr_SetString(PyExc_TypeError, "file must have a 'write' attribute");
         return -1;
     }
     Py_XSETREF(self->write, write);
@@ -206,11 +205,12 @@ pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
 
 static PyObject *no_persistent_id(PyObject *op, PyObject *object);
 
-PyDoc_STRVAR(dump_doc,
-"dump($self, obj, /)\n"
-"--\n"
-"\n"
-"Write the pickled representation of the object to the open file.");
+PyDoc_STRVAR(
+    dump_doc,
+    "dump($self, obj, /)\n"
+    "--\n"
+    "\n"
+    "Write the pickled representation of the object to the open file.");
 
 static PyObject *
 pickler_dump(PyObject *op, PyObject *object)
@@ -231,13 +231,14 @@ pickler_dump(PyObject *op, PyObject *object)
                      Py_TYPE(op)->tp_name);
         return NULL;
     }
-    if (optional_attribute(op, state->str_reducer_override, &override) < 0 ||
-        optional_attribute(op, state->str_persistent_id, &persistent_id) < 0)
+    if (optional_attribute(op, state->str_reducer_override, &override) < 0
+        || optional_attribute(op, state->str_persistent_id, &persistent_id)
+               < 0)
     {
         goto done;
     }
-    if (persistent_id != NULL && PyCFunction_CheckExact(persistent_id) &&
-        PyCFunction_GET_FUNCTION(persistent_id) == no_persistent_id)
+    if (persistent_id != NULL && PyCFunction_CheckExact(persistent_id)
+        && PyCFunction_GET_FUNCTION(persistent_id) == no_persistent_id)
     {
         Py_CLEAR(persistent_id);
     }
@@ -266,11 +267,12 @@ done:
     return status < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-PyDoc_STRVAR(clear_memo_doc,
-"clear_memo($self, /)\n"
-"--\n"
-"\n"
-"Forget which objects were pickled: the next dump() writes them anew.");
+PyDoc_STRVAR(
+    clear_memo_doc,
+    "clear_memo($self, /)\n"
+    "--\n"
+    "\n"
+    "Forget which objects were pickled: the next dump() writes them anew.");
 
 static PyObject *
 pickler_clear_memo(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -287,17 +289,16 @@ memo_bytes(const Pickler *self)
                : (self->memo.mask + 1) * sizeof(fp_memo_slot);
 }
 
-PyDoc_STRVAR(sizeof_doc,
-"__sizeof__($self, /)\n"
-"--\n"
-"\n"
-"Returns size in memory, in bytes.");
+PyDoc_STRVAR(sizeof_doc, "__sizeof__($self, /)\n"
+                         "--\n"
+                         "\n"
+                         "Returns size in memory, in bytes.");
 
 static PyObject *
 pickler_sizeof(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return PyLong_FromSize_t((size_t)Py_TYPE(op)->tp_basicsize +
-                             memo_bytes((Pickler *)op));
+    return PyLong_FromSize_t((size_t)Py_TYPE(op)->tp_basicsize
+                             + memo_bytes((Pickler *)op));
 }
 
 /* --- memo proxy --------------------------------------------------------- */
@@ -397,8 +398,8 @@ static PyType_Slot proxy_slots[] = {
 static PyType_Spec proxy_spec = {
     .name = "fastpersist._core.PicklerMemoProxy",
     .basicsize = sizeof(MemoProxy),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = proxy_slots,
 };
 
@@ -442,8 +443,8 @@ memo_from_dict(PyObject *dict, fp_memo *memo)
                             "memo numbers must not be negative");
             return -1;
         }
-        if (fp_memo_set(memo, PyTuple_GET_ITEM(value, 1),
-                        ~(int64_t)number) < 0)
+        if (fp_memo_set(memo, PyTuple_GET_ITEM(value, 1), ~(int64_t)number)
+            < 0)
         {
             return -1;
         }
@@ -573,8 +574,8 @@ static PyType_Slot pickler_slots[] = {
 static PyType_Spec pickler_spec = {
     .name = "fastpersist.Pickler",
     .basicsize = sizeof(Pickler),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC
+             | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = pickler_slots,
 };
 
@@ -583,8 +584,8 @@ fp_pickler_init(PyObject *module, fp_state *state)
 {
     state->pickler_type =
         (PyTypeObject *)PyType_FromModuleAndSpec(module, &pickler_spec, NULL);
-    if (state->pickler_type == NULL ||
-        PyModule_AddType(module, state->pickler_type) < 0)
+    if (state->pickler_type == NULL
+        || PyModule_AddType(module, state->pickler_type) < 0)
     {
         return -1;
     }

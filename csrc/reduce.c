@@ -1,6 +1,10 @@
 #include "walk.h"
 
-enum { BY_CALL, BY_NEWOBJ, BY_NEWOBJ_EX };
+enum {
+    BY_CALL,
+    BY_NEWOBJ,
+    BY_NEWOBJ_EX
+};
 
 /* The stages of a reduce frame: what is to be done next. */
 enum {
@@ -41,9 +45,10 @@ has_no_slots(const fp_state *state, PyTypeObject *type)
 {
     PyObject *mro = type->tp_mro;
     PyObject *cached = own_dict_entry(type, state->str_slotnames);
-    int result = mro != NULL && !PyErr_Occurred() &&
-                 (cached == NULL || (PyList_CheckExact(cached) &&
-                                     PyList_GET_SIZE(cached) == 0));
+    int result =
+        mro != NULL && !PyErr_Occurred()
+        && (cached == NULL
+            || (PyList_CheckExact(cached) && PyList_GET_SIZE(cached) == 0));
 
     for (Py_ssize_t i = 0; result && i < PyTuple_GET_SIZE(mro); i++) {
         PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
@@ -52,10 +57,9 @@ has_no_slots(const fp_state *state, PyTypeObject *type)
             continue;
         }
         slots = own_dict_entry(base, state->str_slots);
-        result = slots == NULL
-                     ? !PyErr_Occurred()
-                     : PyTuple_CheckExact(slots) &&
-                           PyTuple_GET_SIZE(slots) == 0;
+        result = slots == NULL ? !PyErr_Occurred()
+                               : PyTuple_CheckExact(slots)
+                                     && PyTuple_GET_SIZE(slots) == 0;
     }
     PyErr_Clear();
     return result;
@@ -86,8 +90,8 @@ has_plain_names(PyTypeObject *type)
 static inline int
 has_dict(PyTypeObject *type)
 {
-    return (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0 ||
-           type->tp_dictoffset != 0;
+    return (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0
+           || type->tp_dictoffset != 0;
 }
 
 /* The size of an instance that has a dict and a list of weak references at
@@ -97,8 +101,7 @@ bare_size(PyTypeObject *type)
 {
     Py_ssize_t n_bytes = PyBaseObject_Type.tp_basicsize;
 
-    if (!(type->tp_flags & Py_TPFLAGS_MANAGED_DICT) &&
-        type->tp_dictoffset > 0)
+    if (!(type->tp_flags & Py_TPFLAGS_MANAGED_DICT) && type->tp_dictoffset > 0)
     {
         n_bytes += (Py_ssize_t)sizeof(PyObject *);
     }
@@ -111,7 +114,11 @@ bare_size(PyTypeObject *type)
 /* How instances of a class are saved. PLAIN: object.__reduce_ex__ would answer
  * and find nothing to call: class, NEWOBJ, __dict__, BUILD. WITH_GETSTATE: it
  * would call __getstate__ and nothing else. */
-enum { BY_REDUCER, PLAIN, WITH_GETSTATE };
+enum {
+    BY_REDUCER,
+    PLAIN,
+    WITH_GETSTATE
+};
 
 static int
 kind_of_class(const fp_state *state, PyTypeObject *type)
@@ -123,29 +130,26 @@ kind_of_class(const fp_state *state, PyTypeObject *type)
         return BY_REDUCER;
     }
     getstate = _PyType_Lookup(type, state->str_getstate);
-    is_ours = Py_TYPE(type)->tp_hash == PyType_Type.tp_hash &&
-                  type->tp_getattro == PyObject_GenericGetAttr &&
-                  type->tp_new != NULL &&
-                  !PyType_IsSubtype(type, &PyList_Type) &&
-                  !PyType_IsSubtype(type, &PyDict_Type) &&
-                  _PyType_Lookup(type, state->str_reduce_ex) ==
-                      state->object_reduce_ex &&
-                  _PyType_Lookup(type, state->str_reduce) ==
-                      state->object_reduce &&
-                  _PyType_Lookup(type, state->str_class_) ==
-                      state->object_class &&
-                  _PyType_Lookup(type, state->str_getnewargs) == NULL &&
-                  _PyType_Lookup(type, state->str_getnewargs_ex) == NULL;
+    is_ours =
+        Py_TYPE(type)->tp_hash == PyType_Type.tp_hash
+        && type->tp_getattro == PyObject_GenericGetAttr && type->tp_new != NULL
+        && !PyType_IsSubtype(type, &PyList_Type)
+        && !PyType_IsSubtype(type, &PyDict_Type)
+        && _PyType_Lookup(type, state->str_reduce_ex)
+               == state->object_reduce_ex
+        && _PyType_Lookup(type, state->str_reduce) == state->object_reduce
+        && _PyType_Lookup(type, state->str_class_) == state->object_class
+        && _PyType_Lookup(type, state->str_getnewargs) == NULL
+        && _PyType_Lookup(type, state->str_getnewargs_ex) == NULL;
 
     if (!is_ours) {
         return BY_REDUCER;
     }
     if (getstate != state->object_getstate) {
-        return getstate != NULL && has_dict(type) ? WITH_GETSTATE
-                                                  : BY_REDUCER;
+        return getstate != NULL && has_dict(type) ? WITH_GETSTATE : BY_REDUCER;
     }
-    return type->tp_itemsize == 0 && type->tp_basicsize == bare_size(type) &&
-                   has_no_slots(state, type)
+    return type->tp_itemsize == 0 && type->tp_basicsize == bare_size(type)
+                   && has_no_slots(state, type)
                ? PLAIN
                : BY_REDUCER;
 }
@@ -156,8 +160,8 @@ class_kind(fp_walk *walk, PyTypeObject *type)
     fp_class_facts *facts =
         &walk->classes[FP_CACHE_SLOT(type, FP_CLASS_CACHE)];
 
-    if (facts->type != type || facts->version != type->tp_version_tag ||
-        facts->version == 0)
+    if (facts->type != type || facts->version != type->tp_version_tag
+        || facts->version == 0)
     {
         facts->type = type;
         facts->kind = kind_of_class(walk->state, type);
@@ -171,8 +175,8 @@ static int
 carries_reducer(const fp_state *state, PyObject *dict)
 {
     PyObject *const names[] = {state->str_reduce_ex, state->str_getstate,
-                               state->str_getnewargs,
-                               state->str_getnewargs_ex, state->str_class_};
+                               state->str_getnewargs, state->str_getnewargs_ex,
+                               state->str_class_};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         int found = PyDict_Contains(dict, names[i]);
@@ -191,9 +195,10 @@ save_class_of(fp_walk *walk, PyTypeObject *type)
     PyTypeObject *meta = Py_TYPE(type);
     int status;
 
-    if (meta != &PyType_Type &&
-        PyDict_GetItemWithError(walk->state->dispatch_table,
-                                (PyObject *)meta) != NULL)
+    if (meta != &PyType_Type
+        && PyDict_GetItemWithError(walk->state->dispatch_table,
+                                   (PyObject *)meta)
+               != NULL)
     {
         return FP_SAVED + 2;
     }
@@ -222,8 +227,7 @@ save_bare_instance(fp_walk *walk, PyObject *object, int lonely)
     if (nothing == NULL) {
         return -1;
     }
-    status = fp_save(walk, nothing, 0) < 0 ||
-                     fp_emit_byte(walk, OP_NEWOBJ) < 0
+    status = fp_save(walk, nothing, 0) < 0 || fp_emit_byte(walk, OP_NEWOBJ) < 0
                  ? -1
                  : fp_memo_put(walk, object, lonely);
     Py_DECREF(nothing);
@@ -257,8 +261,8 @@ save_instance(fp_walk *walk, PyObject *object, int kind, int lonely)
         status = save_bare_instance(walk, object, lonely);
         if (status == 0 && dict != NULL && PyDict_GET_SIZE(dict) > 0) {
             /* Two references: the instance's and ours. */
-            status = fp_save_state_dict(
-                walk, dict, walk->silent && Py_REFCNT(dict) == 2);
+            status = fp_save_state_dict(walk, dict,
+                                        walk->silent && Py_REFCNT(dict) == 2);
         }
         goto done;
     }
@@ -303,8 +307,8 @@ registered_reducer(fp_walk *walk, PyTypeObject *type)
     PyObject *reducer;
 
     if (walk->dispatch_table == NULL) {
-        return Py_XNewRef(PyDict_GetItemWithError(
-            walk->state->dispatch_table, (PyObject *)type));
+        return Py_XNewRef(PyDict_GetItemWithError(walk->state->dispatch_table,
+                                                  (PyObject *)type));
     }
     reducer = PyObject_GetItem(walk->dispatch_table, (PyObject *)type);
     if (reducer == NULL && PyErr_ExceptionMatches(PyExc_KeyError)) {
@@ -433,8 +437,7 @@ save_other(fp_walk *walk, PyObject *object, int lonely)
     if (type == &PyFunction_Type) {
         return fp_save_global(walk, object, NULL);
     }
-    if (Py_TYPE(type)->tp_hash != PyType_Type.tp_hash &&
-        fp_call_out(walk) < 0)
+    if (Py_TYPE(type)->tp_hash != PyType_Type.tp_hash && fp_call_out(walk) < 0)
     {
         return -1;
     }
@@ -460,8 +463,8 @@ save_other(fp_walk *walk, PyObject *object, int lonely)
                 return found < 0 ? -1 : status;
             }
         }
-        if (walk->protocol >= 4 && !walk->hooked &&
-            walk->reducer_override == NULL && walk->dispatch_table == NULL)
+        if (walk->protocol >= 4 && !walk->hooked
+            && walk->reducer_override == NULL && walk->dispatch_table == NULL)
         {
             int kind = class_kind(walk, type);
             if (kind != BY_REDUCER) {
@@ -732,8 +735,8 @@ fp_save_reduced(fp_walk *walk, PyObject *reduced, PyObject *object)
     if (check_reduced(state, reduced) < 0) {
         return -1;
     }
-    if (walk->protocol >= 2 &&
-        find_form(state, PyTuple_GET_ITEM(reduced, 0), &form) < 0)
+    if (walk->protocol >= 2
+        && find_form(state, PyTuple_GET_ITEM(reduced, 0), &form) < 0)
     {
         return -1;
     }
@@ -806,8 +809,7 @@ finish_building(fp_walk *walk, const fp_frame *frame)
     }
     value = fp_memo_find(walk->memo, frame->object);
     if (value != NULL) {
-        return fp_emit_byte(walk, OP_POP) < 0 ||
-                       fp_memo_get(walk, value) < 0
+        return fp_emit_byte(walk, OP_POP) < 0 || fp_memo_get(walk, value) < 0
                    ? -1
                    : 1;
     }
@@ -844,8 +846,8 @@ fp_step_reduce(fp_walk *walk, fp_frame *frame)
         case REDUCE_KEYWORDS:
             if (frame->size == BY_NEWOBJ_EX) {
                 status = fp_save(
-                    walk,
-                    PyTuple_GET_ITEM(PyTuple_GET_ITEM(reduced, 1), 2), 0);
+                    walk, PyTuple_GET_ITEM(PyTuple_GET_ITEM(reduced, 1), 2),
+                    0);
             }
             break;
         case REDUCE_OPCODE:
@@ -891,8 +893,7 @@ fp_step_reduce(fp_walk *walk, fp_frame *frame)
             status = fp_save(walk, part(reduced, 2), 0);
             break;
         case REDUCE_SETTER_CALL: {
-            static const unsigned char call[] = {OP_TUPLE2, OP_REDUCE,
-                                                 OP_POP};
+            static const unsigned char call[] = {OP_TUPLE2, OP_REDUCE, OP_POP};
             status = fp_emit(walk, call, sizeof(call));
             frame->stage = REDUCE_DONE;
             break;

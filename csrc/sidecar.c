@@ -39,14 +39,13 @@ fp_sidecar_fits(const fp_sidecar *sidecar, size_t n_bytes)
     /* An own blob, the shared blob that is open and one more to come. */
     const size_t overhead = 3 * (FP_BLOB_PREFIX_MAX + FP_BLOB_SUFFIX_MAX);
     size_t n_free = fp_ring_free_bytes(sidecar->ring);
-    size_t n_shared =
-        sidecar->shared == NULL ? 0 : sidecar->shared_length;
+    size_t n_shared = sidecar->shared == NULL ? 0 : sidecar->shared_length;
 
     if (n_bytes < FP_OWN_BLOB_BYTES) {
         n_shared += FP_ALIGN;
     }
-    return n_free > overhead + n_shared &&
-           n_free - overhead - n_shared > n_bytes;
+    return n_free > overhead + n_shared
+           && n_free - overhead - n_shared > n_bytes;
 }
 
 int
@@ -101,9 +100,8 @@ fp_sidecar_begin(fp_sidecar *sidecar, fp_blob_kind kind, uint64_t n_bytes,
     fp_blob *blob;
 
     if (sidecar->n_blobs == sidecar->blobs_capacity) {
-        size_t wanted = sidecar->blobs_capacity == 0
-                            ? 16
-                            : sidecar->blobs_capacity * 2;
+        size_t wanted =
+            sidecar->blobs_capacity == 0 ? 16 : sidecar->blobs_capacity * 2;
         fp_blob *moved = NULL;
         if (wanted <= SIZE_MAX / sizeof(fp_blob)) {
             moved = realloc(sidecar->blobs, wanted * sizeof(fp_blob));
@@ -115,8 +113,8 @@ fp_sidecar_begin(fp_sidecar *sidecar, fp_blob_kind kind, uint64_t n_bytes,
         sidecar->blobs = moved;
         sidecar->blobs_capacity = wanted;
     }
-    n_prefix = fp_blob_prefix_encode(
-        prefix, fp_ring_position(sidecar->ring), kind, n_bytes);
+    n_prefix = fp_blob_prefix_encode(prefix, fp_ring_position(sidecar->ring),
+                                     kind, n_bytes);
     if (stage(sidecar, prefix, n_prefix) < 0) {
         return -1;
     }
@@ -150,9 +148,9 @@ aligned_length(const fp_sidecar *sidecar, size_t n_bytes)
 int
 fp_sidecar_will_open(const fp_sidecar *sidecar, size_t n_bytes)
 {
-    return sidecar->shared == NULL || sidecar->shared_length == 0 ||
-           aligned_length(sidecar, n_bytes) + n_bytes >
-               FP_SHARED_BLOB_BYTES;
+    return sidecar->shared == NULL || sidecar->shared_length == 0
+           || aligned_length(sidecar, n_bytes) + n_bytes
+                  > FP_SHARED_BLOB_BYTES;
 }
 
 int
@@ -165,8 +163,9 @@ fp_sidecar_close_shared(fp_sidecar *sidecar)
     }
     sidecar->shared_length = 0;
     if (fp_sidecar_begin(sidecar, FP_BLOB_BYTEARRAY, n_bytes,
-                         sidecar->shared_number) < 0 ||
-        stage(sidecar, sidecar->shared, n_bytes) < 0)
+                         sidecar->shared_number)
+            < 0
+        || stage(sidecar, sidecar->shared, n_bytes) < 0)
     {
         return -1;
     }

@@ -20,16 +20,16 @@
 #include "core/ring.h"
 
 typedef struct fp_sidecar {
-    fp_ring *ring;              /* borrowed */
-    const fp_sink *sink;        /* borrowed: whose errno a failure reports */
-    PyObject *path;             /* borrowed: for the exception, or NULL */
+    fp_ring *ring;       /* borrowed */
+    const fp_sink *sink; /* borrowed: whose errno a failure reports */
+    PyObject *path;      /* borrowed: for the exception, or NULL */
     fp_blob *blobs;
     size_t n_blobs;
     size_t blobs_capacity;
-    unsigned char *shared;      /* the open shared blob, or NULL */
-    size_t shared_length;       /* bytes in use */
+    unsigned char *shared; /* the open shared blob, or NULL */
+    size_t shared_length;  /* bytes in use */
     uint32_t shared_number;
-    pid_t owner;                /* the process that may touch the ring */
+    pid_t owner; /* the process that may touch the ring */
 } fp_sidecar;
 
 /* Stages the header and opens the sidecar's hash region. */
@@ -41,11 +41,10 @@ int fp_sidecar_fits(const fp_sidecar *sidecar, size_t n_bytes);
 
 /* A blob of its own: begin, then exactly n_bytes through room/advance or
  * write, then end. No other blob may begin in between. */
-int fp_sidecar_begin(fp_sidecar *sidecar, fp_blob_kind kind,
-                     uint64_t n_bytes, uint32_t memo_number);
+int fp_sidecar_begin(fp_sidecar *sidecar, fp_blob_kind kind, uint64_t n_bytes,
+                     uint32_t memo_number);
 /* *n_room > 0 on success; may have released the GIL. */
-int fp_sidecar_room(fp_sidecar *sidecar, unsigned char **room,
-                    size_t *n_room);
+int fp_sidecar_room(fp_sidecar *sidecar, unsigned char **room, size_t *n_room);
 void fp_sidecar_advance(fp_sidecar *sidecar, size_t n_bytes);
 int fp_sidecar_end(fp_sidecar *sidecar);
 

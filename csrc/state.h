@@ -10,49 +10,49 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#define FP_NAMES(X)                                                          \
-    X(reduce_ex, "__reduce_ex__")                                            \
-    X(reduce, "__reduce__")                                                  \
-    X(getstate, "__getstate__")                                              \
-    X(getnewargs, "__getnewargs__")                                          \
-    X(getnewargs_ex, "__getnewargs_ex__")                                    \
-    X(slots, "__slots__")                                                    \
-    X(slotnames, "__slotnames__")                                            \
-    X(class_, "__class__")                                                   \
-    X(dict, "__dict__")                                                      \
-    X(name, "__name__")                                                      \
-    X(qualname, "__qualname__")                                              \
-    X(module, "__module__")                                                  \
-    X(version, "__version__")                                                \
-    X(new_, "__new__")                                                       \
-    X(newobj, "__newobj__")                                                  \
-    X(newobj_ex, "__newobj_ex__")                                            \
-    X(main, "__main__")                                                      \
-    X(dot, ".")                                                              \
-    X(items, "items")                                                        \
-    X(latin1, "latin1")                                                      \
-    X(modules, "modules")                                                    \
-    X(write, "write")                                                        \
-    X(reducer_override, "reducer_override")                                  \
-    X(persistent_id, "persistent_id")                                        \
-    X(dispatch_table, "dispatch_table")                                      \
-    X(add_note, "add_note")                                                  \
-    X(numpy_new_multiarray, "numpy._core.multiarray")                        \
+#define FP_NAMES(X)                                                           \
+    X(reduce_ex, "__reduce_ex__")                                             \
+    X(reduce, "__reduce__")                                                   \
+    X(getstate, "__getstate__")                                               \
+    X(getnewargs, "__getnewargs__")                                           \
+    X(getnewargs_ex, "__getnewargs_ex__")                                     \
+    X(slots, "__slots__")                                                     \
+    X(slotnames, "__slotnames__")                                             \
+    X(class_, "__class__")                                                    \
+    X(dict, "__dict__")                                                       \
+    X(name, "__name__")                                                       \
+    X(qualname, "__qualname__")                                               \
+    X(module, "__module__")                                                   \
+    X(version, "__version__")                                                 \
+    X(new_, "__new__")                                                        \
+    X(newobj, "__newobj__")                                                   \
+    X(newobj_ex, "__newobj_ex__")                                             \
+    X(main, "__main__")                                                       \
+    X(dot, ".")                                                               \
+    X(items, "items")                                                         \
+    X(latin1, "latin1")                                                       \
+    X(modules, "modules")                                                     \
+    X(write, "write")                                                         \
+    X(reducer_override, "reducer_override")                                   \
+    X(persistent_id, "persistent_id")                                         \
+    X(dispatch_table, "dispatch_table")                                       \
+    X(add_note, "add_note")                                                   \
+    X(numpy_new_multiarray, "numpy._core.multiarray")                         \
     X(numpy_old_multiarray, "numpy.core.multiarray")
 
 typedef struct fp_state {
     PyTypeObject *pickler_type;
     PyTypeObject *memo_proxy_type;
-    PyObject *pickling_error;      /* pickle.PicklingError */
-    PyObject *dispatch_table;      /* copyreg.dispatch_table */
-    PyObject *extension_registry;  /* copyreg._extension_registry */
+    PyObject *pickling_error;     /* pickle.PicklingError */
+    PyObject *dispatch_table;     /* copyreg.dispatch_table */
+    PyObject *extension_registry; /* copyreg._extension_registry */
     PyObject *name_mapping_3to2;
     PyObject *import_mapping_3to2;
     PyObject *codecs_encode;
     PyObject *getattr;
     PyObject *partial;
-    PyObject *memmap_type;         /* numpy.memmap */
-    PyObject *scalar_function;     /* numpy's multiarray.scalar */
+    PyObject *memmap_type;     /* numpy.memmap */
+    PyObject *scalar_function; /* numpy's multiarray.scalar */
     /* What object itself defines: a class is plain while it inherits them. */
     PyObject *object_reduce_ex;
     PyObject *object_reduce;

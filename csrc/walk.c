@@ -8,12 +8,12 @@
 
 /* Reducers nested in their own arguments, and reducers nested in any way:
  * pickle raises RecursionError long before, memory would be gone after. */
-#define MAX_UNBUILT 100000
-#define MAX_REDUCES 2000000
+#define MAX_UNBUILT              100000
+#define MAX_REDUCES              2000000
 #define MAX_REDUCES_WITHOUT_MEMO 10000
-#define GUARD_DEPTH 50
+#define GUARD_DEPTH              50
 
-#define likely(x) __builtin_expect(!!(x), 1)
+#define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* --- the stack ---------------------------------------------------------- */
@@ -38,8 +38,8 @@ fp_push(fp_walk *walk, fp_frame_kind kind, PyObject *object)
         walk->frames_capacity = wanted;
     }
     frame = &walk->frames[walk->n_frames++];
-    *frame = (fp_frame){.kind = (unsigned char)kind,
-                        .object = Py_XNewRef(object)};
+    *frame =
+        (fp_frame){.kind = (unsigned char)kind, .object = Py_XNewRef(object)};
     return frame;
 }
 
@@ -177,10 +177,11 @@ save_persistent(fp_walk *walk, PyObject *object)
                         "persistent IDs in protocol 0 must be "
                         "ASCII strings");
     }
-    else if (fp_emit_byte(walk, OP_PERSID) == 0 &&
-             fp_emit(walk, PyUnicode_DATA(text),
-                     (size_t)PyUnicode_GET_LENGTH(text)) == 0 &&
-             fp_emit_byte(walk, '\n') == 0)
+    else if (fp_emit_byte(walk, OP_PERSID) == 0
+             && fp_emit(walk, PyUnicode_DATA(text),
+                        (size_t)PyUnicode_GET_LENGTH(text))
+                    == 0
+             && fp_emit_byte(walk, '\n') == 0)
     {
         status = FP_SAVED;
     }
@@ -280,9 +281,9 @@ save_str(fp_walk *walk, PyObject *text, int lonely)
             return fp_memo_get(walk, &slot->value);
         }
     }
-    if (likely(PyUnicode_IS_COMPACT_ASCII(text) &&
-               PyUnicode_GET_LENGTH(text) < 256 && walk->protocol >= 4 &&
-               !walk->text))
+    if (likely(PyUnicode_IS_COMPACT_ASCII(text)
+               && PyUnicode_GET_LENGTH(text) < 256 && walk->protocol >= 4
+               && !walk->text))
     {
         size_t n_bytes = (size_t)PyUnicode_GET_LENGTH(text);
         unsigned char *out = fp_room(walk, n_bytes + 2);
@@ -293,8 +294,7 @@ save_str(fp_walk *walk, PyObject *text, int lonely)
         out[1] = (unsigned char)n_bytes;
         copy_short(out + 2, PyUnicode_DATA(text), n_bytes);
         walk->graph.cursor = out + 2 + n_bytes;
-        if (slot != NULL && walk->late_puts && fp_memo_has_room(walk->memo))
-        {
+        if (slot != NULL && walk->late_puts && fp_memo_has_room(walk->memo)) {
             fp_memo_fill(walk->memo, slot, text,
                          (int64_t)fp_graph_length(&walk->graph));
             return 0;
@@ -324,8 +324,8 @@ save_known(fp_walk *walk, PyObject *object, int lonely)
     }
     if (type == &PyBool_Type) {
         if (walk->protocol >= 2) {
-            return fp_emit_byte(walk, object == Py_True ? OP_NEWTRUE
-                                                        : OP_NEWFALSE);
+            return fp_emit_byte(walk,
+                                object == Py_True ? OP_NEWTRUE : OP_NEWFALSE);
         }
         return fp_emit(walk, object == Py_True ? "I01\n" : "I00\n", 4);
     }
@@ -364,9 +364,9 @@ step(fp_walk *walk, fp_frame *frame)
     case FP_FRAME_DICT_ITER:
         return fp_step_container(walk, frame);
     case FP_FRAME_REDUCE:
-        if (walk->n_unbuilt > MAX_UNBUILT ||
-            walk->n_reduces >
-                (walk->no_memo ? MAX_REDUCES_WITHOUT_MEMO : MAX_REDUCES))
+        if (walk->n_unbuilt > MAX_UNBUILT
+            || walk->n_reduces
+                   > (walk->no_memo ? MAX_REDUCES_WITHOUT_MEMO : MAX_REDUCES))
         {
             PyErr_SetString(PyExc_RecursionError,
                             "maximum nesting of reducers exceeded "

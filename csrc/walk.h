@@ -38,8 +38,8 @@
 #include "state.h"
 
 typedef enum {
-    FP_FRAME_LIST,       /* exact list, by index */
-    FP_FRAME_DICT,       /* exact dict, by position */
+    FP_FRAME_LIST, /* exact list, by index */
+    FP_FRAME_DICT, /* exact dict, by position */
     FP_FRAME_TUPLE,
     FP_FRAME_SET,        /* `pending` is the iterator */
     FP_FRAME_FROZENSET,  /* `pending` is the iterator */
@@ -54,31 +54,30 @@ typedef enum {
 
 typedef struct {
     unsigned char kind;
-    unsigned char stage;     /* meaning is the kind's own */
-    unsigned char flags;     /* FP_FLAG_... */
-    unsigned short n_batch;  /* items in the open batch */
-    PyObject *object;        /* owned; NULL for a nameless reduce */
-    PyObject *pending;       /* owned where FP_FLAG_OWNS_PENDING */
-    PyObject *ahead;         /* owned: an iterator's item read in advance */
-    PyObject *guarded;       /* owned: the container Pickler.fast guards */
+    unsigned char stage;    /* meaning is the kind's own */
+    unsigned char flags;    /* FP_FLAG_... */
+    unsigned short n_batch; /* items in the open batch */
+    PyObject *object;       /* owned; NULL for a nameless reduce */
+    PyObject *pending;      /* owned where FP_FLAG_OWNS_PENDING */
+    PyObject *ahead;        /* owned: an iterator's item read in advance */
+    PyObject *guarded;      /* owned: the container Pickler.fast guards */
     Py_ssize_t position;
-    Py_ssize_t size;         /* at the start */
-    Py_ssize_t lookahead;    /* a dict's position, some entries ahead */
+    Py_ssize_t size;      /* at the start */
+    Py_ssize_t lookahead; /* a dict's position, some entries ahead */
 } fp_frame;
 
 #define FP_FLAG_OWNS_PENDING 1
-#define FP_FLAG_ATTRIBUTES 2 /* a dict that is an instance's state */
-#define FP_FLAG_BUILD 4      /* BUILD follows the dict */
-#define FP_FLAG_LONELY 8     /* no memo entry needed */
-#define FP_FLAG_MARKED 16    /* a MARK is open */
-#define FP_FLAG_SHARED_KEYS 32
+#define FP_FLAG_ATTRIBUTES   2  /* a dict that is an instance's state */
+#define FP_FLAG_BUILD        4  /* BUILD follows the dict */
+#define FP_FLAG_LONELY       8  /* no memo entry needed */
+#define FP_FLAG_MARKED       16 /* a MARK is open */
+#define FP_FLAG_SHARED_KEYS  32
 
 /* Where a pointer belongs in a small cache. */
-#define FP_CACHE_SLOT(pointer, n_slots)                                      \
-    ((size_t)(((uint64_t)(uintptr_t)(pointer) *                              \
-               UINT64_C(0x9e3779b97f4a7c15)) >>                              \
-              40) %                                                          \
-     (n_slots))
+#define FP_CACHE_SLOT(pointer, n_slots)                                       \
+    ((size_t)(((uint64_t)(uintptr_t)(pointer) * UINT64_C(0x9e3779b97f4a7c15)) \
+              >> 40)                                                          \
+     % (n_slots))
 
 /* Class facts, valid while the class keeps its version. */
 typedef struct {
@@ -98,33 +97,33 @@ typedef struct {
 #define FP_DTYPE_CACHE 16
 
 typedef struct fp_walk {
-    fp_state *state;      /* borrowed */
+    fp_state *state; /* borrowed */
     fp_graph graph;
-    fp_memo *memo;        /* own_memo, or the Pickler's */
+    fp_memo *memo; /* own_memo, or the Pickler's */
     fp_memo own_memo;
     fp_frame *frames;
     size_t n_frames;
     size_t frames_capacity;
-    size_t n_reduces;     /* FP_FRAME_REDUCE on the stack */
-    size_t n_unbuilt;     /* of these, not yet in the memo */
-    uint64_t n_numbers;   /* memo numbers drawn */
+    size_t n_reduces;   /* FP_FRAME_REDUCE on the stack */
+    size_t n_unbuilt;   /* of these, not yet in the memo */
+    uint64_t n_numbers; /* memo numbers drawn */
 
     int protocol;
-    int text;             /* lines of text: protocol 0, or Pickler.bin = 0 */
+    int text; /* lines of text: protocol 0, or Pickler.bin = 0 */
     int fix_imports;
     int late_puts;
     int silent;
     int restart;
-    int careful;          /* look for reducers in instance dicts first */
-    int hooked;           /* persistent_id is set */
-    int no_memo;          /* Pickler.fast */
-    Py_ssize_t guard_depth;   /* Pickler.fast: nested containers */
-    PyObject *guard;          /* owned set of addresses, or NULL */
+    int careful;            /* look for reducers in instance dicts first */
+    int hooked;             /* persistent_id is set */
+    int no_memo;            /* Pickler.fast */
+    Py_ssize_t guard_depth; /* Pickler.fast: nested containers */
+    PyObject *guard;        /* owned set of addresses, or NULL */
 
     /* Standard stream only. */
     int framing;
-    Py_ssize_t frame_start;   /* -1: none open */
-    PyObject *write;          /* borrowed; NULL for dumps */
+    Py_ssize_t frame_start; /* -1: none open */
+    PyObject *write;        /* borrowed; NULL for dumps */
 
     /* Borrowed hooks; NULL where not set. */
     PyObject *reducer_override;
@@ -132,20 +131,20 @@ typedef struct fp_walk {
     PyObject *dispatch_table;
     PyObject *buffer_callback;
 
-    fp_sidecar *sidecar;      /* borrowed; NULL: everything in-band */
-    PyObject *kept;           /* owned list: what a silent walk made itself */
-    PyObject *modules;        /* owned set of top-level names, or NULL */
-    PyObject *dtype_names;    /* owned dict: dtype.str -> itself */
+    fp_sidecar *sidecar;   /* borrowed; NULL: everything in-band */
+    PyObject *kept;        /* owned list: what a silent walk made itself */
+    PyObject *modules;     /* owned set of top-level names, or NULL */
+    PyObject *dtype_names; /* owned dict: dtype.str -> itself */
     fp_dtype_name dtypes[FP_DTYPE_CACHE];
-    PyObject *last_fields;    /* owned: the last structured dtype, */
+    PyObject *last_fields;       /* owned: the last structured dtype, */
     unsigned char *last_covered; /* owned: which of its bytes are fields, */
-    int last_is_padded;       /* and whether any are not */
+    int last_is_padded;          /* and whether any are not */
     fp_class_facts classes[FP_CLASS_CACHE];
 } fp_walk;
 
 /* What a saving function says. */
-#define FP_SAVED 0    /* the object's opcodes are written */
-#define FP_PUSHED 1   /* a frame was pushed; they will be when it is popped */
+#define FP_SAVED  0 /* the object's opcodes are written */
+#define FP_PUSHED 1 /* a frame was pushed; they will be when it is popped */
 #define FP_FAILED (-1)
 
 /* A zeroed walk becomes ready; cannot fail. */
@@ -230,8 +229,8 @@ int fp_more_room(fp_walk *walk, size_t n_bytes);
 static inline unsigned char *
 fp_room(fp_walk *walk, size_t n_bytes)
 {
-    if ((size_t)(walk->graph.soft_end - walk->graph.cursor) < n_bytes &&
-        fp_more_room(walk, n_bytes) < 0)
+    if ((size_t)(walk->graph.soft_end - walk->graph.cursor) < n_bytes
+        && fp_more_room(walk, n_bytes) < 0)
     {
         return NULL;
     }

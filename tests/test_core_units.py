@@ -11,10 +11,16 @@ import pytest
 
 TESTS = pathlib.Path(__file__).resolve().parent
 CORE = TESTS.parent / "csrc" / "core"
-ROOMS = ("atomic_file", "block_hash", "buffer", "layout", "ring", "sink",
-         "strided")
-WRAPPED = ("malloc", "calloc", "realloc", "posix_memalign", "free",
-           "XXH3_createState", "XXH3_freeState")
+ROOMS = ("atomic_file", "block_hash", "buffer", "layout", "ring", "sink", "strided")
+WRAPPED = (
+    "malloc",
+    "calloc",
+    "realloc",
+    "posix_memalign",
+    "free",
+    "XXH3_createState",
+    "XXH3_freeState",
+)
 FLAGS = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-I", str(CORE)]
 LIBRARIES = ["-lxxhash", "-lpthread"]
 
@@ -41,32 +47,37 @@ def links(directory, name, text, flags):
 def case_names():
     """Read from the sources: nothing is compiled before a test runs."""
     for source in sorted((TESTS / "core").glob("test_*.c")):
-        yield from re.findall(r'^    \{"(\w+)", \w+\},$', source.read_text(),
-                              re.MULTILINE)
+        yield from re.findall(r'^    \{"(\w+)", \w+\},$', source.read_text(), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     directory = tmp_path_factory.mktemp("core")
     flags = []
-    if links(directory, "dispatch",
-             "#include <xxhash.h>\n#include <xxh_x86dispatch.h>\n"
-             "int main(void) { return (int)XXH3_64bits(\"\", 0); }\n", []):
+    if links(
+        directory,
+        "dispatch",
+        "#include <xxhash.h>\n#include <xxh_x86dispatch.h>\n"
+        'int main(void) { return (int)XXH3_64bits("", 0); }\n',
+        [],
+    ):
         flags.append("-DFP_HAVE_XXH_DISPATCH")
     wrap = ["-Wl,--wrap=" + name for name in WRAPPED]
-    if links(directory, "wrap",
-             "#include <stdlib.h>\nvoid *__wrap_malloc(size_t n);\n"
-             "void *__wrap_malloc(size_t n) { (void)n; return 0; }\n"
-             "int main(void) { return malloc(1) != 0; }\n",
-             ["-Wl,--wrap=malloc"]):
+    if links(
+        directory,
+        "wrap",
+        "#include <stdlib.h>\nvoid *__wrap_malloc(size_t n);\n"
+        "void *__wrap_malloc(size_t n) { (void)n; return 0; }\n"
+        "int main(void) { return malloc(1) != 0; }\n",
+        ["-Wl,--wrap=malloc"],
+    ):
         flags += ["-DFP_WRAP_MALLOC"] + wrap
     sources = sorted((TESTS / "core").glob("test_*.c"))
     sources += [CORE / (room + ".c") for room in ROOMS]
     out = directory / "test_core"
     result = compile_program(sources, out, flags)
     assert result.returncode == 0, result.stderr
-    listed = subprocess.run([str(out), "list"], capture_output=True,
-                            text=True, check=True)
+    listed = subprocess.run([str(out), "list"], capture_output=True, text=True, check=True)
     return out, set(listed.stdout.split())
 
 
@@ -83,6 +94,7 @@ def test_core(program, name, tmp_path):
     path, listed = program
     if name not in listed:
         pytest.skip("this linker cannot wrap malloc")
-    result = subprocess.run([str(path), name, str(tmp_path)],
-                            capture_output=True, text=True, timeout=300)
+    result = subprocess.run(
+        [str(path), name, str(tmp_path)], capture_output=True, text=True, timeout=300
+    )
     assert result.returncode == 0, result.stderr

@@ -18,10 +18,10 @@
 #include <sys/random.h>
 #endif
 
-#define LINKS_MAX 40
+#define LINKS_MAX     40
 #define COMPONENT_MAX 255
-#define RANDOM_CHARS 8
-#define NAME_TRIES 100
+#define RANDOM_CHARS  8
+#define NAME_TRIES    100
 
 static fp_status
 failed(fp_atomic_file *file, const char *step, int reason)
@@ -117,8 +117,8 @@ follow_links(fp_atomic_file *file, struct stat *info, int *exists,
         if (is_magic_link(info)) {
             *exists = 1;
             *is_magic = 1;
-            return stat(file->target, info) == 0
-                       ? FP_OK : failed(file, "open", errno);
+            return stat(file->target, info) == 0 ? FP_OK
+                                                 : failed(file, "open", errno);
         }
 
         int reason = 0;
@@ -126,8 +126,8 @@ follow_links(fp_atomic_file *file, struct stat *info, int *exists,
         if (text == NULL) {
             return reason == 0 ? FP_NO_MEMORY : failed(file, "open", reason);
         }
-        size_t n_directory = text[0] == '/' ? 0
-                                            : directory_length(file->target);
+        size_t n_directory =
+            text[0] == '/' ? 0 : directory_length(file->target);
         size_t n_text = strlen(text);
         char *next = malloc(n_directory + n_text + 1);
         if (next != NULL) {
@@ -182,7 +182,8 @@ temporary_template(const char *target, size_t n_name)
     }
     /* Not through the middle of a UTF-8 character: macOS would refuse it. */
     while (n_name > 0 && n_name < n_full
-           && ((unsigned char)name[n_name] & 0xC0) == 0x80) {
+           && ((unsigned char)name[n_name] & 0xC0) == 0x80)
+    {
         n_name--;
     }
 
@@ -249,7 +250,8 @@ reason_against_rename(const char *target, const struct stat *info,
 #if defined(__linux__) && defined(STATX_ATTR_MOUNT_ROOT)
     struct statx extended;
     if (statx(AT_FDCWD, target, AT_SYMLINK_NOFOLLOW, 0, &extended) == 0
-        && (extended.stx_attributes & STATX_ATTR_MOUNT_ROOT)) {
+        && (extended.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+    {
         return EBUSY;
     }
 #else
@@ -258,7 +260,8 @@ reason_against_rename(const char *target, const struct stat *info,
     struct stat parent;
     if (stat(directory, &parent) == 0 && (parent.st_mode & S_ISVTX)
         && geteuid() != 0 && info->st_uid != geteuid()
-        && parent.st_uid != geteuid()) {
+        && parent.st_uid != geteuid())
+    {
         return EPERM;
     }
     return 0;
@@ -304,13 +307,15 @@ open_resolved(fp_atomic_file *file, const struct stat *info, int exists,
 
     file->had_target = 1;
     file->target_mode = info->st_mode & 07777;
-    int reason = is_magic ? EINVAL : reason_against_rename(file->target, info,
-                                                           directory);
+    int reason = is_magic
+                     ? EINVAL
+                     : reason_against_rename(file->target, info, directory);
     if (reason == 0) {
         fp_status status = make_temporary(file, info->st_mode & 0600);
         if (status != FP_IO
             || (file->saved_errno != EACCES && file->saved_errno != EPERM
-                && file->saved_errno != EROFS)) {
+                && file->saved_errno != EROFS))
+        {
             return status;
         }
         reason = file->saved_errno;
@@ -410,13 +415,13 @@ keep_attributes(fp_atomic_file *file)
             has_owner = 1;
             has_group = 1;
         }
-        else if (!has_group
-                 && fchown(file->fd, (uid_t)-1, target.st_gid) == 0) {
+        else if (!has_group && fchown(file->fd, (uid_t)-1, target.st_gid) == 0)
+        {
             has_group = 1;
         }
     }
     if (!has_owner || !has_group) {
-        mode &= (mode_t)~(S_ISUID | S_ISGID);
+        mode &= (mode_t) ~(S_ISUID | S_ISGID);
     }
     if (!has_group) {
         /* Another group now: it gets no more than everybody had. */
@@ -425,8 +430,9 @@ keep_attributes(fp_atomic_file *file)
     /* After fchown(), which takes the setuid bit away. File systems without
      * modes refuse; there the mode is the same for all anyway. */
     if (fstat(file->fd, &mine) == 0 && (mine.st_mode & 07777) != mode
-        && fchmod(file->fd, mode) != 0 && errno != EPERM
-        && errno != ENOTSUP && errno != ENOSYS) {
+        && fchmod(file->fd, mode) != 0 && errno != EPERM && errno != ENOTSUP
+        && errno != ENOSYS)
+    {
         return failed(file, "fchmod", errno);
     }
     return FP_OK;

@@ -36,16 +36,16 @@
 #include "status.h"
 
 typedef struct {
-    int fd;             /* -1 when closed (0 in a zeroed, unopened struct) */
+    int fd; /* -1 when closed (0 in a zeroed, unopened struct) */
     int is_open;
     int in_place;
     int durable;
     int saved_errno;
     const char *failed_step; /* static text */
-    char *target;       /* owned: the path after following links */
-    char *temporary;    /* owned: NULL when in place */
-    int had_target;     /* a regular target was there at open, */
-    mode_t target_mode; /* with these permission bits */
+    char *target;            /* owned: the path after following links */
+    char *temporary;         /* owned: NULL when in place */
+    int had_target;          /* a regular target was there at open, */
+    mode_t target_mode;      /* with these permission bits */
 } fp_atomic_file;
 
 fp_status fp_atomic_file_open(fp_atomic_file *file, const char *path,

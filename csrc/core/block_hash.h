@@ -23,8 +23,8 @@
 #define FP_HASH_BLOCK_BYTES ((size_t)1 << FP_HASH_BLOCK_SHIFT)
 
 typedef struct fp_block_hash {
-    void *state;          /* XXH3_state_t, allocated on first use */
-    size_t block_filled;  /* bytes of the open block seen so far */
+    void *state;         /* XXH3_state_t, allocated on first use */
+    size_t block_filled; /* bytes of the open block seen so far */
     uint64_t *hashes;
     size_t n_hashes;
     size_t hashes_capacity;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define FIRST_CAPACITY 256
-#define LARGEST ((size_t)PTRDIFF_MAX) /* of any object */
+#define LARGEST        ((size_t)PTRDIFF_MAX) /* of any object */
 
 fp_status
 fp_buffer_reserve(fp_buffer *buffer, size_t n_bytes)

@@ -14,8 +14,8 @@
 
 typedef struct {
     unsigned char *data;
-    size_t length;    /* bytes in use */
-    size_t capacity;  /* bytes allocated */
+    size_t length;   /* bytes in use */
+    size_t capacity; /* bytes allocated */
 } fp_buffer;
 
 /* Room for n_bytes more behind `length`. Geometric growth. FP_NO_MEMORY also

@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FRAME_OPCODE 0x95
-#define BINPUT_OPCODE 0x71
+#define FRAME_OPCODE       0x95
+#define BINPUT_OPCODE      0x71
 #define LONG_BINPUT_OPCODE 0x72
 #define FRAME_HEADER_BYTES 9
-#define LONG_BINPUT_BYTES 5
+#define LONG_BINPUT_BYTES  5
 
 static void
 set_soft_end(fp_graph *graph, size_t n_needed)
@@ -66,9 +66,9 @@ fp_graph_room(fp_graph *graph, size_t n_bytes)
         graph->cursor = moved + used;
         graph->capacity = wanted;
     }
-    if (!graph->no_cuts &&
-        used - graph->last_cut + n_bytes > FP_FRAME_TARGET_BYTES &&
-        used > graph->last_cut)
+    if (!graph->no_cuts
+        && used - graph->last_cut + n_bytes > FP_FRAME_TARGET_BYTES
+        && used > graph->last_cut)
     {
         if (graph->n_cuts == graph->cuts_capacity) {
             void *cuts = graph->cuts;
@@ -97,8 +97,8 @@ fp_graph_put(fp_graph *graph, uint64_t position, uint32_t number)
             return status;
         }
     }
-    if (graph->n_puts > 0 &&
-        graph->puts[graph->n_puts - 1].position > position)
+    if (graph->n_puts > 0
+        && graph->puts[graph->n_puts - 1].position > position)
     {
         graph->puts_unsorted = 1;
     }
@@ -125,8 +125,8 @@ sort_puts(fp_graph *graph)
         return FP_NO_MEMORY;
     }
     to = spare;
-    for (unsigned shift = 0; shift < 64 && (largest >> shift) != 0;
-         shift += 8) {
+    for (unsigned shift = 0; shift < 64 && (largest >> shift) != 0; shift += 8)
+    {
         size_t counts[257] = {0};
         for (size_t i = 0; i < graph->n_puts; i++) {
             counts[((from[i].position >> shift) & 0xff) + 1]++;
@@ -187,8 +187,9 @@ fp_graph_write(fp_graph *graph, fp_ring *ring)
     for (size_t cut = 0; status == FP_OK && begin < length; cut++) {
         size_t end = cut < graph->n_cuts ? graph->cuts[cut] : length;
         size_t last_put = next_put;
-        while (last_put < graph->n_puts &&
-               graph->puts[last_put].position <= end) {
+        while (last_put < graph->n_puts
+               && graph->puts[last_put].position <= end)
+        {
             last_put++;
         }
         if (last_put == next_put) {
@@ -201,8 +202,8 @@ fp_graph_write(fp_graph *graph, fp_ring *ring)
             begin = end;
             continue;
         }
-        size_t needed = FRAME_HEADER_BYTES + (end - begin) +
-                        (last_put - next_put) * LONG_BINPUT_BYTES;
+        size_t needed = FRAME_HEADER_BYTES + (end - begin)
+                        + (last_put - next_put) * LONG_BINPUT_BYTES;
         if (needed > scratch_bytes) {
             free(scratch);
             scratch = malloc(needed);
@@ -214,8 +215,7 @@ fp_graph_write(fp_graph *graph, fp_ring *ring)
         }
         unsigned char *out = scratch + FRAME_HEADER_BYTES;
         while (next_put < last_put) {
-            size_t n_bytes =
-                (size_t)graph->puts[next_put].position - begin;
+            size_t n_bytes = (size_t)graph->puts[next_put].position - begin;
             memcpy(out, graph->base + begin, n_bytes);
             begin += n_bytes;
             out = encode_put(out + n_bytes, graph->puts[next_put].number);
@@ -224,8 +224,8 @@ fp_graph_write(fp_graph *graph, fp_ring *ring)
         memcpy(out, graph->base + begin, end - begin);
         out += end - begin;
         begin = end;
-        encode_frame_header(
-            scratch, (uint64_t)(out - scratch) - FRAME_HEADER_BYTES);
+        encode_frame_header(scratch,
+                            (uint64_t)(out - scratch) - FRAME_HEADER_BYTES);
         status = fp_ring_write(ring, scratch, (size_t)(out - scratch));
     }
     free(scratch);

@@ -21,14 +21,14 @@
 #define FP_FRAME_TARGET_BYTES ((size_t)64 << 10)
 
 typedef struct {
-    uint64_t position;  /* the PUT goes behind this many bytes of the graph */
+    uint64_t position; /* the PUT goes behind this many bytes of the graph */
     uint32_t number;
 } fp_put;
 
 typedef struct {
     unsigned char *base;
     unsigned char *cursor;
-    unsigned char *soft_end; /* end of the room, or where the next cut is due */
+    unsigned char *soft_end; /* end of room, or where a cut is due */
     size_t capacity;
     size_t last_cut;
     size_t *cuts;

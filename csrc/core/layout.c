@@ -26,33 +26,33 @@ static const unsigned char footer_magic[16] = "fastpersist ftr";
 static const unsigned char end_magic[16] = "fastpersist end";
 
 #define HEADER_PAYLOAD_BYTES 16
-#define HEADER_MAGIC_OFFSET 4
+#define HEADER_MAGIC_OFFSET  4
 
 /* The footer's payload: head, blob table, hashes, environment, padding, tail.
  * Offsets in the head: */
-#define HEAD_VERSION 16
-#define HEAD_FLAGS 20
-#define HEAD_TOTAL_LENGTH 24
-#define HEAD_SIDECAR_OFFSET 32
-#define HEAD_SIDECAR_LENGTH 40
-#define HEAD_GRAPH_OFFSET 48
-#define HEAD_GRAPH_LENGTH 56
-#define HEAD_N_BLOBS 64
-#define HEAD_BLOB_TABLE_BYTES 72
-#define HEAD_N_HASHES 80
+#define HEAD_VERSION           16
+#define HEAD_FLAGS             20
+#define HEAD_TOTAL_LENGTH      24
+#define HEAD_SIDECAR_OFFSET    32
+#define HEAD_SIDECAR_LENGTH    40
+#define HEAD_GRAPH_OFFSET      48
+#define HEAD_GRAPH_LENGTH      56
+#define HEAD_N_BLOBS           64
+#define HEAD_BLOB_TABLE_BYTES  72
+#define HEAD_N_HASHES          80
 #define HEAD_ENVIRONMENT_BYTES 88
-#define HEAD_BYTES 96
+#define HEAD_BYTES             96
 /* ... and in the tail: */
-#define TAIL_STATE 0
-#define TAIL_HASH 8
+#define TAIL_STATE         0
+#define TAIL_HASH          8
 #define TAIL_PAYLOAD_BYTES 16
-#define TAIL_MAGIC 24
+#define TAIL_MAGIC         24
 
-#define BINBYTES_OPCODE_BYTES 5  /* opcode and u32 */
+#define BINBYTES_OPCODE_BYTES  5 /* opcode and u32 */
 #define BINBYTES8_OPCODE_BYTES 9 /* opcode and u64 */
-#define CLOSING_BYTES 2          /* POP, STOP */
-#define BINBYTES_LIMIT (UINT64_C(1) << 32)
-#define SMALLEST_BLOB_ENTRY 3 /* three varints */
+#define CLOSING_BYTES          2 /* POP, STOP */
+#define BINBYTES_LIMIT         (UINT64_C(1) << 32)
+#define SMALLEST_BLOB_ENTRY    3 /* three varints */
 
 static fp_status
 fail(fp_layout_error *error, fp_status status, uint64_t offset,
@@ -111,13 +111,15 @@ fp_header_decode(const unsigned char *data, size_t n_bytes,
     fp_header_encode(expected);
     if (n_bytes < FP_HEADER_BYTES) {
         if (n_bytes > HEADER_MAGIC_OFFSET
-            && memcmp(data, expected, n_bytes) == 0) {
+            && memcmp(data, expected, n_bytes) == 0)
+        {
             return fail(error, FP_TRUNCATED, n_bytes, "a whole header");
         }
         return FP_NOT_OURS;
     }
-    if (memcmp(data + HEADER_MAGIC_OFFSET, header_magic,
-               sizeof(header_magic)) != 0) {
+    if (memcmp(data + HEADER_MAGIC_OFFSET, header_magic, sizeof(header_magic))
+        != 0)
+    {
         return FP_NOT_OURS;
     }
     if (memcmp(data, expected, HEADER_MAGIC_OFFSET) != 0) {
@@ -142,8 +144,8 @@ fp_header_decode(const unsigned char *data, size_t n_bytes,
 /* --- blobs --- */
 
 size_t
-fp_blob_prefix_encode(unsigned char out[FP_BLOB_PREFIX_MAX],
-                      uint64_t position, fp_blob_kind kind, uint64_t n_bytes)
+fp_blob_prefix_encode(unsigned char out[FP_BLOB_PREFIX_MAX], uint64_t position,
+                      fp_blob_kind kind, uint64_t n_bytes)
 {
     size_t n_padding = distance_to_aligned(position + 3 + 9);
     out[0] = OP_SHORT_BINBYTES;
@@ -245,10 +247,10 @@ append_blob_table(const fp_footer *footer, fp_buffer *out)
         uint64_t gap = blob->offset - end;
         /* Zigzag: 0, -1, 1, -2 become 0, 1, 2, 3. */
         int64_t delta = (int64_t)blob->memo_number - (int64_t)memo_number;
-        uint64_t zigzag = delta < 0 ? ((uint64_t)-delta << 1) - 1
-                                    : (uint64_t)delta << 1;
-        fp_status status = fp_buffer_append_varint(
-            out, (uint64_t)blob->kind | gap << 2);
+        uint64_t zigzag =
+            delta < 0 ? ((uint64_t)-delta << 1) - 1 : (uint64_t)delta << 1;
+        fp_status status =
+            fp_buffer_append_varint(out, (uint64_t)blob->kind | gap << 2);
         if (status == FP_OK) {
             status = fp_buffer_append_varint(out, blob->length);
         }
@@ -279,8 +281,8 @@ encode_head(const fp_footer *footer, uint64_t blob_table_bytes,
     put_little_endian(head + HEAD_N_BLOBS, footer->n_blobs, 8);
     put_little_endian(head + HEAD_BLOB_TABLE_BYTES, blob_table_bytes, 8);
     put_little_endian(head + HEAD_N_HASHES, footer->n_hashes, 8);
-    put_little_endian(head + HEAD_ENVIRONMENT_BYTES,
-                      footer->environment_bytes, 8);
+    put_little_endian(head + HEAD_ENVIRONMENT_BYTES, footer->environment_bytes,
+                      8);
 }
 
 fp_status
@@ -299,22 +301,22 @@ fp_footer_encode(fp_footer *footer, fp_buffer *out)
     size_t opcode_bytes;
     size_t n_padding = footer_padding(start, n_unpadded, &opcode_bytes);
     uint64_t payload_bytes = n_unpadded + n_padding;
-    footer->total_length = start + opcode_bytes + payload_bytes
-                           + CLOSING_BYTES;
+    footer->total_length =
+        start + opcode_bytes + payload_bytes + CLOSING_BYTES;
     /* All of it at once: the appends below then cannot fail. */
     if (payload_bytes > SIZE_MAX - opcode_bytes - CLOSING_BYTES) {
         status = FP_NO_MEMORY;
         goto done;
     }
-    status = fp_buffer_reserve(
-        out, opcode_bytes + (size_t)payload_bytes + CLOSING_BYTES);
+    status = fp_buffer_reserve(out, opcode_bytes + (size_t)payload_bytes
+                                        + CLOSING_BYTES);
     if (status != FP_OK) {
         goto done;
     }
 
     unsigned char opcode[BINBYTES8_OPCODE_BYTES];
-    opcode[0] = opcode_bytes == BINBYTES_OPCODE_BYTES ? OP_BINBYTES
-                                                      : OP_BINBYTES8;
+    opcode[0] =
+        opcode_bytes == BINBYTES_OPCODE_BYTES ? OP_BINBYTES : OP_BINBYTES8;
     put_little_endian(opcode + 1, payload_bytes, opcode_bytes - 1);
     (void)fp_buffer_append(out, opcode, opcode_bytes);
     size_t payload_start = out->length;
@@ -342,8 +344,8 @@ fp_footer_encode(fp_footer *footer, fp_buffer *out)
     if (status != FP_OK) {
         goto done;
     }
-    put_little_endian(
-        payload + payload_bytes - FP_TAIL_BYTES + TAIL_HASH, hash, 8);
+    put_little_endian(payload + payload_bytes - FP_TAIL_BYTES + TAIL_HASH,
+                      hash, 8);
 
     const unsigned char closing[CLOSING_BYTES] = {OP_POP, OP_STOP};
     (void)fp_buffer_append(out, closing, sizeof(closing));
@@ -421,7 +423,8 @@ decode_blobs(const unsigned char *table, const unsigned char *table_end,
         uint64_t zigzag;
         if (!read_varint(&next, table_end, &kind_and_gap)
             || !read_varint(&next, table_end, &length)
-            || !read_varint(&next, table_end, &zigzag)) {
+            || !read_varint(&next, table_end, &zigzag))
+        {
             *expected = "three shortest varints per blob";
             return entry;
         }
@@ -511,8 +514,10 @@ check_extents(const fp_footer *footer, uint64_t footer_bytes,
         *expected = "a graph that ends where the footer starts";
         return HEAD_GRAPH_LENGTH;
     }
-    if (n_hashes != hash_count(footer->sidecar_length)
-                        + hash_count(footer->graph_length)) {
+    if (n_hashes
+        != hash_count(footer->sidecar_length)
+               + hash_count(footer->graph_length))
+    {
         *expected = "one hash for each MiB of sidecar and graph";
         return HEAD_N_HASHES;
     }
@@ -540,15 +545,15 @@ check_frame(const unsigned char *data, size_t n_bytes, size_t *opcode_bytes,
     }
     uint64_t payload_bytes = get_little_endian(data + 1, *opcode_bytes - 1);
     uint64_t n_behind = n_bytes - *opcode_bytes;
-    if (n_behind < CLOSING_BYTES
-        || payload_bytes > n_behind - CLOSING_BYTES) {
+    if (n_behind < CLOSING_BYTES || payload_bytes > n_behind - CLOSING_BYTES) {
         return n_bytes;
     }
 
     *status = FP_CORRUPT;
     if (payload_bytes != n_behind - CLOSING_BYTES
         || payload_bytes < HEAD_BYTES + FP_TAIL_BYTES
-        || opcode_bytes_for(payload_bytes) != *opcode_bytes) {
+        || opcode_bytes_for(payload_bytes) != *opcode_bytes)
+    {
         *expected = "the footer's length behind its opcode";
         return 1;
     }
@@ -647,11 +652,11 @@ fp_footer_decode(const unsigned char *data, size_t n_bytes, fp_footer *out,
     out->graph_length = get_little_endian(payload + HEAD_GRAPH_LENGTH, 8);
     out->state = get_little_endian(tail + TAIL_STATE, 8);
     uint64_t n_blobs = get_little_endian(payload + HEAD_N_BLOBS, 8);
-    uint64_t table_bytes = get_little_endian(
-        payload + HEAD_BLOB_TABLE_BYTES, 8);
+    uint64_t table_bytes =
+        get_little_endian(payload + HEAD_BLOB_TABLE_BYTES, 8);
     uint64_t n_hashes = get_little_endian(payload + HEAD_N_HASHES, 8);
-    uint64_t environment_bytes = get_little_endian(
-        payload + HEAD_ENVIRONMENT_BYTES, 8);
+    uint64_t environment_bytes =
+        get_little_endian(payload + HEAD_ENVIRONMENT_BYTES, 8);
 
     status = FP_CORRUPT;
     offset = check_extents(out, n_bytes, n_hashes, &expected);
@@ -694,9 +699,10 @@ fp_footer_decode(const unsigned char *data, size_t n_bytes, fp_footer *out,
     size_t same_opcode_bytes;
     expected = "the shortest zero padding to a multiple of 64";
     offset = (size_t)(padding - data);
-    if (n_left != footer_padding(out->graph_offset + out->graph_length,
-                                 payload_bytes - n_left,
-                                 &same_opcode_bytes)) {
+    if (n_left
+        != footer_padding(out->graph_offset + out->graph_length,
+                          payload_bytes - n_left, &same_opcode_bytes))
+    {
         goto failed;
     }
     for (size_t i = 0; i < n_left; i++) {
@@ -717,8 +723,8 @@ fp_footer_decode(const unsigned char *data, size_t n_bytes, fp_footer *out,
     out->blobs = malloc(out->n_blobs * sizeof(fp_blob) + 1);
     out->hashes = malloc(out->n_hashes * sizeof(uint64_t) + 1);
     out->environment = malloc(out->environment_bytes + 1);
-    if (out->blobs == NULL || out->hashes == NULL
-        || out->environment == NULL) {
+    if (out->blobs == NULL || out->hashes == NULL || out->environment == NULL)
+    {
         goto failed;
     }
 

@@ -16,11 +16,11 @@
 #include "buffer.h"
 #include "status.h"
 
-#define FP_FORMAT_VERSION 1
-#define FP_HEADER_BYTES 21   /* PROTO 5, SHORT_BINBYTES 16 bytes, POP */
-#define FP_TAIL_BYTES 40     /* fixed end of the footer's payload */
-#define FP_ALIGN 64          /* payloads of blobs, and the total length */
-#define FP_OWN_BLOB_BYTES ((size_t)16 << 10)
+#define FP_FORMAT_VERSION    1
+#define FP_HEADER_BYTES      21 /* PROTO 5, SHORT_BINBYTES 16 bytes, POP */
+#define FP_TAIL_BYTES        40 /* fixed end of the footer's payload */
+#define FP_ALIGN             64 /* payloads of blobs, and the total length */
+#define FP_OWN_BLOB_BYTES    ((size_t)16 << 10)
 #define FP_SHARED_BLOB_BYTES ((size_t)256 << 10)
 
 /* The state word: two constants that differ in all 64 bits. */
@@ -36,22 +36,22 @@ typedef enum {
 typedef struct {
     fp_blob_kind kind;
     uint32_t memo_number;
-    uint64_t offset;  /* of the payload, from the first byte of the dump */
-    uint64_t length;  /* bytes of the payload */
+    uint64_t offset; /* of the payload, from the first byte of the dump */
+    uint64_t length; /* bytes of the payload */
 } fp_blob;
 
 typedef struct {
-    uint64_t total_length;    /* of the dump, header to STOP */
-    uint64_t sidecar_offset;  /* == FP_HEADER_BYTES */
-    uint64_t sidecar_length;  /* may be 0 */
-    uint64_t graph_offset;    /* == sidecar_offset + sidecar_length */
+    uint64_t total_length;   /* of the dump, header to STOP */
+    uint64_t sidecar_offset; /* == FP_HEADER_BYTES */
+    uint64_t sidecar_length; /* may be 0 */
+    uint64_t graph_offset;   /* == sidecar_offset + sidecar_length */
     uint64_t graph_length;
-    uint64_t state;           /* FP_STATE_VALID or FP_STATE_VOID */
+    uint64_t state; /* FP_STATE_VALID or FP_STATE_VOID */
     size_t n_blobs;
-    fp_blob *blobs;           /* decode: owned, fp_footer_free() */
-    size_t n_hashes;          /* ceil(sidecar / 1 MiB) + ceil(graph / 1 MiB) */
-    uint64_t *hashes;         /* decode: owned */
-    char *environment;        /* UTF-8 JSON, not NUL-terminated; decode: owned */
+    fp_blob *blobs;    /* decode: owned, fp_footer_free() */
+    size_t n_hashes;   /* ceil(sidecar / 1 MiB) + ceil(graph / 1 MiB) */
+    uint64_t *hashes;  /* decode: owned */
+    char *environment; /* UTF-8 JSON, not NUL-terminated; decode: owned */
     size_t environment_bytes;
 } fp_footer;
 

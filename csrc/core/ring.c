@@ -32,7 +32,7 @@ typedef struct {
 } region_mark;
 
 struct fp_ring {
-    fp_sink *sink; /* borrowed */
+    fp_sink *sink;                         /* borrowed */
     unsigned char *blocks[FP_RING_BLOCKS]; /* owned, NULL until needed */
     uint64_t staged;
     uint64_t hashed;
@@ -40,7 +40,7 @@ struct fp_ring {
     fp_status status; /* sticky, as the producer knows it */
 
     fp_block_hash hash;
-    int in_region; /* at `hashed` */
+    int in_region;      /* at `hashed` */
     region_mark *marks; /* owned; between hashed and staged, ascending */
     size_t n_marks;
     size_t marks_capacity;
@@ -232,12 +232,12 @@ fp_ring_room(fp_ring *ring, unsigned char **room, size_t *n_room)
         return FP_OK;
     }
 
-    size_t block = (size_t)(ring->staged / FP_RING_BLOCK_BYTES
-                            % FP_RING_BLOCKS);
+    size_t block =
+        (size_t)(ring->staged / FP_RING_BLOCK_BYTES % FP_RING_BLOCKS);
     if (ring->blocks[block] == NULL) {
         void *memory = NULL;
-        if (posix_memalign(&memory, BLOCK_ALIGNMENT, FP_RING_BLOCK_BYTES)
-            != 0) {
+        if (posix_memalign(&memory, BLOCK_ALIGNMENT, FP_RING_BLOCK_BYTES) != 0)
+        {
             ring->status = FP_NO_MEMORY;
             return ring->status;
         }
@@ -264,8 +264,7 @@ add_mark(fp_ring *ring, int is_begin)
     }
     if (ring->n_marks == ring->marks_capacity) {
         size_t capacity = ring->marks_capacity * 2 + 4;
-        region_mark *marks = realloc(ring->marks,
-                                     capacity * sizeof(*marks));
+        region_mark *marks = realloc(ring->marks, capacity * sizeof(*marks));
         if (marks == NULL) {
             ring->status = FP_NO_MEMORY;
             return ring->status;
@@ -273,8 +272,8 @@ add_mark(fp_ring *ring, int is_begin)
         ring->marks = marks;
         ring->marks_capacity = capacity;
     }
-    ring->marks[ring->n_marks++] = (region_mark){
-        .position = ring->staged, .is_begin = is_begin};
+    ring->marks[ring->n_marks++] =
+        (region_mark){.position = ring->staged, .is_begin = is_begin};
     return FP_OK;
 }
 
@@ -312,8 +311,8 @@ hash_until(fp_ring *ring, uint64_t end)
     size_t mark = 0;
     fp_status status = FP_OK;
     while (status == FP_OK) {
-        if (mark < ring->n_marks
-            && ring->marks[mark].position == ring->hashed) {
+        if (mark < ring->n_marks && ring->marks[mark].position == ring->hashed)
+        {
             status = fp_block_hash_end_region(&ring->hash);
             ring->in_region = ring->marks[mark].is_begin;
             mark++;
@@ -327,9 +326,9 @@ hash_until(fp_ring *ring, uint64_t end)
             next = ring->marks[mark].position;
         }
         if (ring->in_region) {
-            status = fp_block_hash_update(
-                &ring->hash, address_of(ring, ring->hashed),
-                (size_t)(next - ring->hashed));
+            status = fp_block_hash_update(&ring->hash,
+                                          address_of(ring, ring->hashed),
+                                          (size_t)(next - ring->hashed));
         }
         ring->hashed = next;
     }
@@ -356,9 +355,9 @@ hand_over(fp_ring *ring)
     ring->handed = ring->hashed;
     while (ring->written < ring->handed) {
         uint64_t end = clip_to_block(ring->written, ring->handed);
-        fp_status status = ring->sink->write(
-            ring->sink, address_of(ring, ring->written),
-            (size_t)(end - ring->written));
+        fp_status status =
+            ring->sink->write(ring->sink, address_of(ring, ring->written),
+                              (size_t)(end - ring->written));
         if (status != FP_OK) {
             return status;
         }
@@ -390,7 +389,8 @@ wait_for_writer(fp_ring *ring, uint64_t n_bytes)
     if (ring->thread_runs) {
         (void)pthread_mutex_lock(&ring->mutex);
         while (ring->write_status == FP_OK
-               && ring->handed - ring->written > n_bytes) {
+               && ring->handed - ring->written > n_bytes)
+        {
             (void)pthread_cond_wait(&ring->progress, &ring->mutex);
         }
         status = ring->write_status;

@@ -37,8 +37,8 @@
 #include "status.h"
 
 #define FP_RING_BLOCK_BYTES ((size_t)256 << 10)
-#define FP_RING_BLOCKS 8
-#define FP_RING_BYTES (FP_RING_BLOCK_BYTES * FP_RING_BLOCKS)
+#define FP_RING_BLOCKS      8
+#define FP_RING_BYTES       (FP_RING_BLOCK_BYTES * FP_RING_BLOCKS)
 
 typedef struct fp_ring fp_ring;
 

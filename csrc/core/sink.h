@@ -13,12 +13,11 @@
 #include "status.h"
 
 typedef struct fp_sink {
-    fp_status (*write)(struct fp_sink *sink, const void *data,
-                       size_t n_bytes);
-    int fd;           /* fd sinks; borrowed, never closed here */
-    int saved_errno;  /* fd sinks: why write failed */
-    int own_thread;   /* nonzero: may be called from another thread */
-    void *context;    /* other sinks: borrowed */
+    fp_status (*write)(struct fp_sink *sink, const void *data, size_t n_bytes);
+    int fd;          /* fd sinks; borrowed, never closed here */
+    int saved_errno; /* fd sinks: why write failed */
+    int own_thread;  /* nonzero: may be called from another thread */
+    void *context;   /* other sinks: borrowed */
 } fp_sink;
 
 fp_sink fp_fd_sink(int fd);

@@ -10,13 +10,13 @@
 
 typedef enum {
     FP_OK = 0,
-    FP_NO_MEMORY,    /* an allocation failed */
-    FP_IO,           /* a system call failed; see saved_errno of the object */
-    FP_SINK_FAILED,  /* the sink's owner failed and holds the reason itself */
-    FP_TRUNCATED,    /* the file ends before what it announces */
-    FP_CORRUPT,      /* the bytes contradict the format */
-    FP_NOT_OURS,     /* no header and no footer of this format */
-    FP_TOO_NEW,      /* a later version of this format */
+    FP_NO_MEMORY,   /* an allocation failed */
+    FP_IO,          /* a system call failed; see saved_errno of the object */
+    FP_SINK_FAILED, /* the sink's owner failed and holds the reason itself */
+    FP_TRUNCATED,   /* the file ends before what it announces */
+    FP_CORRUPT,     /* the bytes contradict the format */
+    FP_NOT_OURS,    /* no header and no footer of this format */
+    FP_TOO_NEW,     /* a later version of this format */
 } fp_status;
 
 #endif

@@ -27,8 +27,8 @@ fp_strided_init(fp_strided *cursor, int n_dims, const int64_t *shape,
             continue; /* its stride means nothing */
         }
         if (n_kept > 0
-            && lies_behind(cursor->strides[n_kept - 1], shape[i],
-                           strides[i])) {
+            && lies_behind(cursor->strides[n_kept - 1], shape[i], strides[i]))
+        {
             cursor->shape[n_kept - 1] *= shape[i];
             cursor->strides[n_kept - 1] = strides[i];
         }
@@ -67,18 +67,18 @@ columns_at_once(int64_t n_rows, int64_t row_stride, int64_t n_items,
                      size_t item_bytes)                                       \
     {                                                                         \
         (void)item_bytes;                                                     \
-        int64_t n_columns = columns_at_once(n_rows, row_stride, n_items,      \
-                                            stride);                          \
+        int64_t n_columns =                                                   \
+            columns_at_once(n_rows, row_stride, n_items, stride);             \
         for (int64_t first = 0; first < n_items; first += n_columns) {        \
             int64_t n = n_items - first;                                      \
             if (n > n_columns) {                                              \
                 n = n_columns;                                                \
             }                                                                 \
             for (int64_t row = 0; row < n_rows; row++) {                      \
-                const unsigned char *from = data + row * row_stride           \
-                                            + first * stride;                 \
-                unsigned char *to = out + (size_t)(row * n_items + first)     \
-                                              * (ITEM_BYTES);                 \
+                const unsigned char *from =                                   \
+                    data + row * row_stride + first * stride;                 \
+                unsigned char *to =                                           \
+                    out + (size_t)(row * n_items + first) * (ITEM_BYTES);     \
                 for (int64_t item = 0; item < n; item++) {                    \
                     memcpy(to, from + item * stride, ITEM_BYTES);             \
                     to += ITEM_BYTES;                                         \
@@ -185,9 +185,10 @@ fp_strided_copy(fp_strided *cursor, const unsigned char *data,
             }
         }
         else if (inner > 0 && cursor->index[inner] == 0
-                 && n_items >= inner_shape) {
-            int64_t n_rows = cursor->shape[inner - 1]
-                             - cursor->index[inner - 1];
+                 && n_items >= inner_shape)
+        {
+            int64_t n_rows =
+                cursor->shape[inner - 1] - cursor->index[inner - 1];
             if (n_rows > n_items / inner_shape) {
                 n_rows = n_items / inner_shape;
             }
@@ -221,8 +222,8 @@ fp_strided_zero_gaps(unsigned char *out, size_t n_bytes,
         if (covered[byte]) {
             continue;
         }
-        size_t first = byte >= phase ? byte - phase
-                                     : byte + item_bytes - phase;
+        size_t first =
+            byte >= phase ? byte - phase : byte + item_bytes - phase;
         for (size_t i = first; i < n_bytes; i += item_bytes) {
             out[i] = 0;
         }

@@ -15,7 +15,7 @@
 #define FP_STRIDED_MAX_DIMS 64
 
 typedef struct {
-    int n_dims;  /* after merging adjacent axes that lie behind one another */
+    int n_dims; /* after merging adjacent axes that lie behind one another */
     size_t item_bytes;
     int64_t shape[FP_STRIDED_MAX_DIMS];
     int64_t strides[FP_STRIDED_MAX_DIMS]; /* bytes, any sign */

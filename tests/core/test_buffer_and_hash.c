@@ -92,8 +92,7 @@ hash_known_values(const char *directory)
 
 /* The hashes of n_bytes, one block at a time, by the one-shot function. */
 static void
-check_region(const uint64_t *hashes, const unsigned char *data,
-             size_t n_bytes)
+check_region(const uint64_t *hashes, const unsigned char *data, size_t n_bytes)
 {
     for (size_t i = 0; i * FP_HASH_BLOCK_BYTES < n_bytes; i++) {
         size_t n_left = n_bytes - i * FP_HASH_BLOCK_BYTES;
@@ -142,16 +141,15 @@ hash_streaming_equals_one_shot(const char *directory)
             while (n_done < total) {
                 size_t n_bytes = chunks[j];
                 if (n_bytes == 0) {
-                    n_bytes = random_below(
-                        &source,
-                        random_below(&source, 4) == 0
-                            ? 2 * FP_HASH_BLOCK_BYTES : 5000);
+                    n_bytes =
+                        random_below(&source, random_below(&source, 4) == 0
+                                                  ? 2 * FP_HASH_BLOCK_BYTES
+                                                  : 5000);
                 }
                 if (n_bytes > total - n_done) {
                     n_bytes = total - n_done;
                 }
-                CHECK_OK(fp_block_hash_update(&hash, data + n_done,
-                                              n_bytes));
+                CHECK_OK(fp_block_hash_update(&hash, data + n_done, n_bytes));
                 n_done += n_bytes;
             }
             CHECK_OK(fp_block_hash_end_region(&hash));

@@ -31,9 +31,9 @@ forge(const plan *p, unsigned char **out)
     CHECK_OK(fp_buffer_append_u32(&payload, p->version));
     CHECK_OK(fp_buffer_append_u32(&payload, p->flags));
     const uint64_t fields[] = {
-        p->total_length,   p->sidecar_offset, p->sidecar_length,
-        p->graph_offset,   p->graph_length,   p->n_blobs,
-        p->blob_table_bytes, p->n_hashes,     p->environment_bytes,
+        p->total_length,     p->sidecar_offset, p->sidecar_length,
+        p->graph_offset,     p->graph_length,   p->n_blobs,
+        p->blob_table_bytes, p->n_hashes,       p->environment_bytes,
     };
     for (size_t i = 0; i < 9; i++) {
         CHECK_OK(fp_buffer_append_u64(&payload, fields[i]));
@@ -81,8 +81,8 @@ simple_plan(void)
 static void
 pad(plan *p)
 {
-    uint64_t length = p->graph_offset + p->graph_length + 5 + 96
-                      + p->body.length + 40 + 2;
+    uint64_t length =
+        p->graph_offset + p->graph_length + 5 + 96 + p->body.length + 40 + 2;
     size_t n_padding = (size_t)(-length & 63);
     CHECK_OK(fp_buffer_append_zeros(&p->body, n_padding));
     p->total_length = length + n_padding;
@@ -145,11 +145,11 @@ random_sample(random_source *source)
         blob->length = random_below(source, 4)
                            ? random_below(source, 500)
                            : random_below(source, (size_t)5 << 20);
-        blob->memo_number = (uint32_t)(random_u64(source)
-                                       >> (32 + random_below(source, 32)));
+        blob->memo_number =
+            (uint32_t)(random_u64(source) >> (32 + random_below(source, 32)));
         unsigned char bytes[FP_BLOB_PREFIX_MAX];
-        position += fp_blob_prefix_encode(bytes, position, blob->kind,
-                                          blob->length);
+        position +=
+            fp_blob_prefix_encode(bytes, position, blob->kind, blob->length);
         CHECK(position % FP_ALIGN == 0);
         blob->offset = position;
         position += blob->length;
@@ -168,8 +168,8 @@ random_sample(random_source *source)
         footer->hashes[i] = random_u64(source);
     }
     footer->environment_bytes = random_below(source, 300);
-    footer->environment = (char *)random_bytes_new(
-        source, footer->environment_bytes);
+    footer->environment =
+        (char *)random_bytes_new(source, footer->environment_bytes);
     CHECK_OK(fp_footer_encode(footer, &s.encoded));
     return s;
 }
@@ -196,8 +196,8 @@ layout_round_trip(const char *directory)
         uint64_t n_bytes;
         fp_layout_error error;
         CHECK(s.encoded.length >= FP_TAIL_READ_BYTES);
-        const unsigned char *tail = s.encoded.data + s.encoded.length
-                                    - FP_TAIL_READ_BYTES;
+        const unsigned char *tail =
+            s.encoded.data + s.encoded.length - FP_TAIL_READ_BYTES;
         CHECK_OK(fp_tail_decode(tail, in->total_length, &n_bytes, &error));
         CHECK(n_bytes == s.encoded.length);
         CHECK_OK(fp_tail_decode(tail, n_bytes, &n_bytes, &error));
@@ -206,8 +206,8 @@ layout_round_trip(const char *directory)
         CHECK(n_bytes == 0);
 
         fp_footer out;
-        CHECK_OK(fp_footer_decode(s.encoded.data, s.encoded.length, &out,
-                                  &error));
+        CHECK_OK(
+            fp_footer_decode(s.encoded.data, s.encoded.length, &out, &error));
         CHECK(out.total_length == in->total_length);
         CHECK(out.sidecar_offset == in->sidecar_offset);
         CHECK(out.sidecar_length == in->sidecar_length);
@@ -224,8 +224,8 @@ layout_round_trip(const char *directory)
         CHECK(out.n_hashes == in->n_hashes);
         CHECK(memcmp(out.hashes, in->hashes, out.n_hashes * 8) == 0);
         CHECK(out.environment_bytes == in->environment_bytes);
-        CHECK(memcmp(out.environment, in->environment,
-                     out.environment_bytes) == 0);
+        CHECK(memcmp(out.environment, in->environment, out.environment_bytes)
+              == 0);
         fp_footer_free(&out);
         fp_footer_free(&out);
         free_sample(&s);
@@ -267,8 +267,8 @@ layout_encodes_as_specified(const char *directory)
     p = simple_plan();
     fp_buffer_free(&p.body);
     const unsigned char table[] = {
-        0xad, 0x01, 46, 2,    /* 43 << 2 | bytes, length, memo + 1 */
-        0x48, 10, 0xfe, 0x03, /* 18 << 2 | bytearray, length, memo + 255 */
+        0xad, 0x01, 46,   2,    /* 43 << 2 | bytes, length, memo + 1 */
+        0x48, 10,   0xfe, 0x03, /* 18 << 2 | bytearray, length, memo + 255 */
     };
     CHECK_OK(fp_buffer_append(&p.body, table, sizeof(table)));
     CHECK_OK(fp_buffer_append_u64(&p.body, 1));
@@ -325,15 +325,15 @@ layout_every_flip_is_refused(const char *directory)
     for (size_t i = 0; i < sizeof(header); i++) {
         for (int bit = 0; bit < 8; bit++) {
             header[i] ^= (unsigned char)(1 << bit);
-            fp_status status = fp_header_decode(header, sizeof(header),
-                                                &error);
+            fp_status status =
+                fp_header_decode(header, sizeof(header), &error);
             if (i >= 4 && i < 16) {
                 CHECK(status == FP_NOT_OURS);
             }
             else if (i == 16 || i == 17) {
                 /* Version 1 with a bit flipped is 0 or a later one. */
-                CHECK(status == (i == 16 && bit == 0 ? FP_CORRUPT
-                                                     : FP_TOO_NEW));
+                CHECK(status
+                      == (i == 16 && bit == 0 ? FP_CORRUPT : FP_TOO_NEW));
             }
             else {
                 CHECK(status == FP_CORRUPT);
@@ -412,8 +412,8 @@ layout_tail_extremes(const char *directory)
         for (size_t k = 0; k < 8; k++) {
             tail[16 + k] = (unsigned char)(cases[i].payload_bytes >> 8 * k);
         }
-        fp_status status = fp_tail_decode(tail, cases[i].available, &n_bytes,
-                                          &error);
+        fp_status status =
+            fp_tail_decode(tail, cases[i].available, &n_bytes, &error);
         CHECK(status == (cases[i].n_bytes ? FP_OK : FP_CORRUPT));
         CHECK(n_bytes == cases[i].n_bytes);
     }
@@ -626,8 +626,8 @@ layout_blob_frames(const char *directory)
             unsigned char out[FP_BLOB_PREFIX_MAX + 1];
             out[FP_BLOB_PREFIX_MAX] = 0xa5;
             uint64_t length = random_u64(&source);
-            size_t n_bytes = fp_blob_prefix_encode(
-                out, position, (fp_blob_kind)kind, length);
+            size_t n_bytes = fp_blob_prefix_encode(out, position,
+                                                   (fp_blob_kind)kind, length);
             CHECK(n_bytes <= FP_BLOB_PREFIX_MAX);
             CHECK(out[FP_BLOB_PREFIX_MAX] == 0xa5);
             CHECK((position + n_bytes) % FP_ALIGN == 0);
@@ -649,11 +649,19 @@ layout_blob_frames(const char *directory)
     CHECK(fp_blob_suffix_encode(suffix, 0) == 3);
     CHECK(memcmp(suffix, "q\0000", 3) == 0);
     CHECK(fp_blob_suffix_encode(suffix, 255) == 3);
-    CHECK(memcmp(suffix, "q\xff""0", 3) == 0);
+    CHECK(memcmp(suffix,
+                 "q\xff"
+                 "0",
+                 3)
+          == 0);
     CHECK(fp_blob_suffix_encode(suffix, 256) == 6);
     CHECK(memcmp(suffix, "r\0\1\0\0000", 6) == 0);
     CHECK(fp_blob_suffix_encode(suffix, UINT32_MAX) == 6);
-    CHECK(memcmp(suffix, "r\xff\xff\xff\xff""0", 6) == 0);
+    CHECK(memcmp(suffix,
+                 "r\xff\xff\xff\xff"
+                 "0",
+                 6)
+          == 0);
 }
 
 /* Random bytes in the place of table and body, under a right hash. */

@@ -185,8 +185,8 @@ hash_job(void)
         }
     }
     if (status == FP_OK) {
-        status = fp_block_hash_update(&hash, job_data,
-                                      3 * FP_HASH_BLOCK_BYTES);
+        status =
+            fp_block_hash_update(&hash, job_data, 3 * FP_HASH_BLOCK_BYTES);
     }
     uint64_t pair;
     if (status == FP_OK) {
@@ -302,8 +302,10 @@ layout_job(void)
     for (uint32_t i = 0; i < 30; i++) {
         unsigned char bytes[FP_BLOB_PREFIX_MAX];
         position += fp_blob_prefix_encode(bytes, position, FP_BLOB_BYTES, i);
-        blobs[i] = (fp_blob){.kind = FP_BLOB_BYTES, .memo_number = 99 * i,
-                             .offset = position, .length = i};
+        blobs[i] = (fp_blob){.kind = FP_BLOB_BYTES,
+                             .memo_number = 99 * i,
+                             .offset = position,
+                             .length = i};
         position += i;
         position += fp_blob_suffix_encode(bytes, 99 * i);
     }

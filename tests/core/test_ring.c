@@ -52,8 +52,8 @@ memory_write(fp_sink *sink, const void *data, size_t n_bytes)
 static fp_sink
 make_sink(memory_sink *memory, size_t capacity)
 {
-    *memory = (memory_sink){.data = malloc(capacity + 1),
-                            .capacity = capacity};
+    *memory =
+        (memory_sink){.data = malloc(capacity + 1), .capacity = capacity};
     CHECK(memory->data != NULL);
     return (fp_sink){
         .write = memory_write, .own_thread = 1, .context = memory};
@@ -339,8 +339,8 @@ ring_failing_sink(const char *directory)
     const size_t total = 3 * FP_RING_BYTES;
     unsigned char *data = random_bytes_new(&source, total);
     for (int n_threads = 1; n_threads <= 2; n_threads++) {
-        for (size_t fail_at = 1; fail_at <= 3 * FP_RING_BLOCKS + 1;
-             fail_at++) {
+        for (size_t fail_at = 1; fail_at <= 3 * FP_RING_BLOCKS + 1; fail_at++)
+        {
             for (int is_slow = 0; is_slow < 2; is_slow++) {
                 memory_sink memory;
                 fp_sink sink = make_sink(&memory, total);

@@ -56,16 +56,16 @@ compare(random_source *source, int n_dims, const int64_t *shape,
         CHECK(cursor.n_left == n_bytes);
         size_t n_done = 0;
         do {
-            size_t n_room = round == 0 ? n_bytes + 5
-                                       : 1 + random_below(source, 40);
+            size_t n_room =
+                round == 0 ? n_bytes + 5 : 1 + random_below(source, 40);
             if (round == 2) {
                 n_room = 1;
             }
             size_t n_space = n_bytes - n_done;
             size_t n_copied = fp_strided_copy(
                 &cursor, n_done % 2 ? memory - lowest : moved - lowest,
-                out + n_done, n_room < n_space || round == 0 ? n_room
-                                                             : n_space);
+                out + n_done,
+                n_room < n_space || round == 0 ? n_room : n_space);
             CHECK(n_copied == (n_room < n_space ? n_room : n_space));
             n_done += n_copied;
             CHECK(cursor.n_left == n_bytes - n_done);
