@@ -231,8 +231,9 @@ is_dense(const geometry *array)
     return 1;
 }
 
-/* One byte per byte of an element, 0 where it is padding; the walk's own, until
- * the next structured dtype. *covered is NULL where there is no padding. */
+/* One byte per byte of an element, 0 where it is padding; the walk's own,
+ * until the next structured dtype. *covered is NULL where there is no
+ * padding. */
 static int
 find_padding(fp_walk *walk, PyArray_Descr *descr,
              const unsigned char **covered)

@@ -1,12 +1,12 @@
 /* The memo: which objects were met, keyed by address.
  *
- * Open addressing with linear probing. Objects are mostly visited in the order
- * they were allocated, so neighbours in memory are neighbours here: one slot for
- * each 32 bytes of a 16 KiB page (an allocator's pool; few objects that need an
- * entry are smaller). The pages are spread over the table by Fibonacci hashing
- * (Knuth, The Art of Computer Programming 6.4), which puts consecutive ones as
- * far from each other as they can be; a plain mixture of the two makes runs of
- * hundreds of slots.
+ * Open addressing with linear probing. Objects are mostly visited in the
+ * order they were allocated, so neighbours in memory are neighbours here: one
+ * slot for each 32 bytes of a 16 KiB page (an allocator's pool; few objects
+ * that need an entry are smaller). The pages are spread over the table by
+ * Fibonacci hashing (Knuth, The Art of Computer Programming 6.4), which puts
+ * consecutive ones as far from each other as they can be; a plain mixture of
+ * the two makes runs of hundreds of slots.
  *
  * With `holds` set each key is a strong reference. A walk during which nothing
  * else can run leaves it unset: no object can be freed then.

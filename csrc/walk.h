@@ -2,18 +2,18 @@
  *
  * One walk serves two writers, which differ in `late_puts`:
  *   - the file (late_puts = 1): a memo number is drawn at an object's second
- *     reference and its PUT is inserted when the graph is copied out; arrays and
- *     large leaves go to the sidecar and are fetched by GET;
+ *     reference and its PUT is inserted when the graph is copied out; arrays
+ *     and large leaves go to the sidecar and are fetched by GET;
  *   - the standard stream (late_puts = 0): byte for byte what pickle writes,
- *     MEMOIZE or PUT behind every object, frames of its own, everything in-band.
+ *     MEMOIZE or PUT behind every object, its own frames, everything in-band.
  *
  * Silence. While `silent` is set nothing but this code has run since the walk
  * began and the GIL was never released. Then nobody can take a new reference
  * to anything, so an object whose only reference is the one the walk followed
  * needs no memo entry, and nothing needs to be kept alive. The first thing
  * that would break the silence (a call to foreign code, a full staging ring)
- * is not done: the walk stops with `restart` set, and fp_walk_run() begins anew
- * with a full memo that holds strong references.
+ * is not done: the walk stops with `restart` set, and fp_walk_run() begins
+ * anew with a full memo that holds strong references.
  *
  * Ownership: a walk borrows its hooks and its sidecar from whoever set it up;
  * frames own the objects they work on; fp_walk_free() releases everything.
@@ -151,7 +151,7 @@ typedef struct fp_walk {
 void fp_walk_init(fp_walk *walk, fp_state *state, int protocol,
                   int fix_imports);
 /* Writes PROTO, the object and STOP (standard stream), or the object alone
- * (file). On failure notes in the exception where in the object it happened. */
+ * (file). On failure notes in the exception where in the object it was. */
 int fp_walk_run(fp_walk *walk, PyObject *object);
 void fp_walk_free(fp_walk *walk);
 

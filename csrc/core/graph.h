@@ -5,9 +5,9 @@
  * at position p". It also notes, about every 64 KiB, a position where a frame
  * may end (an opcode boundary). fp_graph_write() merges the three.
  *
- * Ownership: all memory is the graph's until fp_graph_free(); a zeroed struct is
- * an empty graph. The cursor is public: the emitter writes opcodes inline and
- * only calls fp_graph_room() when they do not fit in front of `soft_end`.
+ * Ownership: all memory is the graph's until fp_graph_free(); a zeroed struct
+ * is an empty graph. The cursor is public: the emitter writes opcodes inline
+ * and only calls fp_graph_room() when they do not fit in front of `soft_end`.
  */
 #ifndef FP_CORE_GRAPH_H
 #define FP_CORE_GRAPH_H
@@ -51,8 +51,8 @@ fp_graph_length(const fp_graph *graph)
  * may note a cut there. */
 fp_status fp_graph_room(fp_graph *graph, size_t n_bytes);
 fp_status fp_graph_put(fp_graph *graph, uint64_t position, uint32_t number);
-/* Copies the graph out: FRAME, opcodes with their PUTs, FRAME, ... Consumes the
- * order of `puts` (sorts them). Called without the GIL. */
+/* Copies the graph out: FRAME, opcodes with their PUTs, FRAME, ... Consumes
+ * the order of `puts` (sorts them). Called without the GIL. */
 fp_status fp_graph_write(fp_graph *graph, fp_ring *ring);
 /* Forget the contents, keep the memory. */
 void fp_graph_reset(fp_graph *graph);

@@ -4,8 +4,8 @@
  *
  * Decoding borrows the input for the call and allocates only what the input's
  * own length pays for. On FP_CORRUPT, FP_TRUNCATED and FP_TOO_NEW the decoder
- * leaves in fp_layout_error the offset (relative to the bytes it was given) and
- * a static text that says what was expected. No Python, no lock.
+ * leaves in fp_layout_error the offset (relative to the bytes it was given)
+ * and a static text that says what was expected. No Python, no lock.
  */
 #ifndef FP_CORE_LAYOUT_H
 #define FP_CORE_LAYOUT_H

@@ -47,7 +47,7 @@ fp_status fp_ring_new(fp_sink *sink, int n_threads, fp_ring **out);
 void fp_ring_free(fp_ring *ring); /* NULL is fine */
 
 /* Where the next bytes go: sets *room and *n_room (> 0). Returns FP_OK,
- * FP_NO_MEMORY, a sticky error, or, with *n_room == 0 and FP_OK, "flush me". */
+ * FP_NO_MEMORY, a sticky error, or, with *n_room == 0, FP_OK: "flush me". */
 fp_status fp_ring_room(fp_ring *ring, unsigned char **room, size_t *n_room);
 void fp_ring_advance(fp_ring *ring, size_t n_bytes);
 

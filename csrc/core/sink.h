@@ -1,8 +1,8 @@
 /* Where finished bytes go: a table of one function and its state.
  *
  * `write` takes all n_bytes or fails; it is called in file order, by one
- * thread at a time, never with the GIL held (a sink that needs the GIL takes it
- * itself). After the first failure a sink is not called again. An fd sink
+ * thread at a time, never with the GIL held (a sink that needs the GIL takes
+ * it itself). After the first failure a sink is not called again. An fd sink
  * continues short writes and EINTR, and keeps the errno of a failure.
  */
 #ifndef FP_CORE_SINK_H
