@@ -312,15 +312,20 @@ proxy_copy(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (copy == NULL || memo->slots == NULL) {
         return copy;
     }
-    for (size_t i = 0; i <= memo->mask; i++) {
-        PyObject *key, *value;
+    for (size_t i = 0;; i++) {
+        PyObject *object, *key, *value;
+        long long number;
         int status;
+        if (memo->slots == NULL || i > memo->mask) {
+            break; /* cleared by a finalizer */
+        }
         if (memo->slots[i].key == NULL) {
             continue;
         }
-        key = PyLong_FromVoidPtr(memo->slots[i].key);
-        value = Py_BuildValue("(LO)", (long long)~memo->slots[i].value,
-                              memo->slots[i].key);
+        object = Py_NewRef(memo->slots[i].key);
+        number = ~memo->slots[i].value;
+        key = PyLong_FromVoidPtr(object);
+        value = Py_BuildValue("(LN)", number, object);
         status = key == NULL || value == NULL
                      ? -1
                      : PyDict_SetItem(copy, key, value);

@@ -187,41 +187,41 @@ carries_reducer(const fp_state *state, PyObject *dict)
     return 0;
 }
 
-/* The class, by its name. FP_SAVED + 2 where somebody else has a say in how a
- * class is written. */
+/* Whether the class is written by its name, without anybody's reducer: the
+ * metaclass may have one. 1, 0 or -1. */
 static int
-save_class_of(fp_walk *walk, PyTypeObject *type)
+class_goes_by_name(const fp_walk *walk, PyTypeObject *type)
 {
     PyTypeObject *meta = Py_TYPE(type);
-    int status;
 
-    if (meta != &PyType_Type
-        && PyDict_GetItemWithError(walk->state->dispatch_table,
+    if (meta == &PyType_Type) {
+        return 1;
+    }
+    if (Py_TYPE(meta)->tp_hash != PyType_Type.tp_hash
+        || PyDict_GetItemWithError(walk->state->dispatch_table,
                                    (PyObject *)meta)
                != NULL)
     {
-        return FP_SAVED + 2;
+        return 0;
     }
-    if (PyErr_Occurred()) {
-        return -1;
-    }
-    status = fp_save(walk, (PyObject *)type, 0);
-    if (status == FP_PUSHED) { /* odd names: nothing is written yet */
-        fp_pop(walk);
-        status = FP_SAVED + 2;
-    }
-    return status;
+    return PyErr_Occurred() ? -1 : 1;
 }
 
-/* The class and NEWOBJ; the object is in the memo then. */
+/* The class and NEWOBJ; the object is in the memo then. FP_SAVED + 2: the class
+ * cannot be written at once. */
 static int
 save_bare_instance(fp_walk *walk, PyObject *object, int lonely)
 {
     PyObject *nothing;
-    int status = save_class_of(walk, Py_TYPE(object));
+    int status = fp_save(walk, (PyObject *)Py_TYPE(object), 0);
 
-    if (status != FP_SAVED) {
-        return status;
+    if (status == FP_PUSHED) { /* odd names: nothing is written yet */
+        assert(walk->frames[walk->n_frames - 1].kind == FP_FRAME_SCRIPT);
+        fp_pop(walk);
+        return FP_SAVED + 2;
+    }
+    if (status < 0) {
+        return -1;
     }
     nothing = PyTuple_New(0);
     if (nothing == NULL) {
@@ -242,8 +242,12 @@ save_instance(fp_walk *walk, PyObject *object, int kind, int lonely)
     PyObject *dict = NULL;
     PyObject *state = NULL;
     fp_frame *frame;
-    int status = -1;
+    int status = class_goes_by_name(walk, type);
 
+    if (status != 1) {
+        return status < 0 ? -1 : FP_SAVED + 2;
+    }
+    status = -1;
     if (has_dict(type)) {
         dict = PyObject_GenericGetDict(object, NULL);
         if (dict == NULL) {

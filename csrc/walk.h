@@ -240,7 +240,11 @@ fp_room(fp_walk *walk, size_t n_bytes)
 static inline int
 fp_emit(fp_walk *walk, const void *data, size_t n_bytes)
 {
-    unsigned char *out = fp_room(walk, n_bytes);
+    unsigned char *out;
+    if (n_bytes == 0) {
+        return 0;
+    }
+    out = fp_room(walk, n_bytes);
     if (out == NULL) {
         return -1;
     }
