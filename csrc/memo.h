@@ -2,11 +2,12 @@
  *
  * Open addressing with linear probing. Objects are mostly visited in the
  * order they were allocated, so neighbours in memory are neighbours here: one
- * slot for each 32 bytes of a 16 KiB page (an allocator's pool; few objects
- * that need an entry are smaller). The pages are spread over the table by
- * Fibonacci hashing (Knuth, The Art of Computer Programming 6.4), which puts
- * consecutive ones as far from each other as they can be; a plain mixture of
- * the two makes runs of hundreds of slots.
+ * slot for each 32 bytes of a 4 KiB page (few objects that need an entry are
+ * smaller). The pages are spread over the table by Fibonacci hashing (Knuth,
+ * The Art of Computer Programming 6.4), which puts consecutive ones as far
+ * from each other as they can be. A page claims more slots than it fills: at
+ * a load above a third the claims overlap and probing takes 5 to 30 steps
+ * where it takes 1.3 to 2 below.
  *
  * With `holds` set each key is a strong reference. A walk during which nothing
  * else can run leaves it unset: no object can be freed then.
@@ -39,7 +40,7 @@ typedef struct {
     int holds;
 } fp_memo;
 
-#define FP_MEMO_PAGE_SHIFT 14
+#define FP_MEMO_PAGE_SHIFT 12
 #define FP_MEMO_UNIT_SHIFT 5
 
 static inline size_t
@@ -84,7 +85,7 @@ fp_memo_find(const fp_memo *memo, const PyObject *key)
 static inline int
 fp_memo_has_room(const fp_memo *memo)
 {
-    return memo->slots != NULL && memo->n_used * 2 < memo->mask + 1;
+    return memo->slots != NULL && memo->n_used * 3 < memo->mask + 1;
 }
 
 /* Fills an empty slot from fp_memo_slot_of(), while there is room. */

@@ -1,7 +1,6 @@
 """Hypothesis profiles and what holds for every test."""
 
 import gc
-import os
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,8 +11,7 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-settings.register_profile("long", settings.get_profile("default"), max_examples=5000)
-settings.load_profile(os.environ.get("FASTPERSIST_HYPOTHESIS", "default"))
+settings.load_profile("default")
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import fastpersist
 import numpy as np
 import pytest
 from compare import assert_isomorphic
-from helpers import assert_same_pickle, file_bytes, run_python, same_bytes, through_file
-from hypothesis import given, settings
+from helpers import assert_same_pickle, examples, file_bytes, run_python, same_bytes, through_file
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -121,7 +121,7 @@ def views(draw):
     return array
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(views(), min_size=1, max_size=3))
 def test_any_view_of_any_array(generated):
     back = through_file(generated)

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import sample_classes as s
 from compare import assert_isomorphic
-from helpers import file_bytes, opcode_names, run_python
-from hypothesis import given, settings
+from helpers import examples, file_bytes, opcode_names, run_python
+from hypothesis import given
 from values import catalogue, graphs
 
 format_reader = pytest.importorskip("format_reader", reason="needs the package xxhash")
@@ -93,7 +93,7 @@ def test_the_whole_catalogue_is_well_formed():
         check_graph(dump, name)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(graphs())
 def test_generated_graphs_are_well_formed(value):
     check_graph(format_reader.read(file_bytes(value)))
@@ -479,7 +479,7 @@ def test_call_outs_do_not_change_the_bytes_of_what_came_before():
     del held
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(graphs())
 def test_generated_graphs_are_deterministic(value):
     expected = file_bytes(value)

@@ -5,8 +5,16 @@ import pickle
 import fastpersist
 import pytest
 from compare import assert_isomorphic
-from helpers import PROTOCOLS, assert_same_pickle, file_bytes, outcome, run_python, through_file
-from hypothesis import given, settings
+from helpers import (
+    PROTOCOLS,
+    assert_same_pickle,
+    examples,
+    file_bytes,
+    outcome,
+    run_python,
+    through_file,
+)
+from hypothesis import given
 from values import catalogue, graphs
 
 # Python's own, about its iterators, from 3.12 on.
@@ -40,6 +48,8 @@ def test_older_protocols_give_a_plain_pickle_file(protocol):
     for name, build in CATALOGUE.items():
         value = build()
         expected = outcome(pickle.dumps, value, protocol)
+        if expected is RecursionError:
+            continue
         assert outcome(file_bytes, value, protocol=protocol) == expected, name
 
 
@@ -75,20 +85,20 @@ def test_read_by_pickle_and_joblib_where_fastpersist_is_not_imported(tmp_path):
     assert int(run_python(READ_ELSEWHERE, tmp_path / "file")) == len(values) > 200
 
 
-@settings(max_examples=250)
+@examples(250)
 @given(graphs())
 def test_generated_graphs_give_the_same_bytes_as_pickle(value):
     assert_same_pickle(value)
 
 
-@settings(max_examples=250)
+@examples(250)
 @given(graphs())
 def test_generated_graphs_come_back_isomorphic_from_the_file(value):
     expected = pickle.loads(pickle.dumps(value, 5))
     assert_isomorphic(expected, through_file(value))
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(graphs())
 def test_generated_graphs_come_back_isomorphic_to_what_was_dumped(value):
     if pickle_is_faithful(value):

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import sample_classes as s
 from compare import assert_isomorphic
-from helpers import file_bytes, outcome, run_python, through_file
+from helpers import examples, file_bytes, outcome, run_python, through_file
+from hypothesis import given
+from hypothesis import strategies as st
 
 LARGE = 40_000  # doubles: a blob of its own, several staging blocks
 
@@ -1031,6 +1033,105 @@ def test_str_subclass_as_attribute_name(dumps):
     assert_isomorphic(pickle.loads(pickle.dumps(x, 5)), pickle.loads(dumps(x)))
     x = [x, s.Plain(a=1)]
     assert_isomorphic(pickle.loads(pickle.dumps(x, 5)), pickle.loads(dumps(x)))
+
+
+# ---------------------------------------------------------------- anything goes
+
+
+class Acts:
+    """Runs the next of some actions each time it is pickled, in one of the ways there are."""
+
+    def __init__(self, way, actions):
+        self.way, self.actions = way, actions
+
+    def act(self):
+        if self.actions:
+            self.actions.pop()()
+
+    def __reduce_ex__(self, protocol):
+        self.act()
+        if self.way == "reduce":
+            return list, ([self.way, [1]],)
+        if self.way == "items":
+            return list, (), None, (self.act() for _ in range(3))
+        return object.__reduce_ex__(s.GetState(self.way), protocol)
+
+
+CHANGES = {
+    list: [
+        lambda x, other: x.append(other),
+        lambda x, other: x.clear(),
+        lambda x, other: x.pop() if x else None,
+        lambda x, other: x.insert(0, other),
+        lambda x, other: x.__setitem__(slice(None), [other] * 3),
+    ],
+    dict: [
+        lambda x, other: x.__setitem__(len(x), other),
+        lambda x, other: x.clear(),
+        lambda x, other: x.popitem() if x else None,
+        lambda x, other: x.update(dict.fromkeys(range(20), other)),
+        lambda x, other: x.update(dict.fromkeys(list(x), other)),
+    ],
+    s.Plain: [
+        lambda x, other: setattr(x, "a", other),
+        lambda x, other: x.__dict__.clear(),
+        lambda x, other: setattr(x, "__dict__", {"b": other}),
+        lambda x, other: setattr(x, "__class__", s.Node),
+    ],
+    np.ndarray: [
+        lambda x, other: x.fill(7),
+        lambda x, other: x.resize((1,), refcheck=False),
+        lambda x, other: x.resize((9000,), refcheck=False),
+    ],
+}
+
+
+@st.composite
+def restless(draw):
+    """A graph with objects in it that change it, in any order, while it is walked."""
+    nodes = [[], {}, s.Plain(), np.zeros(draw(st.sampled_from([3, 100, 5000]))), "text", b"bytes"]
+    containers = [x for x in nodes if type(x) in CHANGES]
+    for _ in range(draw(st.integers(3, 12))):
+        kind = draw(st.sampled_from(["list", "dict", "plain", "array", "acts", "tuple"]))
+        parts = draw(st.lists(st.sampled_from(nodes), max_size=4))
+        if kind == "acts":
+            actions = []
+            for _ in range(draw(st.integers(1, 3))):
+                target = draw(st.sampled_from(containers))
+                change = draw(st.sampled_from(CHANGES.get(type(target), [lambda x, other: None])))
+                other = draw(st.sampled_from(nodes))
+                actions.append(lambda t=target, c=change, o=other: c(t, o))
+            if draw(st.booleans()):
+                actions.append(gc.collect)
+            node = Acts(draw(st.sampled_from(["reduce", "items", "state"])), actions)
+        elif kind == "array":
+            node = np.full(draw(st.sampled_from([2, 3000])), 1.5)
+        elif kind == "tuple":
+            node = tuple(parts)
+        else:
+            node = {"list": list, "dict": lambda p: dict(enumerate(p))}.get(
+                kind, lambda p: s.Plain(**{f"a{i}": x for i, x in enumerate(p)})
+            )(parts)
+        nodes.append(node)
+        if type(node) in CHANGES:
+            containers.append(node)
+        target = draw(st.sampled_from(containers))
+        if type(target) is list:
+            target.append(node)
+        elif type(target) is dict:
+            target[len(target)] = node
+    return nodes
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of resize, in NumPy 2.5
+@examples(150)
+@given(restless(), st.sampled_from(sorted(ways())))
+def test_any_change_at_any_time(value, way):
+    try:
+        data = ways()[way](value)
+    except (RuntimeError, IndexError, TypeError, AttributeError, ValueError, pickle.PicklingError):
+        return
+    pickle.loads(data)
 
 
 def test_hash_and_eq_are_never_called(dumps):

@@ -38,7 +38,7 @@ def counts(objects):
 
 def ways(value):
     yield lambda: file_bytes(value)
-    for protocol in (0, 2, 5):
+    for protocol in (2, 5):
         yield lambda protocol=protocol: fastpersist.dumps(value, protocol)
     yield lambda: fastpersist.Pickler(io.BytesIO()).dump(value)
 
