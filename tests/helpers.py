@@ -120,3 +120,15 @@ def run_python(code, *arguments, warnings="error", timeout=300, env=None, python
         f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
     )
     return done.stdout
+
+
+def _persistent_id_is_read_only():
+    try:
+        pickle.Pickler(io.BytesIO()).persistent_id = len
+    except AttributeError:
+        return True
+    return False
+
+
+# Python 3.13.0 alone; ours takes the attribute on every version.
+PERSISTENT_ID_IS_READ_ONLY = _persistent_id_is_read_only()
