@@ -2,6 +2,8 @@ from collections.abc import Callable, Mapping
 from pickle import PickleBuffer
 from typing import Any, Protocol, final
 
+from typing_extensions import disjoint_base
+
 class _Writable(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
@@ -10,6 +12,7 @@ class _PicklerMemoProxy:
     def clear(self, /) -> None: ...
     def copy(self, /) -> dict[int, tuple[int, Any]]: ...
 
+@disjoint_base
 class Pickler:
     bin: int
     dispatch_table: Mapping[type, Callable[[Any], str | tuple[Any, ...]]]
