@@ -45,6 +45,7 @@ struct fp_ring {
     size_t n_marks;
     size_t marks_capacity;
 
+    uint64_t thread_from; /* bytes staged before a thread is worth it */
     int wants_thread;
     int thread_runs;
     pthread_t thread;
@@ -94,6 +95,7 @@ fp_ring_new(fp_sink *sink, int n_threads, fp_ring **out)
     }
     ring->sink = sink;
     ring->wants_thread = n_threads > 1 && sink->own_thread;
+    ring->thread_from = FP_RING_THREAD_BYTES;
     if (pthread_mutex_init(&ring->mutex, NULL) != 0) {
         goto no_mutex;
     }
@@ -203,6 +205,12 @@ fp_ring_free(fp_ring *ring)
     free(ring->marks);
     fp_block_hash_free(&ring->hash);
     free(ring);
+}
+
+void
+fp_ring_thread_from(fp_ring *ring, uint64_t n_bytes)
+{
+    ring->thread_from = n_bytes;
 }
 
 /* --- staging --- */
@@ -409,7 +417,9 @@ fp_ring_flush(fp_ring *ring)
     if (ring->status != FP_OK) {
         return ring->status;
     }
-    if (ring->wants_thread && !ring->thread_runs) {
+    if (ring->wants_thread && !ring->thread_runs
+        && ring->staged >= ring->thread_from)
+    {
         start_writer(ring);
     }
     fp_status status = hand_over_staged(ring);

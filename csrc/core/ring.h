@@ -11,9 +11,9 @@
  * Nothing reaches the sink before the first fp_ring_flush(): until then
  * fp_ring_reset() forgets everything, so a walk can start over.
  *
- * The writer thread is started by the first flush of a ring with n_threads > 1
- * whose sink allows it, lives until fp_ring_finish() or fp_ring_free(), and
- * blocks all signals. Without one (n_threads == 1, small dumps, or when no
+ * The writer thread is started by the first flush behind FP_RING_THREAD_BYTES
+ * of a ring with n_threads > 1 whose sink allows it, lives until
+ * fp_ring_finish() or fp_ring_free(), and blocks all signals. Without one (n_threads == 1, small dumps, or when no
  * thread can be started) the flushing thread writes by itself. The bytes and
  * hashes are the same either way.
  *
@@ -39,12 +39,17 @@
 #define FP_RING_BLOCK_BYTES ((size_t)256 << 10)
 #define FP_RING_BLOCKS      8
 #define FP_RING_BYTES       (FP_RING_BLOCK_BYTES * FP_RING_BLOCKS)
+/* From here on a writer thread pays for its start and for moving the blocks to
+ * another core's cache (a model of 4 MB takes 2.7 ms without, 3.8 with). */
+#define FP_RING_THREAD_BYTES ((size_t)16 << 20)
 
 typedef struct fp_ring fp_ring;
 
 /* Allocates the struct only; blocks are allocated as they are first filled. */
 fp_status fp_ring_new(fp_sink *sink, int n_threads, fp_ring **out);
 void fp_ring_free(fp_ring *ring); /* NULL is fine */
+/* The thread may start from n_bytes on, in place of FP_RING_THREAD_BYTES. */
+void fp_ring_thread_from(fp_ring *ring, uint64_t n_bytes);
 
 /* Where the next bytes go: sets *room and *n_room (> 0). Returns FP_OK,
  * FP_NO_MEMORY, a sticky error, or, with *n_room == 0, FP_OK: "flush me". */

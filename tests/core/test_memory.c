@@ -227,6 +227,7 @@ ring_job(void)
         CHECK(ring == NULL);
         return status;
     }
+    fp_ring_thread_from(ring, 0);
     status = fp_ring_write(ring, job_data, 21);
     for (int i = 0; i < 6 && status == FP_OK; i++) {
         status = fp_ring_begin_region(ring);

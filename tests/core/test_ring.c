@@ -14,6 +14,17 @@
 #include "check.h"
 #include "ring.h"
 
+/* A ring whose thread starts at the first flush: small data will do. */
+static fp_status
+new_ring(fp_sink *sink, int n_threads, fp_ring **out)
+{
+    fp_status status = fp_ring_new(sink, n_threads, out);
+    if (status == FP_OK) {
+        fp_ring_thread_from(*out, 0);
+    }
+    return status;
+}
+
 /* A sink that keeps what it is given, and fails at the n-th write. */
 typedef struct {
     unsigned char *data;
@@ -125,7 +136,7 @@ one_random_file(uint64_t seed, int n_threads, int own_thread)
     memory.is_slow = random_below(&source, 8) == 0;
     fp_block_hash expected = {0};
     fp_ring *ring;
-    CHECK_OK(fp_ring_new(&sink, n_threads, &ring));
+    CHECK_OK(new_ring(&sink, n_threads, &ring));
     CHECK(fp_ring_free_bytes(ring) == FP_RING_BYTES);
 
     size_t position = 0;
@@ -226,7 +237,7 @@ ring_regions_side_by_side(const char *directory)
         memory_sink memory;
         fp_sink sink = make_sink(&memory, total);
         fp_ring *ring;
-        CHECK_OK(fp_ring_new(&sink, n_threads, &ring));
+        CHECK_OK(new_ring(&sink, n_threads, &ring));
         CHECK_OK(stage(ring, data, header));
         CHECK_OK(fp_ring_begin_region(ring));
         CHECK_OK(stage(ring, data + header, sidecar));
@@ -260,7 +271,7 @@ ring_reset(const char *directory)
     memory_sink memory;
     fp_sink sink = make_sink(&memory, FP_RING_BYTES);
     fp_ring *ring;
-    CHECK_OK(fp_ring_new(&sink, 2, &ring));
+    CHECK_OK(new_ring(&sink, 2, &ring));
     CHECK_OK(fp_ring_begin_region(ring));
     CHECK_OK(stage(ring, data, FP_RING_BYTES));
     CHECK(fp_ring_free_bytes(ring) == 0);
@@ -298,7 +309,7 @@ ring_thread_only_when_needed(const char *directory)
     fp_ring *ring;
 
     /* Small: finish writes by itself. */
-    CHECK_OK(fp_ring_new(&sink, 8, &ring));
+    CHECK_OK(new_ring(&sink, 8, &ring));
     CHECK_OK(stage(ring, data, FP_RING_BYTES));
     CHECK_OK(fp_ring_finish(ring));
     CHECK(pthread_equal(memory.writer, pthread_self()));
@@ -307,7 +318,7 @@ ring_thread_only_when_needed(const char *directory)
 
     /* Large: another thread, with all signals blocked. */
     memory.length = 0;
-    CHECK_OK(fp_ring_new(&sink, 2, &ring));
+    CHECK_OK(new_ring(&sink, 2, &ring));
     CHECK_OK(stage(ring, data, FP_RING_BYTES * 2));
     CHECK_OK(fp_ring_finish(ring));
     CHECK(!pthread_equal(memory.writer, pthread_self()));
@@ -317,10 +328,18 @@ ring_thread_only_when_needed(const char *directory)
     CHECK(!sigismember(&mask, SIGINT));
     fp_ring_free(ring);
 
+    /* Without the shortcut, not before it pays. */
+    memory.length = 0;
+    CHECK_OK(fp_ring_new(&sink, 2, &ring));
+    CHECK_OK(stage(ring, data, FP_RING_BYTES * 2));
+    CHECK_OK(fp_ring_finish(ring));
+    CHECK(pthread_equal(memory.writer, pthread_self()));
+    fp_ring_free(ring);
+
     /* A sink that must stay on its thread. */
     memory.length = 0;
     sink.own_thread = 0;
-    CHECK_OK(fp_ring_new(&sink, 2, &ring));
+    CHECK_OK(new_ring(&sink, 2, &ring));
     CHECK_OK(stage(ring, data, FP_RING_BYTES * 2));
     CHECK_OK(fp_ring_finish(ring));
     CHECK(pthread_equal(memory.writer, pthread_self()));
@@ -347,7 +366,7 @@ ring_failing_sink(const char *directory)
                 memory.fail_at = fail_at;
                 memory.is_slow = is_slow;
                 fp_ring *ring;
-                CHECK_OK(fp_ring_new(&sink, n_threads, &ring));
+                CHECK_OK(new_ring(&sink, n_threads, &ring));
                 CHECK_OK(fp_ring_begin_region(ring));
                 fp_status status = stage(ring, data, total);
                 if (status == FP_OK) {
@@ -392,7 +411,7 @@ ring_free_while_writing(const char *directory)
         fp_sink sink = make_sink(&memory, total);
         memory.is_slow = 1;
         fp_ring *ring;
-        CHECK_OK(fp_ring_new(&sink, 2, &ring));
+        CHECK_OK(new_ring(&sink, 2, &ring));
         CHECK_OK(stage(ring, data, total * part / 8));
         CHECK_OK(fp_ring_flush(ring));
         fp_ring_free(ring);
@@ -418,7 +437,7 @@ ring_to_a_file(const char *directory)
         CHECK(fd >= 0);
         fp_sink sink = fp_fd_sink(fd);
         fp_ring *ring;
-        CHECK_OK(fp_ring_new(&sink, n_threads, &ring));
+        CHECK_OK(new_ring(&sink, n_threads, &ring));
         CHECK_OK(fp_ring_write(ring, data, total));
         CHECK_OK(fp_ring_finish(ring));
         fp_ring_free(ring);
@@ -431,7 +450,7 @@ ring_to_a_file(const char *directory)
         fd = open(path, O_RDONLY);
         CHECK(fd >= 0);
         sink = fp_fd_sink(fd);
-        CHECK_OK(fp_ring_new(&sink, n_threads, &ring));
+        CHECK_OK(new_ring(&sink, n_threads, &ring));
         CHECK(fp_ring_write(ring, data, total) == FP_IO);
         CHECK(fp_ring_finish(ring) == FP_IO);
         fp_ring_free(ring);
