@@ -12,6 +12,24 @@ is_lonely(const fp_walk *walk, PyObject *object)
 
 /* --- containers --------------------------------------------------------- */
 
+/* From so many items on, room in the memo is made for all of them. */
+#define LARGE_CONTAINER 1024
+
+/* A large container is about to be walked whose items look like `first`. */
+static int
+expect_items(fp_walk *walk, PyObject *first, Py_ssize_t n_items)
+{
+    PyTypeObject *type = Py_TYPE(first);
+
+    if (n_items < LARGE_CONTAINER || walk->no_memo || type == &PyLong_Type
+        || type == &PyFloat_Type || type == &PyBool_Type || first == Py_None
+        || is_lonely(walk, first))
+    {
+        return 0;
+    }
+    return fp_memo_reserve(walk->memo, (size_t)n_items);
+}
+
 int
 fp_open_list(fp_walk *walk, PyObject *list, int lonely)
 {
@@ -44,6 +62,9 @@ fp_open_list(fp_walk *walk, PyObject *list, int lonely)
         return -1;
     }
     frame->size = PyList_GET_SIZE(list);
+    if (expect_items(walk, PyList_GET_ITEM(list, 0), frame->size) < 0) {
+        return -1;
+    }
     if (frame->size > 1 && fp_emit_byte(walk, OP_MARK) < 0) {
         return -1;
     }
@@ -169,6 +190,12 @@ fp_open_dict(fp_walk *walk, PyObject *dict, int lonely, int flags)
     frame->flags |= (unsigned char)flags;
     if (frame->size > 4 * LOOKAHEAD) {
         PyObject *key, *value;
+        Py_ssize_t first = 0;
+        if (PyDict_Next(dict, &first, &key, &value)
+            && expect_items(walk, key, frame->size) < 0)
+        {
+            return -1;
+        }
         for (int i = 0; i < LOOKAHEAD; i++) {
             PyDict_Next(dict, &frame->lookahead, &key, &value);
         }

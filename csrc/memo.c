@@ -41,12 +41,16 @@ release(fp_memo_slot *slots, size_t n_slots)
     }
 }
 
-static int
-resize(fp_memo *memo)
+static size_t
+slot_count(const fp_memo *memo)
 {
-    size_t n_old = memo->slots == NULL ? 0 : memo->mask + 1;
-    size_t n_new =
-        n_old == 0 ? FIRST_SLOTS : n_old * (n_old < ((size_t)1 << 18) ? 4 : 2);
+    return memo->slots == NULL ? 0 : memo->mask + 1;
+}
+
+static int
+resize(fp_memo *memo, size_t n_new)
+{
+    size_t n_old = slot_count(memo);
     fp_memo grown = *memo;
 
     if (n_new > SIZE_MAX / sizeof(fp_memo_slot)) {
@@ -77,12 +81,37 @@ resize(fp_memo *memo)
     return 0;
 }
 
+static int
+grow(fp_memo *memo)
+{
+    size_t n_slots = slot_count(memo);
+
+    if (n_slots == 0) {
+        return resize(memo, FIRST_SLOTS);
+    }
+    return resize(memo, n_slots * (n_slots < ((size_t)1 << 18) ? 4 : 2));
+}
+
+int
+fp_memo_reserve(fp_memo *memo, size_t n_more)
+{
+    size_t n_slots = FIRST_SLOTS;
+
+    if (n_more > SIZE_MAX / 8 - memo->n_used) {
+        return 0; /* it will grow as far as it can */
+    }
+    while (n_slots <= (memo->n_used + n_more) * 3) {
+        n_slots *= 2;
+    }
+    return n_slots > slot_count(memo) ? resize(memo, n_slots) : 0;
+}
+
 int
 fp_memo_set(fp_memo *memo, PyObject *key, int64_t value)
 {
     fp_memo_slot *slot;
 
-    if (!fp_memo_has_room(memo) && resize(memo) < 0) {
+    if (!fp_memo_has_room(memo) && grow(memo) < 0) {
         return -1;
     }
     slot = fp_memo_slot_of(memo, key);

@@ -103,6 +103,9 @@ fp_memo_fill(fp_memo *memo, fp_memo_slot *slot, PyObject *key, int64_t value)
 /* Adds the key or changes its value. Takes a reference of its own where the
  * memo holds. 0, or -1 with MemoryError set. */
 int fp_memo_set(fp_memo *memo, PyObject *key, int64_t value);
+/* Makes room for n_more keys at once, so that they need not be moved again and
+ * again while they come in. 0, or -1 with MemoryError set. */
+int fp_memo_reserve(fp_memo *memo, size_t n_more);
 /* Same contents, own references. 0 or -1. */
 int fp_memo_copy(fp_memo *to, const fp_memo *from);
 /* Empties it; releasing the keys may run foreign code, which finds the memo
