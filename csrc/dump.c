@@ -42,6 +42,14 @@ refuse_child(void)
     return -1;
 }
 
+static int
+sink_result(const fp_dump *dump, fp_status status)
+{
+    return status == FP_OK ? 0
+                           : fp_raise_status(status, dump->sink->saved_errno,
+                                             dump->path, NULL);
+}
+
 /* Graph and footer, behind what the walk has staged. No GIL. */
 static fp_status
 finish_file(fp_dump *dump)
@@ -128,11 +136,7 @@ dump_file_layout(fp_dump *dump, PyObject *value, int n_threads)
     Py_BEGIN_ALLOW_THREADS
     status = finish_file(dump);
     Py_END_ALLOW_THREADS
-    if (status != FP_OK) {
-        return fp_raise_status(status, dump->sink->saved_errno, dump->path,
-                               NULL);
-    }
-    return 0;
+    return sink_result(dump, status);
 }
 
 /* Protocols that cannot carry a sidecar: a pickle and nothing else. */
@@ -154,11 +158,7 @@ dump_plain_pickle(fp_dump *dump, PyObject *value, int protocol)
     status = dump->sink->write(dump->sink, walk->graph.base,
                                fp_graph_length(&walk->graph));
     Py_END_ALLOW_THREADS
-    if (status != FP_OK) {
-        return fp_raise_status(status, dump->sink->saved_errno, dump->path,
-                               NULL);
-    }
-    return 0;
+    return sink_result(dump, status);
 }
 
 static int

@@ -2,19 +2,6 @@
 
 #include <string.h>
 
-/* NULL without an exception where there is no such attribute. Like pickle,
- * any failure of a look-up below a module counts as "not there". */
-static PyObject *
-attribute_or_null(PyObject *object, PyObject *name)
-{
-    PyObject *value = PyObject_GetAttr(object, name);
-
-    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-    }
-    return value;
-}
-
 /* The names of a dotted path as a new list; AttributeError for a local one. */
 static PyObject *
 split_path(const fp_state *state, PyObject *name)
@@ -48,7 +35,7 @@ follow_path(PyObject *object, PyObject *names, PyObject **parent)
     Py_INCREF(object);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(names); i++) {
         Py_XSETREF(holder, object);
-        object = attribute_or_null(holder, PyList_GET_ITEM(names, i));
+        object = fp_optional_attribute(holder, PyList_GET_ITEM(names, i));
         if (object == NULL) {
             Py_DECREF(holder);
             return NULL;
@@ -88,7 +75,7 @@ find_module_name(const fp_state *state, PyObject *object, PyObject *names)
     PyObject *module_name, *modules, *pairs;
     PyObject *found = NULL;
 
-    module_name = attribute_or_null(object, state->str_module);
+    module_name = fp_optional_attribute(object, state->str_module);
     if (module_name == NULL && PyErr_Occurred()) {
         return NULL;
     }
@@ -190,7 +177,7 @@ find_names(fp_walk *walk, PyObject *object, PyObject *given,
         *name = Py_NewRef(given);
     }
     else {
-        *name = attribute_or_null(object, state->str_qualname);
+        *name = fp_optional_attribute(object, state->str_qualname);
         if (*name == NULL && !PyErr_Occurred()) {
             *name = PyObject_GetAttr(object, state->str_name);
         }

@@ -132,18 +132,12 @@ pickler_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-/* NULL without an exception where there is no such attribute. */
+/* *value is NULL where there is no such attribute. 0 or -1. */
 static int
-optional_attribute(PyObject *object, PyObject *name, PyObject **value)
+find_attribute(PyObject *object, PyObject *name, PyObject **value)
 {
-    *value = PyObject_GetAttr(object, name);
-    if (*value == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            return -1;
-        }
-        PyErr_Clear();
-    }
-    return 0;
+    *value = fp_optional_attribute(object, name);
+    return *value == NULL && PyErr_Occurred() ? -1 : 0;
 }
 
 PyDoc_STRVAR(
@@ -181,7 +175,7 @@ pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     protocol = fp_protocol_of(protocol_argument, FP_DEFAULT_PROTOCOL);
     if (protocol < 0 || check_buffer_callback(&callback, protocol) < 0
-        || optional_attribute(file, state->str_write, &write) < 0)
+        || find_attribute(file, state->str_write, &write) < 0)
     {
         return -1;
     }
@@ -197,8 +191,8 @@ pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
     self->bin = protocol > 0;
     self->fast = 0;
     if (self->dispatch_table == NULL) {
-        return optional_attribute(op, state->str_dispatch_table,
-                                  &self->dispatch_table);
+        return find_attribute(op, state->str_dispatch_table,
+                              &self->dispatch_table);
     }
     return 0;
 }
@@ -231,9 +225,8 @@ pickler_dump(PyObject *op, PyObject *object)
                      Py_TYPE(op)->tp_name);
         return NULL;
     }
-    if (optional_attribute(op, state->str_reducer_override, &override) < 0
-        || optional_attribute(op, state->str_persistent_id, &persistent_id)
-               < 0)
+    if (find_attribute(op, state->str_reducer_override, &override) < 0
+        || find_attribute(op, state->str_persistent_id, &persistent_id) < 0)
     {
         goto done;
     }

@@ -321,25 +321,13 @@ registered_reducer(fp_walk *walk, PyTypeObject *type)
     return reducer;
 }
 
-/* NULL without an exception where there is no such attribute. */
-static PyObject *
-optional_attribute(PyObject *object, PyObject *name)
-{
-    PyObject *value = PyObject_GetAttr(object, name);
-
-    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-    }
-    return value;
-}
-
 static PyObject *
 call_own_reducer(fp_walk *walk, PyObject *object)
 {
     PyObject *method, *argument;
     PyObject *reduced = NULL;
 
-    method = optional_attribute(object, walk->state->str_reduce_ex);
+    method = fp_optional_attribute(object, walk->state->str_reduce_ex);
     if (method != NULL) {
         argument = PyLong_FromLong(walk->protocol);
         if (argument != NULL) {
@@ -352,7 +340,7 @@ call_own_reducer(fp_walk *walk, PyObject *object)
     if (PyErr_Occurred()) {
         return NULL;
     }
-    method = optional_attribute(object, walk->state->str_reduce);
+    method = fp_optional_attribute(object, walk->state->str_reduce);
     if (method != NULL) {
         reduced = PyObject_CallNoArgs(method);
         Py_DECREF(method);
@@ -581,7 +569,7 @@ check_reduced(const fp_state *state, PyObject *reduced)
 static int
 find_form(const fp_state *state, PyObject *callable, int *form)
 {
-    PyObject *name = optional_attribute(callable, state->str_name);
+    PyObject *name = fp_optional_attribute(callable, state->str_name);
 
     *form = BY_CALL;
     if (name == NULL) {
@@ -618,7 +606,7 @@ check_newobj(const fp_state *state, PyObject *arguments, PyObject *object)
     if (object == NULL) {
         return 0;
     }
-    object_class = optional_attribute(object, state->str_class_);
+    object_class = fp_optional_attribute(object, state->str_class_);
     if (object_class == NULL) {
         if (PyErr_Occurred()) {
             return -1;

@@ -80,4 +80,17 @@ fp_state_of_type(PyTypeObject *type)
     return module == NULL ? NULL : fp_state_of_module(module);
 }
 
+/* A new reference; NULL without an exception where there is no such
+ * attribute, with one where looking failed otherwise. */
+static inline PyObject *
+fp_optional_attribute(PyObject *object, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(object, name);
+
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+    }
+    return value;
+}
+
 #endif
