@@ -234,10 +234,7 @@ fp_save_state_dict(fp_walk *walk, PyObject *dict, int lonely)
 static int
 is_reducer_name(const fp_walk *walk, PyObject *key)
 {
-    const fp_state *state = walk->state;
-    PyObject *const names[] = {state->str_reduce_ex, state->str_getstate,
-                               state->str_getnewargs, state->str_getnewargs_ex,
-                               state->str_class_};
+    PyObject *names[FP_N_REDUCER_NAMES];
 
     if (!PyUnicode_CheckExact(key) || PyUnicode_GET_LENGTH(key) < 9
         || PyUnicode_READ_CHAR(key, 0) != '_'
@@ -245,7 +242,8 @@ is_reducer_name(const fp_walk *walk, PyObject *key)
     {
         return 0;
     }
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    fp_reducer_names(walk->state, names);
+    for (size_t i = 0; i < FP_N_REDUCER_NAMES; i++) {
         if (PyUnicode_Compare(key, names[i]) == 0) {
             return 1;
         }

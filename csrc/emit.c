@@ -149,28 +149,37 @@ fp_draw_number(fp_walk *walk, uint32_t *number)
     return 0;
 }
 
-int
-fp_emit_get(fp_walk *walk, uint32_t number)
+/* An opcode of the memo: a line of text, or by the size of the number. */
+static int
+emit_numbered(fp_walk *walk, uint32_t number, char text_op,
+              unsigned char short_op, unsigned char long_op)
 {
     unsigned char *out = fp_room(walk, 16);
     if (out == NULL) {
         return -1;
     }
     if (walk->text) {
-        out += snprintf((char *)out, 16, "g%lu\n", (unsigned long)number);
+        out += snprintf((char *)out, 16, "%c%lu\n", text_op,
+                        (unsigned long)number);
     }
     else if (number < 256) {
-        *out++ = OP_BINGET;
+        *out++ = short_op;
         *out++ = (unsigned char)number;
     }
     else {
-        *out++ = OP_LONG_BINGET;
+        *out++ = long_op;
         for (int shift = 0; shift < 32; shift += 8) {
             *out++ = (unsigned char)(number >> shift);
         }
     }
     walk->graph.cursor = out;
     return 0;
+}
+
+int
+fp_emit_get(fp_walk *walk, uint32_t number)
+{
+    return emit_numbered(walk, number, OP_GET, OP_BINGET, OP_LONG_BINGET);
 }
 
 int
@@ -203,7 +212,6 @@ fp_memo_get(fp_walk *walk, int64_t *value)
 int
 fp_put_in_stream(fp_walk *walk, PyObject *object, int lonely)
 {
-    unsigned char *out;
     int64_t number;
 
     if (walk->no_memo) {
@@ -222,23 +230,6 @@ fp_put_in_stream(fp_walk *walk, PyObject *object, int lonely)
                         "memo id too large for LONG_BINPUT");
         return -1;
     }
-    out = fp_room(walk, 16);
-    if (out == NULL) {
-        return -1;
-    }
-    if (walk->text) {
-        out += snprintf((char *)out, 16, "p%lu\n", (unsigned long)number);
-    }
-    else if (number < 256) {
-        *out++ = OP_BINPUT;
-        *out++ = (unsigned char)number;
-    }
-    else {
-        *out++ = OP_LONG_BINPUT;
-        for (int shift = 0; shift < 32; shift += 8) {
-            *out++ = (unsigned char)(number >> shift);
-        }
-    }
-    walk->graph.cursor = out;
-    return 0;
+    return emit_numbered(walk, (uint32_t)number, OP_PUT, OP_BINPUT,
+                         OP_LONG_BINPUT);
 }

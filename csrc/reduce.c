@@ -174,11 +174,10 @@ class_kind(fp_walk *walk, PyTypeObject *type)
 static int
 carries_reducer(const fp_state *state, PyObject *dict)
 {
-    PyObject *const names[] = {state->str_reduce_ex, state->str_getstate,
-                               state->str_getnewargs, state->str_getnewargs_ex,
-                               state->str_class_};
+    PyObject *names[FP_N_REDUCER_NAMES];
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    fp_reducer_names(state, names);
+    for (size_t i = 0; i < FP_N_REDUCER_NAMES; i++) {
         int found = PyDict_Contains(dict, names[i]);
         if (found != 0) {
             return found;

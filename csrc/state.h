@@ -80,6 +80,20 @@ fp_state_of_type(PyTypeObject *type)
     return module == NULL ? NULL : fp_state_of_module(module);
 }
 
+/* The names under which object.__reduce_ex__ looks an instance up: one that
+ * has them in its own dict is not plain. */
+#define FP_N_REDUCER_NAMES 5
+
+static inline void
+fp_reducer_names(const fp_state *state, PyObject *names[FP_N_REDUCER_NAMES])
+{
+    names[0] = state->str_reduce_ex;
+    names[1] = state->str_getstate;
+    names[2] = state->str_getnewargs;
+    names[3] = state->str_getnewargs_ex;
+    names[4] = state->str_class_;
+}
+
 /* A new reference; NULL without an exception where there is no such
  * attribute, with one where looking failed otherwise. */
 static inline PyObject *
