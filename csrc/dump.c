@@ -114,6 +114,7 @@ dump_file_layout(fp_dump *dump, PyObject *value, int n_threads)
     fp_walk_init(walk, dump->state, 5, 0);
     walk->late_puts = 1;
     walk->silent = 1;
+    dump->sidecar.is_silent = 1;
     walk->graph.no_cuts = 0;
     walk->sidecar = &dump->sidecar;
     walk->modules = PySet_New(NULL);

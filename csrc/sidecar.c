@@ -13,8 +13,9 @@ fail(const fp_sidecar *sidecar, fp_status status)
                            NULL);
 }
 
+/* Everything staged goes on its way; behind it n_bytes of `data`, if any. */
 static int
-flush(fp_sidecar *sidecar)
+pass(fp_sidecar *sidecar, const unsigned char *data, size_t n_bytes)
 {
     fp_status status;
 
@@ -25,7 +26,8 @@ flush(fp_sidecar *sidecar)
         return -1;
     }
     Py_BEGIN_ALLOW_THREADS
-    status = fp_ring_flush(sidecar->ring);
+    status = n_bytes == 0 ? fp_ring_flush(sidecar->ring)
+                          : fp_ring_pass(sidecar->ring, data, n_bytes);
     Py_END_ALLOW_THREADS
     if (status != FP_OK) {
         return fail(sidecar, status);
@@ -59,7 +61,7 @@ fp_sidecar_room(fp_sidecar *sidecar, unsigned char **room, size_t *n_room)
         if (*n_room > 0) {
             return 0;
         }
-        if (flush(sidecar) < 0) {
+        if (pass(sidecar, NULL, 0) < 0) {
             return -1;
         }
     }
@@ -164,9 +166,16 @@ fp_sidecar_close_shared(fp_sidecar *sidecar)
     sidecar->shared_length = 0;
     if (fp_sidecar_begin(sidecar, FP_BLOB_BYTEARRAY, n_bytes,
                          sidecar->shared_number)
-            < 0
-        || stage(sidecar, sidecar->shared, n_bytes) < 0)
+        < 0)
     {
+        return -1;
+    }
+    if (sidecar->is_silent || n_bytes < FP_SHARED_BLOB_BYTES / 2) {
+        if (stage(sidecar, sidecar->shared, n_bytes) < 0) {
+            return -1;
+        }
+    }
+    else if (pass(sidecar, sidecar->shared, n_bytes) < 0) {
         return -1;
     }
     return fp_sidecar_end(sidecar);
@@ -222,6 +231,7 @@ fp_sidecar_reset(fp_sidecar *sidecar)
     fp_ring_reset(sidecar->ring);
     sidecar->n_blobs = 0;
     sidecar->shared_length = 0;
+    sidecar->is_silent = 0;
     return fp_sidecar_start(sidecar);
 }
 

@@ -29,7 +29,8 @@ typedef struct fp_sidecar {
     unsigned char *shared; /* the open shared blob, or NULL */
     size_t shared_length;  /* bytes in use */
     uint32_t shared_number;
-    pid_t owner; /* the process that may touch the ring */
+    int is_silent; /* nothing may be flushed: reset may come */
+    pid_t owner;   /* the process that may touch the ring */
 } fp_sidecar;
 
 /* Stages the header and opens the sidecar's hash region. */
@@ -59,7 +60,8 @@ int fp_sidecar_share(fp_sidecar *sidecar, size_t n_bytes,
 /* Closes the open shared blob, if any. */
 int fp_sidecar_close_shared(fp_sidecar *sidecar);
 
-/* Forget everything that was staged (ring not yet flushed) and start anew. */
+/* Forget everything that was staged (ring not yet flushed) and start anew;
+ * this ends the silence. */
 int fp_sidecar_reset(fp_sidecar *sidecar);
 void fp_sidecar_free(fp_sidecar *sidecar);
 

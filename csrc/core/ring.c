@@ -1,10 +1,11 @@
 /* Positions are 64-bit counts of bytes since the start of the dump, and
  *
- *     written <= handed <= hashed <= staged <= written + FP_RING_BYTES
+ *     written <= handed <= hashed <= staged <= written + capacity
  *
- * always holds. The byte at position p lies in block (p / block) % blocks at
+ * always holds. The byte at position p lies in block (p / block) % n_blocks at
  * offset p % block, so a position names its place for good: bytes staged
  * behind a half-filled block that the writer is reading are other bytes of it.
+ * n_blocks changes only while nothing is staged.
  *
  * `handed`, `written`, `write_status` and `stop` belong to the mutex while the
  * writer runs; everything else belongs to the producer. `reclaimed` is what
@@ -34,6 +35,7 @@ typedef struct {
 struct fp_ring {
     fp_sink *sink;                         /* borrowed */
     unsigned char *blocks[FP_RING_BLOCKS]; /* owned, NULL until needed */
+    size_t n_blocks;                       /* in use */
     uint64_t staged;
     uint64_t hashed;
     uint64_t reclaimed;
@@ -58,12 +60,18 @@ struct fp_ring {
     int stop;
 };
 
+static size_t
+capacity_of(const fp_ring *ring)
+{
+    return ring->n_blocks * FP_RING_BLOCK_BYTES;
+}
+
 static void
 check_invariants(const fp_ring *ring)
 {
     assert(ring->reclaimed <= ring->hashed);
     assert(ring->hashed <= ring->staged);
-    assert(ring->staged - ring->reclaimed <= FP_RING_BYTES);
+    assert(ring->staged - ring->reclaimed <= capacity_of(ring));
     assert(ring->n_marks == 0
            || ring->marks[ring->n_marks - 1].position <= ring->staged);
     (void)ring;
@@ -72,7 +80,7 @@ check_invariants(const fp_ring *ring)
 static unsigned char *
 address_of(const fp_ring *ring, uint64_t position)
 {
-    size_t block = (size_t)(position / FP_RING_BLOCK_BYTES % FP_RING_BLOCKS);
+    size_t block = (size_t)(position / FP_RING_BLOCK_BYTES % ring->n_blocks);
     return ring->blocks[block] + position % FP_RING_BLOCK_BYTES;
 }
 
@@ -94,6 +102,7 @@ fp_ring_new(fp_sink *sink, int n_threads, fp_ring **out)
         return FP_NO_MEMORY;
     }
     ring->sink = sink;
+    ring->n_blocks = FP_RING_BLOCKS;
     ring->wants_thread = n_threads > 1 && sink->own_thread;
     ring->thread_from = FP_RING_THREAD_BYTES;
     if (pthread_mutex_init(&ring->mutex, NULL) != 0) {
@@ -218,7 +227,7 @@ fp_ring_thread_from(fp_ring *ring, uint64_t n_bytes)
 size_t
 fp_ring_free_bytes(const fp_ring *ring)
 {
-    return FP_RING_BYTES - (size_t)(ring->staged - ring->reclaimed);
+    return capacity_of(ring) - (size_t)(ring->staged - ring->reclaimed);
 }
 
 uint64_t
@@ -241,7 +250,7 @@ fp_ring_room(fp_ring *ring, unsigned char **room, size_t *n_room)
     }
 
     size_t block =
-        (size_t)(ring->staged / FP_RING_BLOCK_BYTES % FP_RING_BLOCKS);
+        (size_t)(ring->staged / FP_RING_BLOCK_BYTES % ring->n_blocks);
     if (ring->blocks[block] == NULL) {
         void *memory = NULL;
         if (posix_memalign(&memory, BLOCK_ALIGNMENT, FP_RING_BLOCK_BYTES) != 0)
@@ -301,6 +310,7 @@ void
 fp_ring_reset(fp_ring *ring)
 {
     assert(ring->handed == 0 && !ring->thread_runs);
+    ring->n_blocks = FP_RING_CALM_BLOCKS;
     ring->staged = 0;
     ring->hashed = 0;
     ring->reclaimed = 0;
@@ -417,14 +427,47 @@ fp_ring_flush(fp_ring *ring)
     if (ring->status != FP_OK) {
         return ring->status;
     }
-    if (ring->wants_thread && !ring->thread_runs
-        && ring->staged >= ring->thread_from)
-    {
-        start_writer(ring);
-    }
     fp_status status = hand_over_staged(ring);
     if (status == FP_OK) {
-        status = wait_for_writer(ring, FP_RING_BYTES / 2);
+        status = wait_for_writer(ring, capacity_of(ring) / 2);
+    }
+    if (status == FP_OK && !ring->thread_runs) {
+        /* Nothing is staged: the time to change the number of blocks. */
+        ring->n_blocks = FP_RING_CALM_BLOCKS;
+        if (ring->wants_thread && ring->staged >= ring->thread_from) {
+            start_writer(ring);
+            if (ring->thread_runs) {
+                ring->n_blocks = FP_RING_BLOCKS;
+            }
+        }
+    }
+    ring->status = status;
+    check_invariants(ring);
+    return status;
+}
+
+fp_status
+fp_ring_pass(fp_ring *ring, const void *data, size_t n_bytes)
+{
+    if (ring->thread_runs) {
+        return fp_ring_write(ring, data, n_bytes);
+    }
+    fp_status status = fp_ring_flush(ring);
+    if (ring->thread_runs) {
+        return fp_ring_write(ring, data, n_bytes);
+    }
+    if (status == FP_OK && ring->in_region) {
+        status = fp_block_hash_update(&ring->hash, data, n_bytes);
+    }
+    if (status == FP_OK) {
+        status = ring->sink->write(ring->sink, data, n_bytes);
+    }
+    if (status == FP_OK) {
+        ring->staged += n_bytes;
+        ring->hashed = ring->staged;
+        ring->handed = ring->staged;
+        ring->written = ring->staged;
+        ring->reclaimed = ring->staged;
     }
     ring->status = status;
     check_invariants(ring);

@@ -70,6 +70,8 @@ make_sink(memory_sink *memory, size_t capacity)
         .write = memory_write, .own_thread = 1, .context = memory};
 }
 
+#define CALM_BYTES (FP_RING_CALM_BLOCKS * FP_RING_BLOCK_BYTES)
+
 /* Stages through room/advance, as the walk does. */
 static fp_status
 stage(fp_ring *ring, const unsigned char *data, size_t n_bytes)
@@ -87,7 +89,7 @@ stage(fp_ring *ring, const unsigned char *data, size_t n_bytes)
             if (status != FP_OK) {
                 return status;
             }
-            CHECK(fp_ring_free_bytes(ring) >= FP_RING_BYTES / 2);
+            CHECK(fp_ring_free_bytes(ring) >= CALM_BYTES / 2);
             continue;
         }
         CHECK(n_room <= fp_ring_free_bytes(ring));
@@ -149,9 +151,16 @@ one_random_file(uint64_t seed, int n_threads, int own_thread)
         if (n_bytes > total - position) {
             n_bytes = total - position;
         }
-        CHECK_OK(random_below(&source, 2)
-                     ? stage(ring, data + position, n_bytes)
-                     : fp_ring_write(ring, data + position, n_bytes));
+        switch (random_below(&source, 3)) {
+        case 0:
+            CHECK_OK(stage(ring, data + position, n_bytes));
+            break;
+        case 1:
+            CHECK_OK(fp_ring_write(ring, data + position, n_bytes));
+            break;
+        default:
+            CHECK_OK(fp_ring_pass(ring, data + position, n_bytes));
+        }
         position += n_bytes;
         CHECK(fp_ring_position(ring) == position);
 
@@ -278,7 +287,7 @@ ring_reset(const char *directory)
     CHECK_OK(fp_ring_hash_staged(ring));
     CHECK(memory.n_writes == 0);
     fp_ring_reset(ring);
-    CHECK(fp_ring_free_bytes(ring) == FP_RING_BYTES);
+    CHECK(fp_ring_free_bytes(ring) == CALM_BYTES);
     CHECK(fp_ring_position(ring) == 0);
     size_t n_hashes;
     (void)fp_ring_hashes(ring, &n_hashes);
