@@ -5,13 +5,24 @@ PYTHON ?= python3
 VENV ?= .venv
 BENCH_PYTHON ?= $(VENV)/bin/python
 PYTEST_ARGS ?=
+# Test processes side by side.
+PYTEST_WORKERS ?= 2
 BENCH_ARGS ?=
+HOSTILE_ARGS ?=
+# For all targets together, and the compiler that has libFuzzer.
+FUZZ_SECONDS ?= 600
+FUZZ_CC ?= clang
+FUZZ_ARGS ?=
 # The sanitizers' runtimes are this compiler's.
 ASAN_CC ?= gcc
 SANITIZERS ?= address,undefined
 
 # Everything but what needs big packages or much time.
 BASE_TESTS := not models and not boosters and not slow
+# The large tables of codecs and foreign files, which one Python runs. Everything:
+# make asan MATRIX= PYTEST_ARGS=...
+MATRIX ?= --ignore=tests/test_joblib_files.py --ignore=tests/test_joblib_layout.py \
+          --ignore=tests/test_compression.py --ignore=tests/hostile
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -23,10 +34,10 @@ C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/core/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
            $(sort $(wildcard pypkg/fastpersist/*.py pypkg/fastpersist/*.pyi \
                              pypkg/fastpersist/py.typed))
-C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch]))
+C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch]))
 PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools)
 
-.PHONY: build demo test test-base bench lint format asan coverage clean
+.PHONY: build demo test test-base bench lint format asan coverage hostile fuzz clean
 .DELETE_ON_ERROR:
 
 # setuptools keeps files in build/ that the sources no longer have.
@@ -59,11 +70,11 @@ demo: $(VENV)/.built $(VENV)/.with-demo
 	@$(PY) -m fastpersist demo
 
 test: $(VENV)/.built $(VENV)/.with-test,boosters
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 # For further Pythons: .ci/run
 test-base: $(VENV)/.built $(VENV)/.with-test-base
-	$(PY) -m pytest -m '$(BASE_TESTS)' $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_WORKERS) -m '$(BASE_TESTS)' $(MATRIX) $(PYTEST_ARGS)
 
 ifeq ($(BENCH_PYTHON),$(VENV)/bin/python)
 bench: $(VENV)/.built $(VENV)/.with-bench
@@ -100,14 +111,25 @@ asan: $(VENV)/.built $(VENV)/.with-test-base
 	    PYTHONMALLOC=malloc \
 	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1 \
 	    UBSAN_OPTIONS=print_stacktrace=1 \
-	    $(PY) -m pytest --capture=sys -m '$(BASE_TESTS)' $(PYTEST_ARGS)
+	    $(PY) -m pytest -n $(PYTEST_WORKERS) --capture=sys -m '$(BASE_TESTS)' $(MATRIX) \
+	    $(PYTEST_ARGS)
 
 coverage: $(VENV)/.built $(VENV)/.with-test-base $(VENV)/.with-coverage
 	@$(drop_stale)
 	@find build -name '*.gcda' -delete 2>/dev/null || true
 	FASTPERSIST_COVERAGE=1 $(PIP_INSTALL) --target build/coverage/$(TAG) .
-	PYTHONPATH=$(CURDIR)/build/coverage/$(TAG) $(PY) -m pytest -m '$(BASE_TESTS)' $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR)/build/coverage/$(TAG) $(PY) -m pytest -n $(PYTEST_WORKERS) -m '$(BASE_TESTS)' $(PYTEST_ARGS)
 	$(VENV)/bin/gcovr --root . --filter csrc/ --print-summary build/coverage
+
+# --- what takes long ----------------------------------------------------------
+
+# Every cut and every bit, beside joblib, pickle and skops: tests/hostile/RESULTS.md.
+hostile: $(VENV)/.built $(VENV)/.with-test,hostile
+	$(PY) tests/hostile/run.py $(HOSTILE_ARGS)
+
+# libFuzzer under the sanitizers; what crashes is left in build/fuzz.
+fuzz: $(VENV)/.built $(VENV)/.with-test-base
+	FUZZ_CC='$(FUZZ_CC)' $(PY) tests/fuzz/targets.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 clean:
 	rm -rf build dist .venv .venv-* pypkg/*.egg-info .hypothesis \

@@ -50,6 +50,11 @@ XXHASH_PROBE = """
 int main(void) { return (int)XXH3_64bits("", 0); }
 """
 
+LZ4_PROBE = """
+#include <lz4frame.h>
+int main(void) { return (int)LZ4F_getVersion() - LZ4F_VERSION; }
+"""
+
 XXHASH_DISPATCH_PROBE = """
 #include <xxh_x86dispatch.h>
 int main(void) { return (int)XXH3_64bits_dispatch("", 0); }
@@ -98,7 +103,10 @@ class BuildExt(build_ext):
         super().build_extensions()
 
     def flags(self) -> tuple[list[str], list[str], list[tuple[str, str | None]]]:
-        if not self.builds(XXHASH_PROBE, libraries=["xxhash"]):
+        if not (
+            self.builds(XXHASH_PROBE, libraries=["xxhash"])
+            and self.builds(LZ4_PROBE, libraries=["lz4"])
+        ):
             raise CompileError(MISSING_LIBRARIES)
         compile_args = ["-std=c11", "-fvisibility=hidden", "-pthread"]
         link_args = ["-pthread"]
@@ -170,7 +178,7 @@ setup(
             sources=sorted(glob("csrc/*.c") + glob("csrc/core/*.c")),
             depends=sorted(glob("csrc/*.h") + glob("csrc/core/*.h")) + ["setup.py"],
             include_dirs=["csrc"],
-            libraries=["xxhash"],
+            libraries=["lz4", "xxhash"],
         )
     ],
     cmdclass={"build_ext": BuildExt},

@@ -58,6 +58,35 @@ TARGETS = {
     ("smallarrs", "pickle.load", "pickle"): 5,
 }
 TINY_MICROSECONDS = 100
+# Loads; where two Pythons differ: before 3.12, and since.
+OLD = sys.version_info < (3, 12)
+TARGETS |= {
+    **{(name, "load", "pickle"): 1 for name in OBJECTS if name != "tiny"},
+    ("dicts", "load", "pickle"): 3.5 if OLD else 1.6,
+    ("objs", "load", "pickle"): 5 if OLD else 2.4,
+    ("strs", "load", "pickle"): 1.4,
+    ("smallarrs", "load", "pickle"): 10 if OLD else 8,
+    ("tfidf", "load", "pickle"): 1.2,
+    ("boosting", "load", "pickle"): 1.6,
+    ("forest_shallow", "load", "pickle"): 1.6,
+    ("forest_deep", "load", "pickle"): 1.7,
+    ("dicts", "load", "joblib"): 15,
+    ("objs", "load", "joblib"): 15,
+    ("forest_shallow", "load", "joblib"): 8,
+    ("mlp", "load", "two preads"): 1 / 1.25,
+    ("array_1gib", "load", "two preads"): 1 / 1.25,
+    ("forest_deep", "load", "no hashes"): 1 / 1.1,
+    ("array_1gib", "load", "no hashes"): 1 / 1.1,
+    **{(name, "load pickle's", "pickle"): 1 for name in OBJECTS if name != "tiny"},
+    **({("dicts", "load pickle's", "pickle"): 3} if OLD else {}),
+    **{(name, "load joblib's", "joblib"): 1 for name in OBJECTS if name != "tiny"},
+    ("dicts", "load joblib's", "joblib"): 10,
+    ("forest_shallow", "map", "load"): 1,
+}
+NO_HASHES = ("forest_deep", "array_1gib")
+TWO_PREADS = ("mlp", "array_1gib")
+TINY_LOAD_MICROSECONDS = 60
+MAP_MILLISECONDS = 1
 IMPORT_MILLISECONDS = 20
 DUMP_MEMORY_MIB = 32
 
@@ -286,14 +315,39 @@ print(perf_counter() - start)
 
 def in_process(source, *arguments):
     """What a program prints, as JSON. It finds the module of the objects."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *python_path()])}
+    return run_json([sys.executable, "-c", source, *arguments], [str(HERE), *python_path()])
+
+
+def run_json(command, path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *path])}
     done = subprocess.run(
-        [sys.executable, "-c", source, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        env=environment,
-        check=True,
+        [str(part) for part in command], stdout=subprocess.PIPE, env=environment, check=True
     )
     return json.loads(done.stdout)
+
+
+def load_rows(name, directory, repeat):
+    """Our load beside the others', on files of all three kinds."""
+    ours, theirs, joblibs = (
+        str(directory / f"{kind}.file") for kind in ("ours", "pickle", "joblib")
+    )
+    plain = [["pickle", "pickle", theirs], ["joblib", "joblib", joblibs]]
+    if name in NO_HASHES:
+        plain.append(["no hashes", "no hashes", ours])
+    if name in TWO_PREADS:
+        plain.append(["two preads", "two preads", ours])
+    cases = [
+        ["load", [["ours", "ours", ours], *plain]],
+        ["load pickle's", [["ours", "ours", theirs], ["pickle", "pickle", theirs]]],
+        ["load joblib's", [["ours", "ours", joblibs], ["joblib", "joblib", joblibs]]],
+        ["map", [["ours", "map", ours], ["load", "ours", ours]]],
+    ]
+    if name != "smallarrs":  # joblib opens a descriptor for each array
+        cases[-1][1].append(["joblib", "joblib map", joblibs])
+    best = run_json(
+        [sys.executable, HERE / "load_worker.py", json.dumps(cases), str(repeat)], python_path()
+    )
+    return [Row(name, case, times.pop("ours"), times) for case, times in best.items()]
 
 
 def python_path():
@@ -323,6 +377,23 @@ def run_object(name, sizes, directory, repeat):
             f"of pickle's own file {peaks[1] / 2**20:.1f}; the limit adds 1 for noise",
         )
     ]
+    loads = load_rows(name, directory, 100 if name == "tiny" else repeat)
+    if name == "tiny":
+        beyond = (loads[0].ours - loads[0].peers["pickle"]) * 1e6
+        facts.append(
+            Fact(
+                "tiny: load beyond open, pickle.load, close",
+                round(beyond, 1),
+                "us",
+                TINY_LOAD_MICROSECONDS,
+                f"ours {loads[0].ours * 1e6:.0f}",
+            )
+        )
+    if name == "array_1gib":
+        mapped = next(row for row in loads if row.case == "map")
+        milliseconds = round(mapped.ours * 1e3, 3)
+        facts.append(Fact("array_1gib: mapped load", milliseconds, "ms", MAP_MILLISECONDS))
+    rows += loads
     if name == "tiny":
         beyond = (rows[0].ours - rows[0].peers["pickle"]) * 1e6
         facts.append(
@@ -398,7 +469,8 @@ def ratio_cells(row, peer):
 
 
 def report(rows, facts):
-    peers = ("pickle", "joblib", "bare write")
+    peers = ("pickle", "joblib", "bare write", "two preads", "no hashes", "load")
+    peers = [peer for peer in peers if any(peer in row.peers for row in rows)]
     head = ["object", "case", "ours"]
     for peer in peers:
         head += [f"{peer} / ours", "target"]

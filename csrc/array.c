@@ -1,9 +1,9 @@
-/* NumPy arrays. The only file that includes NumPy's headers. */
+/* NumPy arrays on their way out, and the import of NumPy. */
+#define FP_IMPORT_NUMPY
+#include "numpy_api.h"
+
+#include "array_bytes.h"
 #include "walk.h"
-
-#include <numpy/arrayobject.h>
-
-#include "core/strided.h"
 
 #include <string.h>
 
@@ -20,10 +20,12 @@ fp_array_init(fp_state *state)
         return -1;
     }
     state->memmap_type = PyObject_GetAttrString(numpy, "memmap");
+    state->matrix_type = PyObject_GetAttrString(numpy, "matrix");
     Py_DECREF(numpy);
-    if (state->memmap_type == NULL) {
+    if (state->memmap_type == NULL || state->matrix_type == NULL) {
         return -1;
     }
+    state->ndarray_type = Py_NewRef((PyObject *)&PyArray_Type);
     multiarray = PyImport_ImportModule("numpy._core.multiarray");
     if (multiarray == NULL) { /* NumPy 1.26 */
         PyErr_Clear();
@@ -62,9 +64,8 @@ is_builtin_number(int type_num)
            && type_num != NPY_OBJECT;
 }
 
-/* Whether the elements are bytes that mean the same wherever they lie. */
-static int
-has_plain_bytes(const PyArray_Descr *descr)
+int
+fp_has_plain_bytes(const PyArray_Descr *descr)
 {
     int type_num = descr->type_num;
 
@@ -79,13 +80,6 @@ has_plain_bytes(const PyArray_Descr *descr)
            && !PyDataType_FLAGCHK(descr, NPY_LIST_PICKLE);
 }
 
-static inline int
-has_fields(PyArray_Descr *descr)
-{
-    PyObject *names = PyDataType_NAMES(descr);
-    return names != NULL && names != Py_None;
-}
-
 /* Whether dtype.str says all there is to say. */
 static int
 is_named_by_string(PyArray_Descr *descr)
@@ -93,7 +87,7 @@ is_named_by_string(PyArray_Descr *descr)
     PyArray_Descr *standard;
     int same;
 
-    if (!is_builtin_number(descr->type_num) || has_fields(descr)
+    if (!is_builtin_number(descr->type_num) || fp_has_fields(descr)
         || PyDataType_SUBARRAY(descr) != NULL
         || (PyDataType_METADATA(descr) != NULL
             && PyDataType_METADATA(descr) != Py_None))
@@ -110,10 +104,8 @@ is_named_by_string(PyArray_Descr *descr)
     return same;
 }
 
-/* The dtype's string, one object per spelling and walk; borrowed. NULL without
- * an exception where the dtype must be stored as an object. */
-static PyObject *
-dtype_name(fp_walk *walk, PyArray_Descr *descr)
+PyObject *
+fp_dtype_name_of(fp_walk *walk, PyArray_Descr *descr)
 {
     fp_dtype_name *cached =
         &walk->dtypes[FP_CACHE_SLOT(descr, FP_DTYPE_CACHE)];
@@ -145,254 +137,31 @@ dtype_name(fp_walk *walk, PyArray_Descr *descr)
     return kept;
 }
 
-/* Marks with 1 the bytes of an element that belong to a field. */
-static int
-mark_fields(PyArray_Descr *descr, unsigned char *covered)
-{
-    PyObject *fields, *key, *value;
-    Py_ssize_t position = 0;
-
-    if (PyDataType_SUBARRAY(descr) != NULL) {
-        PyArray_Descr *base = PyDataType_SUBARRAY(descr)->base;
-        npy_intp item_bytes = PyDataType_ELSIZE(base);
-        for (npy_intp at = 0;
-             item_bytes > 0 && at + item_bytes <= PyDataType_ELSIZE(descr);
-             at += item_bytes)
-        {
-            if (mark_fields(base, covered + at) < 0) {
-                return -1;
-            }
-        }
-        return 0;
-    }
-    if (!has_fields(descr)) {
-        memset(covered, 1, (size_t)PyDataType_ELSIZE(descr));
-        return 0;
-    }
-    fields = PyDataType_FIELDS(descr);
-    while (PyDict_Next(fields, &position, &key, &value)) {
-        PyArray_Descr *field = (PyArray_Descr *)PyTuple_GET_ITEM(value, 0);
-        Py_ssize_t offset = PyLong_AsSsize_t(PyTuple_GET_ITEM(value, 1));
-        if (offset == -1 && PyErr_Occurred()) {
-            return -1;
-        }
-        if (mark_fields(field, covered + offset) < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* --- geometry ----------------------------------------------------------- */
-
-/* What the array was at its visit. User code, or another thread while the
- * ring is flushed, may change it between two blocks. */
-typedef struct {
-    PyArrayObject *array; /* borrowed */
-    PyArray_Descr *descr; /* borrowed, compared only */
-    const char *data;
-    int n_dims;
-    npy_intp shape[NPY_MAXDIMS];
-    npy_intp strides[NPY_MAXDIMS];
-    size_t item_bytes;
-    size_t n_bytes;
-    enum {
-        ORDER_C,
-        ORDER_F,
-        ORDER_OTHER,
-        GATHERED
-    } order;
-    const unsigned char *covered; /* the walk's; NULL: no byte is padding */
-} geometry;
-
-/* Whether the axes, taken in some order, lie densely one in the other. */
-static int
-is_dense(const geometry *array)
-{
-    int used[NPY_MAXDIMS] = {0};
-    npy_intp expected = (npy_intp)array->item_bytes;
-
-    for (int n_found = 0; n_found < array->n_dims; n_found++) {
-        int axis = -1;
-        for (int i = 0; i < array->n_dims; i++) {
-            if (!used[i]
-                && (array->shape[i] == 1 || array->strides[i] == expected))
-            {
-                axis = i;
-                break;
-            }
-        }
-        if (axis < 0) {
-            return 0;
-        }
-        used[axis] = 1;
-        expected *= array->shape[axis];
-    }
-    return 1;
-}
-
-/* One byte per byte of an element, 0 where it is padding; the walk's own,
- * until the next structured dtype. *covered is NULL where there is no
- * padding. */
-static int
-find_padding(fp_walk *walk, PyArray_Descr *descr,
-             const unsigned char **covered)
-{
-    size_t item_bytes = (size_t)PyDataType_ELSIZE(descr);
-    unsigned char *map;
-
-    if (walk->last_fields != (PyObject *)descr) {
-        map = PyMem_Calloc(item_bytes, 1);
-        if (map == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        if (mark_fields(descr, map) < 0) {
-            PyMem_Free(map);
-            return -1;
-        }
-        PyMem_Free(walk->last_covered);
-        walk->last_covered = map;
-        Py_XSETREF(walk->last_fields, Py_NewRef(descr));
-        walk->last_is_padded = memchr(map, 0, item_bytes) != NULL;
-    }
-    *covered = walk->last_is_padded ? walk->last_covered : NULL;
-    return 0;
-}
+/* --- blobs and buffers -------------------------------------------------- */
 
 static int
-describe(fp_walk *walk, PyArrayObject *object, geometry *array)
-{
-    array->array = object;
-    array->descr = PyArray_DESCR(object);
-    array->data = PyArray_BYTES(object);
-    array->n_dims = PyArray_NDIM(object);
-    array->item_bytes = (size_t)PyDataType_ELSIZE(array->descr);
-    array->covered = NULL;
-    if (array->n_dims > 0) {
-        memcpy(array->shape, PyArray_DIMS(object),
-               sizeof(npy_intp) * (size_t)array->n_dims);
-        memcpy(array->strides, PyArray_STRIDES(object),
-               sizeof(npy_intp) * (size_t)array->n_dims);
-    }
-    array->n_bytes = (size_t)PyArray_SIZE(object) * array->item_bytes;
-    if (PyArray_IS_C_CONTIGUOUS(object)) {
-        array->order = ORDER_C;
-    }
-    else if (PyArray_IS_F_CONTIGUOUS(object)) {
-        array->order = ORDER_F;
-    }
-    else {
-        array->order = is_dense(array) ? ORDER_OTHER : GATHERED;
-    }
-    if (array->n_bytes > 0 && has_fields(array->descr)) {
-        return find_padding(walk, array->descr, &array->covered);
-    }
-    return 0;
-}
-
-static int
-is_unchanged(const geometry *array)
-{
-    PyArrayObject *object = array->array;
-    size_t n_axes = sizeof(npy_intp) * (size_t)array->n_dims;
-
-    return PyArray_BYTES(object) == array->data
-           && PyArray_DESCR(object) == array->descr
-           && PyArray_NDIM(object) == array->n_dims
-           && (n_axes == 0
-               || (memcmp(PyArray_DIMS(object), array->shape, n_axes) == 0
-                   && memcmp(PyArray_STRIDES(object), array->strides, n_axes)
-                          == 0));
-}
-
-/* --- bytes -------------------------------------------------------------- */
-
-/* Copies the array's bytes in the order they are stored, piece by piece. */
-typedef struct {
-    const geometry *array;
-    fp_strided cursor;
-    size_t offset;
-} reader;
-
-static void
-reader_init(reader *from, const geometry *array)
-{
-    from->array = array;
-    from->offset = 0;
-    if (array->order == GATHERED) {
-        int64_t shape[FP_STRIDED_MAX_DIMS];
-        int64_t strides[FP_STRIDED_MAX_DIMS];
-        for (int i = 0; i < array->n_dims; i++) {
-            shape[i] = array->shape[i];
-            strides[i] = array->strides[i];
-        }
-        fp_strided_init(&from->cursor, array->n_dims, shape, strides,
-                        array->item_bytes);
-    }
-}
-
-static void
-read_next(reader *from, unsigned char *out, size_t n_bytes)
-{
-    const geometry *array = from->array;
-
-    if (array->order == GATHERED) {
-        fp_strided_copy(&from->cursor, (const unsigned char *)array->data, out,
-                        n_bytes);
-    }
-    else {
-        memcpy(out, array->data + from->offset, n_bytes);
-    }
-    if (array->covered != NULL) {
-        fp_strided_zero_gaps(out, n_bytes, array->covered, array->item_bytes,
-                             from->offset % array->item_bytes);
-    }
-    from->offset += n_bytes;
-}
-
-static int
-place_alone(fp_walk *walk, const geometry *array, uint32_t *number)
+place_alone(fp_walk *walk, const fp_array_geometry *array, uint32_t *number)
 {
     fp_sidecar *sidecar = walk->sidecar;
-    size_t n_left = array->n_bytes;
-    reader from;
 
     if (fp_draw_number(walk, number) < 0
-        || fp_sidecar_begin(sidecar, FP_BLOB_BYTEARRAY, n_left, *number) < 0)
+        || fp_sidecar_begin(sidecar, FP_BLOB_BYTEARRAY, array->n_bytes,
+                            *number)
+               < 0
+        || fp_array_stage(&sidecar->staging, array) < 0)
     {
         return -1;
-    }
-    reader_init(&from, array);
-    while (n_left > 0) {
-        unsigned char *room;
-        size_t n_room;
-        if (fp_sidecar_room(sidecar, &room, &n_room) < 0) {
-            return -1;
-        }
-        if (!is_unchanged(array)) {
-            PyErr_SetString(PyExc_RuntimeError,
-                            "array was changed in shape or memory while it "
-                            "was being dumped");
-            return -1;
-        }
-        if (n_room > n_left) {
-            n_room = n_left;
-        }
-        read_next(&from, room, n_room);
-        fp_sidecar_advance(sidecar, n_room);
-        n_left -= n_room;
     }
     return fp_sidecar_end(sidecar);
 }
 
 static int
-place_shared(fp_walk *walk, const geometry *array, uint32_t *number,
+place_shared(fp_walk *walk, const fp_array_geometry *array, uint32_t *number,
              size_t *offset)
 {
     fp_sidecar *sidecar = walk->sidecar;
     unsigned char *where;
-    reader from;
+    fp_array_reader from;
 
     *number = sidecar->shared_number;
     if (fp_sidecar_will_open(sidecar, array->n_bytes)
@@ -400,19 +169,49 @@ place_shared(fp_walk *walk, const geometry *array, uint32_t *number,
     {
         return -1;
     }
-    if (fp_sidecar_share(sidecar, array->n_bytes, *number, &where, offset) < 0)
+    if (fp_sidecar_share(sidecar, array->n_bytes, *number, &where, offset) < 0
+        || fp_array_check_unchanged(array) < 0)
     {
         return -1;
     }
-    if (!is_unchanged(array)) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "array was changed in shape or memory while it was "
-                        "being dumped");
+    fp_array_reader_init(&from, array);
+    fp_array_read(&from, where, array->n_bytes);
+    return 0;
+}
+
+/* Into the second file: a buffer of its own. Every array comes back writable,
+ * as from a file of one piece. */
+static int
+place_in_file(fp_walk *walk, const fp_array_geometry *array)
+{
+    if (array->n_bytes == 0) {
+        return 0;
+    }
+    if (fp_sidecar_file_begin(walk->buffers, array->n_bytes, 0) < 0) {
         return -1;
     }
-    reader_init(&from, array);
-    read_next(&from, where, array->n_bytes);
-    return 0;
+    return fp_array_stage(&walk->buffers->staging, array);
+}
+
+static int
+fits_unflushed(const fp_walk *walk, size_t n_bytes)
+{
+    return walk->buffers == NULL
+               ? fp_sidecar_fits(walk->sidecar, n_bytes)
+               : fp_sidecar_file_fits(walk->buffers, n_bytes);
+}
+
+static int
+place(fp_walk *walk, const fp_array_geometry *array, uint32_t *number,
+      size_t *offset)
+{
+    if (walk->buffers != NULL) {
+        return place_in_file(walk, array);
+    }
+    if (array->n_bytes >= FP_OWN_BLOB_BYTES) {
+        return place_alone(walk, array, number);
+    }
+    return array->n_bytes == 0 ? 0 : place_shared(walk, array, number, offset);
 }
 
 /* --- opcodes ------------------------------------------------------------ */
@@ -451,8 +250,8 @@ emit_integer(fp_walk *walk, int64_t value)
     return 0;
 }
 
-static int
-emit_integers(fp_walk *walk, int n, const npy_intp *values)
+int
+fp_emit_integers(fp_walk *walk, int n, const npy_intp *values)
 {
     static const unsigned char opcodes[] = {OP_EMPTY_TUPLE, OP_TUPLE1,
                                             OP_TUPLE2, OP_TUPLE3};
@@ -470,7 +269,7 @@ emit_integers(fp_walk *walk, int n, const npy_intp *values)
 
 /* numpy.ndarray, and the MARK and shape of its arguments. */
 static int
-emit_head(fp_walk *walk, const geometry *array)
+emit_head(fp_walk *walk, const fp_array_geometry *array)
 {
     int status = fp_save(walk, (PyObject *)&PyArray_Type, 0);
 
@@ -484,19 +283,23 @@ emit_head(fp_walk *walk, const geometry *array)
     if (fp_emit_byte(walk, OP_MARK) < 0) {
         return -1;
     }
-    return emit_integers(walk, array->n_dims, array->shape);
+    return fp_emit_integers(walk, array->n_dims, array->shape);
 }
 
 /* Behind the dtype: blob, offset, strides, order, and the call. */
 static int
-emit_tail(fp_walk *walk, const geometry *array, uint32_t number, size_t offset)
+emit_tail(fp_walk *walk, const fp_array_geometry *array, uint32_t number,
+          size_t offset)
 {
     static const unsigned char call[] = {OP_TUPLE, OP_REDUCE};
 
     if (array->n_bytes > 0) {
         int needs_strides =
-            array->order == ORDER_OTHER || array->order == ORDER_F;
-        if (fp_emit_get(walk, number) < 0) {
+            array->order == FP_ORDER_OTHER || array->order == FP_ORDER_F;
+        if ((walk->buffers != NULL ? fp_emit_byte(walk, OP_NEXT_BUFFER)
+                                   : fp_emit_get(walk, number))
+            < 0)
+        {
             return -1;
         }
         if ((offset > 0 || needs_strides)
@@ -504,12 +307,12 @@ emit_tail(fp_walk *walk, const geometry *array, uint32_t number, size_t offset)
         {
             return -1;
         }
-        if (array->order == ORDER_OTHER
-            && emit_integers(walk, array->n_dims, array->strides) < 0)
+        if (array->order == FP_ORDER_OTHER
+            && fp_emit_integers(walk, array->n_dims, array->strides) < 0)
         {
             return -1;
         }
-        if (array->order == ORDER_F) {
+        if (array->order == FP_ORDER_F) {
             PyObject *order = PyUnicode_FromString("F"); /* a cached one */
             int status;
             if (order == NULL) {
@@ -531,7 +334,7 @@ emit_tail(fp_walk *walk, const geometry *array, uint32_t number, size_t offset)
 /* A dtype that is an object is saved by its own reducer, between the two
  * halves: the frame keeps what the second half needs. */
 typedef struct {
-    geometry array;
+    fp_array_geometry array;
     uint32_t number;
     size_t offset;
 } suspended;
@@ -543,7 +346,7 @@ free_suspended(PyObject *capsule)
 }
 
 static int
-push_suspended(fp_walk *walk, PyObject *object, const geometry *array,
+push_suspended(fp_walk *walk, PyObject *object, const fp_array_geometry *array,
                uint32_t number, size_t offset)
 {
     suspended *kept;
@@ -582,7 +385,7 @@ push_suspended(fp_walk *walk, PyObject *object, const geometry *array,
 int
 fp_step_array(fp_walk *walk, fp_frame *frame)
 {
-    const suspended *kept =
+    suspended *kept =
         PyCapsule_GetPointer(PyTuple_GET_ITEM(frame->pending, 0), NULL);
     int64_t *value;
     int status;
@@ -593,6 +396,13 @@ fp_step_array(fp_walk *walk, fp_frame *frame)
         if (status != FP_SAVED) {
             return status;
         }
+    }
+    if (walk->buffers != NULL
+        && (fp_array_check_unchanged(&kept->array) < 0
+            || fp_array_find_padding(walk, &kept->array) < 0
+            || place_in_file(walk, &kept->array) < 0))
+    {
+        return -1;
     }
     if (emit_tail(walk, &kept->array, kept->number, kept->offset) < 0) {
         return -1;
@@ -615,7 +425,7 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
     PyTypeObject *type = Py_TYPE(object);
     PyArray_Descr *descr;
     PyObject *name;
-    geometry array;
+    fp_array_geometry array;
     uint32_t number = 0;
     size_t offset = 0;
 
@@ -624,10 +434,10 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
         return 0;
     }
     descr = PyArray_DESCR((PyArrayObject *)object);
-    if (!has_plain_bytes(descr)) {
+    if (!fp_has_plain_bytes(descr)) {
         return 0;
     }
-    name = dtype_name(walk, descr);
+    name = fp_dtype_name_of(walk, descr);
     if (name == NULL) {
         if (PyErr_Occurred()) {
             return -1;
@@ -636,19 +446,16 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
             return -1;
         }
     }
-    if (describe(walk, (PyArrayObject *)object, &array) < 0) {
+    if (fp_array_describe(walk, (PyArrayObject *)object, &array) < 0) {
         return -1;
     }
-    if (walk->silent && !fp_sidecar_fits(walk->sidecar, array.n_bytes)) {
+    if (walk->silent && !fits_unflushed(walk, array.n_bytes)) {
         return fp_call_out(walk);
     }
-    if (array.n_bytes >= FP_OWN_BLOB_BYTES) {
-        if (place_alone(walk, &array, &number) < 0) {
-            return -1;
-        }
-    }
-    else if (array.n_bytes > 0
-             && place_shared(walk, &array, &number, &offset) < 0)
+    /* The buffers of a dtype's own objects come in front of the array's in the
+     * graph, so in the file, too. */
+    if ((name != NULL || walk->buffers == NULL)
+        && place(walk, &array, &number, &offset) < 0)
     {
         return -1;
     }

@@ -1,15 +1,17 @@
 #include "dump.h"
 
-#include "core/atomic_file.h"
 #include "core/graph.h"
 #include "core/layout.h"
 #include "core/ring.h"
 #include "environment.h"
 #include "errors.h"
+#include "joblib_dump.h"
+#include "object_sink.h"
 #include "sidecar.h"
+#include "sidecar_file.h"
+#include "target.h"
 #include "walk.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,14 +19,19 @@
 /* One dump under way. */
 typedef struct {
     fp_state *state; /* borrowed */
-    fp_sink *sink;   /* borrowed */
-    PyObject *path;  /* borrowed; NULL for a file object */
+    const fp_dump_options *options;
+    fp_target main;
     fp_ring *ring;
-    fp_sidecar sidecar;
+    fp_sidecar blobs;
     fp_walk walk;
     fp_buffer environment;
     fp_buffer footer;
-    pid_t owner; /* the process that may touch the ring */
+    /* With a sidecar file: */
+    int has_sidecar_file;
+    fp_target second;
+    fp_ring *second_ring;
+    fp_sidecar_file buffers;
+    pid_t owner; /* the process that may touch the rings */
 } fp_dump;
 
 static int
@@ -34,21 +41,34 @@ is_forked_child(const fp_dump *dump)
 }
 
 static int
-refuse_child(void)
-{
-    PyErr_SetString(PyExc_RuntimeError,
-                    "the process was forked during a dump; only the parent "
-                    "can go on with it");
-    return -1;
-}
-
-static int
-sink_result(const fp_dump *dump, fp_status status)
+target_result(const fp_target *target, fp_status status)
 {
     return status == FP_OK ? 0
-                           : fp_raise_status(status, dump->sink->saved_errno,
-                                             dump->path, NULL);
+                           : fp_raise_status(status, target->sink->saved_errno,
+                                             target->path, NULL);
 }
+
+/* A ring in front of a target; `staging` is how the walk fills it. */
+static int
+new_ring(const fp_dump *dump, const fp_target *target, fp_ring **ring,
+         fp_staging *staging)
+{
+    fp_status status =
+        fp_ring_new(target->sink, dump->options->n_threads, ring);
+
+    if (status != FP_OK) {
+        return fp_raise_status(status, 0, target->path, NULL);
+    }
+    *staging = (fp_staging){
+        .ring = *ring,
+        .sink = target->sink,
+        .path = target->path,
+        .owner = dump->owner,
+    };
+    return 0;
+}
+
+/* --- the file layout ---------------------------------------------------- */
 
 /* Graph and footer, behind what the walk has staged. No GIL. */
 static fp_status
@@ -79,8 +99,14 @@ finish_file(fp_dump *dump)
         return status;
     }
     footer.state = FP_STATE_VALID;
-    footer.n_blobs = dump->sidecar.n_blobs;
-    footer.blobs = dump->sidecar.blobs;
+    footer.n_blobs = dump->blobs.n_blobs;
+    footer.blobs = dump->blobs.blobs;
+    footer.flags = dump->blobs.header_flags;
+    if (dump->has_sidecar_file) {
+        footer.n_buffers = dump->buffers.index.n_buffers;
+        footer.sidecar_file_length = dump->buffers.index.total_length;
+        footer.sidecar_file_root = dump->buffers.index.root;
+    }
     const uint64_t *hashes = fp_ring_hashes(ring, &footer.n_hashes);
     footer.hashes = malloc(footer.n_hashes * sizeof(uint64_t) + 1);
     if (footer.hashes == NULL) {
@@ -99,34 +125,64 @@ finish_file(fp_dump *dump)
     return status == FP_OK ? fp_ring_finish(ring) : status;
 }
 
+/* The sidecar file is complete when the walk is. */
 static int
-dump_file_layout(fp_dump *dump, PyObject *value, int n_threads)
+finish_sidecar_file(fp_dump *dump)
+{
+    fp_status status;
+
+    Py_BEGIN_ALLOW_THREADS
+    status = fp_sidecar_file_finish(&dump->buffers);
+    Py_END_ALLOW_THREADS
+    if (target_result(&dump->second, status) < 0) {
+        return -1;
+    }
+    return is_forked_child(dump) ? fp_refuse_child() : 0;
+}
+
+static int
+start_walk(fp_dump *dump)
 {
     fp_walk *walk = &dump->walk;
-    fp_status status = fp_ring_new(dump->sink, n_threads, &dump->ring);
 
-    if (status != FP_OK) {
-        return fp_raise_status(status, 0, dump->path, NULL);
-    }
-    dump->sidecar.ring = dump->ring;
-    dump->sidecar.sink = dump->sink;
-    dump->sidecar.path = dump->path;
     fp_walk_init(walk, dump->state, 5, 0);
     walk->late_puts = 1;
     walk->silent = 1;
-    dump->sidecar.is_silent = 1;
     walk->graph.no_cuts = 0;
-    walk->sidecar = &dump->sidecar;
+    walk->sidecar = &dump->blobs;
+    dump->blobs.is_silent = 1;
+    if (new_ring(dump, &dump->main, &dump->ring, &dump->blobs.staging) < 0) {
+        return -1;
+    }
+    if (dump->has_sidecar_file) {
+        dump->blobs.header_flags = FP_FLAG_SIDECAR_FILE;
+        walk->buffers = &dump->buffers;
+        if (new_ring(dump, &dump->second, &dump->second_ring,
+                     &dump->buffers.staging)
+                < 0
+            || fp_sidecar_file_start(&dump->buffers) < 0)
+        {
+            return -1;
+        }
+    }
     walk->modules = PySet_New(NULL);
-    if (walk->modules == NULL || fp_sidecar_start(&dump->sidecar) < 0
-        || fp_walk_run(walk, value) < 0)
-    {
+    return walk->modules == NULL ? -1 : fp_sidecar_start(&dump->blobs);
+}
+
+static int
+dump_file_layout(fp_dump *dump, PyObject *value)
+{
+    fp_walk *walk = &dump->walk;
+    fp_status status;
+
+    if (start_walk(dump) < 0 || fp_walk_run(walk, value) < 0) {
         return -1;
     }
     if (is_forked_child(dump)) {
-        return refuse_child();
+        return fp_refuse_child();
     }
-    if (fp_sidecar_close_shared(&dump->sidecar) < 0
+    if (fp_sidecar_close_shared(&dump->blobs) < 0
+        || (dump->has_sidecar_file && finish_sidecar_file(dump) < 0)
         || fp_environment_write(walk->modules, &dump->environment) < 0)
     {
         return -1;
@@ -137,237 +193,129 @@ dump_file_layout(fp_dump *dump, PyObject *value, int n_threads)
     Py_BEGIN_ALLOW_THREADS
     status = finish_file(dump);
     Py_END_ALLOW_THREADS
-    return sink_result(dump, status);
+    return target_result(&dump->main, status);
 }
+
+/* --- others ------------------------------------------------------------- */
 
 /* Protocols that cannot carry a sidecar: a pickle and nothing else. */
 static int
-dump_plain_pickle(fp_dump *dump, PyObject *value, int protocol)
+dump_plain_pickle(fp_dump *dump, PyObject *value)
 {
     fp_walk *walk = &dump->walk;
+    fp_sink *sink = dump->main.sink;
     fp_status status;
 
-    fp_walk_init(walk, dump->state, protocol, 1);
+    fp_walk_init(walk, dump->state, dump->options->protocol, 1);
     walk->silent = 1;
     if (fp_walk_run(walk, value) < 0) {
         return -1;
     }
     if (is_forked_child(dump)) {
-        return refuse_child();
+        return fp_refuse_child();
     }
     Py_BEGIN_ALLOW_THREADS
-    status = dump->sink->write(dump->sink, walk->graph.base,
-                               fp_graph_length(&walk->graph));
+    status =
+        sink->write(sink, walk->graph.base, fp_graph_length(&walk->graph));
     Py_END_ALLOW_THREADS
-    return sink_result(dump, status);
+    return target_result(&dump->main, status);
 }
 
 static int
-dump_to_sink(fp_dump *dump, PyObject *value, int protocol, int n_threads)
+dump_joblib_layout(fp_dump *dump, PyObject *value)
 {
-    int status;
-
-    status = protocol >= 5 ? dump_file_layout(dump, value, n_threads)
-                           : dump_plain_pickle(dump, value, protocol);
-    fp_walk_free(&dump->walk);
-    if (dump->ring != NULL && !is_forked_child(dump)) {
-        Py_BEGIN_ALLOW_THREADS
-        fp_ring_free(dump->ring);
-        Py_END_ALLOW_THREADS
-    }
-    fp_sidecar_free(&dump->sidecar);
-    fp_buffer_free(&dump->environment);
-    fp_buffer_free(&dump->footer);
-    return status;
-}
-
-/* --- to a path ---------------------------------------------------------- */
-
-static int
-raise_file_error(const fp_atomic_file *file, fp_status status, PyObject *path)
-{
-    const char *step = file->failed_step;
-    /* That opening failed is plain from an exception with a path. */
-    if (step != NULL && strcmp(step, "open") == 0) {
-        step = NULL;
-    }
-    return fp_raise_status(status, file->saved_errno, path, step);
-}
-
-static int
-commit(fp_atomic_file *file, PyObject *path)
-{
+    const fp_dump_options *options = dump->options;
+    fp_stream stream = {.start = options->start};
     fp_status status;
 
-    Py_BEGIN_ALLOW_THREADS
-    status = fp_atomic_file_commit(file);
-    Py_END_ALLOW_THREADS
-    return status == FP_OK ? 0 : raise_file_error(file, status, path);
-}
-
-/* The path from the root: user code may change the directory meanwhile. Owned
- * by the caller (free); NULL where there is no memory. */
-static char *
-absolute_path(const char *path)
-{
-    char *directory, *joined;
-    size_t n_bytes;
-
-    if (path[0] == '/' || path[0] == '\0'
-        || (directory = getcwd(NULL, 0)) == NULL)
-    {
-        return strdup(path);
-    }
-    n_bytes = strlen(directory) + strlen(path) + 2;
-    joined = malloc(n_bytes);
-    if (joined != NULL) {
-        snprintf(joined, n_bytes, "%s/%s", directory, path);
-    }
-    free(directory);
-    return joined;
-}
-
-int
-fp_dump_to_path(fp_state *state, PyObject *value, PyObject *path, int protocol,
-                int durable, int n_threads)
-{
-    fp_dump dump = {.state = state, .path = path, .owner = getpid()};
-    fp_atomic_file file = {0};
-    fp_sink sink;
-    fp_status status;
-    PyObject *encoded = NULL;
-    char *absolute = NULL;
-    int result = -1;
-
-    if (!PyUnicode_FSConverter(path, &encoded)) {
-        return -1;
-    }
-    absolute = absolute_path(PyBytes_AS_STRING(encoded));
-    if (absolute == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    do {
-        Py_BEGIN_ALLOW_THREADS
-        status = fp_atomic_file_open(&file, absolute, durable);
-        Py_END_ALLOW_THREADS
-        /* A signal ends the wait for a FIFO's reader. */
-        if (status == FP_IO && file.saved_errno == EINTR
-            && PyErr_CheckSignals() < 0)
-        {
-            goto done;
-        }
-    } while (status == FP_IO && file.saved_errno == EINTR);
-    if (status != FP_OK) {
-        raise_file_error(&file, status, path);
-        goto done;
-    }
-    if (file.in_place == 2
-        && PyErr_WarnFormat(
-               PyExc_RuntimeWarning, 2,
-               "%R cannot be replaced in its directory and is "
-               "written in place: an interrupted dump would leave "
-               "it damaged",
-               path)
+    if (new_ring(dump, &dump->main, &dump->ring, &stream.staging) < 0
+        || fp_joblib_walk(&dump->walk, dump->state, &stream, value,
+                          options->protocol)
                < 0)
     {
-        goto done;
+        return -1;
     }
-    sink = fp_fd_sink(file.fd);
-    dump.sink = &sink;
-    if (dump_to_sink(&dump, value, protocol, n_threads) < 0) {
-        goto done;
+    if (is_forked_child(dump)) {
+        return fp_refuse_child();
     }
-    result = commit(&file, path);
-done:
-    if (result < 0 && !is_forked_child(&dump)) {
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
+    Py_BEGIN_ALLOW_THREADS
+    status = fp_ring_finish(dump->ring);
+    Py_END_ALLOW_THREADS
+    return target_result(&dump->main, status);
+}
+
+static int
+dump_to_sinks(fp_dump *dump, PyObject *value)
+{
+    int result;
+
+    if (dump->options->layout == FP_LAYOUT_JOBLIB) {
+        result = dump_joblib_layout(dump, value);
+    }
+    else if (dump->options->protocol >= 5) {
+        result = dump_file_layout(dump, value);
+    }
+    else {
+        result = dump_plain_pickle(dump, value);
+    }
+    fp_walk_free(&dump->walk);
+    if (!is_forked_child(dump)) {
         Py_BEGIN_ALLOW_THREADS
-        fp_atomic_file_abort(&file);
+        fp_ring_free(dump->ring);
+        fp_ring_free(dump->second_ring);
         Py_END_ALLOW_THREADS
-        PyErr_Restore(type, error, traceback);
     }
-    free(absolute);
-    Py_XDECREF(encoded);
+    fp_sidecar_free(&dump->blobs);
+    fp_sidecar_file_free(&dump->buffers);
+    fp_buffer_free(&dump->environment);
+    fp_buffer_free(&dump->footer);
     return result;
 }
 
-/* --- to a file object --------------------------------------------------- */
-
-/* write() may take less than it is given (raw files do): the rest is offered
- * again. 0 or -1; GIL held. */
+/* Two files are renamed one right behind the other, the sidecar first: a main
+ * file never names a sidecar that is not there yet. */
 static int
-write_all(PyObject *write, const unsigned char *data, size_t n_bytes)
+commit(fp_dump *dump)
 {
-    while (n_bytes > 0) {
-        PyObject *chunk, *answer;
-        Py_ssize_t n_taken = (Py_ssize_t)n_bytes;
-
-        /* A bytes object, which the file may keep; the ring's block goes on
-         * to be used. */
-        chunk =
-            PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)n_bytes);
-        if (chunk == NULL) {
-            return -1;
-        }
-        answer = PyObject_CallOneArg(write, chunk);
-        Py_DECREF(chunk);
-        if (answer == NULL) {
-            return -1;
-        }
-        if (PyLong_CheckExact(answer)) {
-            n_taken = PyLong_AsSsize_t(answer);
-        }
-        Py_DECREF(answer);
-        if (n_taken == -1 && PyErr_Occurred()) {
-            return -1;
-        }
-        if (n_taken <= 0 || (size_t)n_taken > n_bytes) {
-            PyErr_Format(PyExc_OSError, "write() of %zu bytes returned %zd",
-                         n_bytes, n_taken);
-            return -1;
-        }
-        data += n_taken;
-        n_bytes -= (size_t)n_taken;
+    if (!dump->has_sidecar_file) {
+        return fp_target_commit(&dump->main);
     }
-    return 0;
+    if (fp_target_prepare(&dump->second) < 0
+        || fp_target_prepare(&dump->main) < 0
+        || fp_target_commit(&dump->second) < 0)
+    {
+        return -1;
+    }
+    return fp_target_commit(&dump->main);
 }
 
-typedef struct {
-    PyObject *write; /* owned */
-    pid_t owner;     /* write() may fork: the child must not go on */
-} file_object;
-
-static fp_status
-write_to_object(fp_sink *sink, const void *data, size_t n_bytes)
+static int
+open_target(fp_dump *dump, fp_target *target, PyObject *place)
 {
-    const file_object *file = sink->context;
-    PyGILState_STATE gil = PyGILState_Ensure();
-    int status = write_all(file->write, data, n_bytes);
-
-    if (status == 0 && getpid() != file->owner) {
-        status = refuse_child();
-    }
-    PyGILState_Release(gil);
-    return status < 0 ? FP_SINK_FAILED : FP_OK;
+    return PyUnicode_Check(place) || PyBytes_Check(place)
+               ? fp_target_open_path(target, place, dump->options->durable)
+               : fp_target_open_object(target, dump->state, place);
 }
 
 int
-fp_dump_to_file(fp_state *state, PyObject *value, PyObject *file, int protocol)
+fp_dump_value(fp_state *state, PyObject *value, PyObject *place,
+              PyObject *sidecar, const fp_dump_options *options)
 {
-    fp_dump dump = {.state = state, .owner = getpid()};
-    fp_sink sink = {.write = write_to_object, .fd = -1};
-    file_object target = {.owner = dump.owner};
-    int status;
+    fp_dump dump = {
+        .state = state,
+        .options = options,
+        .has_sidecar_file = sidecar != NULL,
+        .owner = getpid(),
+    };
+    int result = -1;
 
-    target.write = PyObject_GetAttr(file, state->str_write);
-    if (target.write == NULL) {
-        return -1;
+    if (open_target(&dump, &dump.main, place) == 0
+        && (sidecar == NULL || open_target(&dump, &dump.second, sidecar) == 0)
+        && dump_to_sinks(&dump, value) == 0)
+    {
+        result = commit(&dump);
     }
-    sink.context = &target;
-    dump.sink = &sink;
-    status = dump_to_sink(&dump, value, protocol, 1);
-    Py_DECREF(target.write);
-    return status;
+    fp_target_release(&dump.second);
+    fp_target_release(&dump.main);
+    return result;
 }

@@ -1,9 +1,9 @@
-/* Dumping to a path or a file object: the walk, the sidecar, the ring and the
- * file, brought together.
+/* Dumping to a path or a file object: the walk, its rings and the targets,
+ * brought together.
  *
- * To a path: an atomic_file; nothing of it is visible before the commit.
- * To a file object: its write() is called with bytes objects by the calling
- * thread alone, front to back.
+ * To a path nothing is visible before the end; to a file object everything is
+ * written front to back (target.h). With a sidecar file there are two of
+ * either kind, and of two paths the sidecar's is renamed first.
  * A process forked in the middle of a dump (by user code) cannot go on with
  * it: the child gets RuntimeError and leaves the parent's file alone.
  * GIL held on entry and return; released around input and output.
@@ -13,11 +13,23 @@
 
 #include "state.h"
 
-/* 0, or -1 with an exception set. `path` is what the user gave (str or bytes);
- * n_threads >= 1. */
-int fp_dump_to_path(fp_state *state, PyObject *value, PyObject *path,
-                    int protocol, int durable, int n_threads);
-int fp_dump_to_file(fp_state *state, PyObject *value, PyObject *file,
-                    int protocol);
+typedef enum {
+    FP_LAYOUT_PICKLE, /* csrc/FORMAT.md; a plain pickle below protocol 5 */
+    FP_LAYOUT_JOBLIB, /* joblib_dump.h */
+} fp_dump_layout;
+
+typedef struct {
+    fp_dump_layout layout;
+    int protocol;
+    int durable;    /* of paths */
+    int n_threads;  /* at least 1 */
+    uint64_t start; /* joblib's layout: where the file object stands */
+} fp_dump_options;
+
+/* 0, or -1 with an exception set. `place` is what the user gave: str or bytes
+ * is a path, anything else has a write(). So is `sidecar`; NULL: one file. A
+ * sidecar needs FP_LAYOUT_PICKLE and protocol 5. */
+int fp_dump_value(fp_state *state, PyObject *value, PyObject *place,
+                  PyObject *sidecar, const fp_dump_options *options);
 
 #endif

@@ -1,3 +1,4 @@
+#include "joblib_dump.h"
 #include "walk.h"
 
 #define FRAME_HEADER_BYTES 9
@@ -56,6 +57,9 @@ fp_flush_to_file(fp_walk *walk)
 {
     PyObject *data, *result;
 
+    if (walk->stream != NULL) {
+        return fp_stream_flush(walk);
+    }
     data = PyBytes_FromStringAndSize((char *)walk->graph.base,
                                      (Py_ssize_t)output_length(walk));
     if (data == NULL) {
@@ -69,6 +73,25 @@ fp_flush_to_file(fp_walk *walk)
 }
 
 int
+fp_begin_unframed(fp_walk *walk)
+{
+    int framing = walk->framing;
+
+    fp_commit_frame(walk);
+    walk->framing = 0;
+    return framing;
+}
+
+void
+fp_end_unframed(fp_walk *walk, int framing)
+{
+    walk->framing = framing;
+    if (framing && walk->frame_start < 0) {
+        walk->graph.soft_end = walk->graph.cursor;
+    }
+}
+
+int
 fp_emit_large(fp_walk *walk, const unsigned char *header, size_t header_bytes,
               const char *data, size_t n_bytes, PyObject *payload)
 {
@@ -79,8 +102,7 @@ fp_emit_large(fp_walk *walk, const unsigned char *header, size_t header_bytes,
     PyObject *written;
 
     if (bypass) {
-        fp_commit_frame(walk);
-        walk->framing = 0;
+        (void)fp_begin_unframed(walk);
     }
     if (!bypass || walk->write == NULL) {
         unsigned char *out = fp_room(walk, header_bytes + n_bytes);
@@ -112,10 +134,7 @@ fp_emit_large(fp_walk *walk, const unsigned char *header, size_t header_bytes,
     result = 0;
 done:
     Py_XDECREF(made);
-    walk->framing = framing;
-    if (framing && walk->frame_start < 0) {
-        walk->graph.soft_end = walk->graph.cursor;
-    }
+    fp_end_unframed(walk, framing);
     return result;
 }
 
@@ -128,7 +147,7 @@ fp_end_full_frame(fp_walk *walk)
                >= FP_FRAME_TARGET_BYTES)
     {
         fp_commit_frame(walk);
-        if (walk->write != NULL) {
+        if (walk->write != NULL || (walk->stream != NULL && !walk->silent)) {
             return fp_flush_to_file(walk);
         }
     }

@@ -1,4 +1,5 @@
 #include "inline_leaves.h"
+#include "joblib_dump.h"
 #include "walk.h"
 
 #include <string.h>
@@ -215,25 +216,16 @@ read_pickle_buffer(fp_source *source, unsigned char *out, size_t n_bytes)
     return read_bytes(source, out, n_bytes);
 }
 
+/* A payload, block by block, behind what is staged. */
 static int
-save_as_blob(fp_walk *walk, fp_source *source, fp_blob_kind kind, int lonely)
+stage_source(fp_staging *staging, fp_source *source)
 {
-    fp_sidecar *sidecar = walk->sidecar;
     size_t n_left = source->n_bytes;
-    uint32_t number;
 
-    if (walk->silent && !fp_sidecar_fits(sidecar, n_left)) {
-        return fp_call_out(walk);
-    }
-    if (fp_draw_number(walk, &number) < 0
-        || fp_sidecar_begin(sidecar, kind, n_left, number) < 0)
-    {
-        return -1;
-    }
     while (n_left > 0) {
         unsigned char *room;
         size_t n_room;
-        if (fp_sidecar_room(sidecar, &room, &n_room) < 0) {
+        if (fp_staging_room(staging, &room, &n_room) < 0) {
             return -1;
         }
         if (n_room > n_left) {
@@ -242,10 +234,26 @@ save_as_blob(fp_walk *walk, fp_source *source, fp_blob_kind kind, int lonely)
         if (source->read(source, room, n_room) < 0) {
             return -1;
         }
-        fp_sidecar_advance(sidecar, n_room);
+        fp_staging_advance(staging, n_room);
         n_left -= n_room;
     }
-    if (fp_sidecar_end(sidecar) < 0) {
+    return 0;
+}
+
+static int
+save_as_blob(fp_walk *walk, fp_source *source, fp_blob_kind kind, int lonely)
+{
+    fp_sidecar *sidecar = walk->sidecar;
+    uint32_t number;
+
+    if (walk->silent && !fp_sidecar_fits(sidecar, source->n_bytes)) {
+        return fp_call_out(walk);
+    }
+    if (fp_draw_number(walk, &number) < 0
+        || fp_sidecar_begin(sidecar, kind, source->n_bytes, number) < 0
+        || stage_source(&sidecar->staging, source) < 0
+        || fp_sidecar_end(sidecar) < 0)
+    {
         return -1;
     }
     if (!lonely
@@ -254,6 +262,53 @@ save_as_blob(fp_walk *walk, fp_source *source, fp_blob_kind kind, int lonely)
         return -1;
     }
     return fp_emit_get(walk, number);
+}
+
+/* A PickleBuffer into the second file. */
+static int
+save_out_of_band(fp_walk *walk, fp_source *source, int is_read_only,
+                 int lonely)
+{
+    static const unsigned char opcodes[] = {OP_NEXT_BUFFER,
+                                            OP_READONLY_BUFFER};
+    fp_sidecar_file *file = walk->buffers;
+
+    if (walk->silent && !fp_sidecar_file_fits(file, source->n_bytes)) {
+        return fp_call_out(walk);
+    }
+    if (fp_sidecar_file_begin(file, source->n_bytes, is_read_only) < 0
+        || stage_source(&file->staging, source) < 0
+        || fp_emit(walk, opcodes, is_read_only ? 2 : 1) < 0)
+    {
+        return -1;
+    }
+    return fp_memo_put(walk, source->object, lonely);
+}
+
+/* A leaf that is large and need not wait in memory: past the frames, straight
+ * to the ring. */
+static inline int
+wants_stream(const fp_walk *walk, size_t n_bytes)
+{
+    return walk->stream != NULL && !walk->silent
+           && n_bytes >= FP_FRAME_TARGET_BYTES;
+}
+
+static int
+save_in_stream(fp_walk *walk, const unsigned char *header, size_t n_header,
+               fp_source *source)
+{
+    int framing = fp_begin_unframed(walk);
+    int status = fp_emit(walk, header, n_header);
+
+    if (status == 0) {
+        status = fp_stream_flush(walk);
+    }
+    if (status == 0) {
+        status = stage_source(&walk->stream->staging, source);
+    }
+    fp_end_unframed(walk, framing);
+    return status;
 }
 
 static inline int
@@ -275,11 +330,26 @@ encode_length(unsigned char *out, unsigned char opcode, size_t n_length,
     return 1 + n_length;
 }
 
-/* bytes in-band; `payload` is what a file gets where it is large. */
 static int
-emit_bytes(fp_walk *walk, PyObject *object, const char *data, size_t n_bytes,
-           int lonely)
+emit_payload(fp_walk *walk, const unsigned char *header, size_t n_header,
+             fp_source *source, int lonely)
 {
+    if ((wants_stream(walk, source->n_bytes)
+             ? save_in_stream(walk, header, n_header, source)
+             : fp_emit_large(walk, header, n_header, source->data,
+                             source->n_bytes, source->object))
+        < 0)
+    {
+        return -1;
+    }
+    return fp_memo_put(walk, source->object, lonely);
+}
+
+/* bytes in-band. */
+static int
+emit_bytes(fp_walk *walk, fp_source *source, int lonely)
+{
+    size_t n_bytes = source->n_bytes;
     unsigned char header[9];
     size_t n_header;
 
@@ -298,23 +368,16 @@ emit_bytes(fp_walk *walk, PyObject *object, const char *data, size_t n_bytes,
                         "requires pickle protocol 4 or higher");
         return -1;
     }
-    if (fp_emit_large(walk, header, n_header, data, n_bytes, object) < 0) {
-        return -1;
-    }
-    return fp_memo_put(walk, object, lonely);
+    return emit_payload(walk, header, n_header, source, lonely);
 }
 
 static int
-emit_bytearray(fp_walk *walk, PyObject *object, const char *data,
-               size_t n_bytes, int lonely)
+emit_bytearray(fp_walk *walk, fp_source *source, int lonely)
 {
     unsigned char header[9];
-    size_t n_header = encode_length(header, OP_BYTEARRAY8, 8, n_bytes);
+    size_t n_header = encode_length(header, OP_BYTEARRAY8, 8, source->n_bytes);
 
-    if (fp_emit_large(walk, header, n_header, data, n_bytes, object) < 0) {
-        return -1;
-    }
-    return fp_memo_put(walk, object, lonely);
+    return emit_payload(walk, header, n_header, source, lonely);
 }
 
 static int
@@ -337,14 +400,13 @@ fp_save_bytes(fp_walk *walk, PyObject *object, int lonely)
     size_t n_bytes = (size_t)PyBytes_GET_SIZE(object);
 
     if (walk->protocol >= 3) {
-        if (wants_blob(walk, n_bytes)) {
-            fp_source from = {.read = read_bytes,
-                              .object = object,
-                              .data = data,
-                              .n_bytes = n_bytes};
-            return save_as_blob(walk, &from, FP_BLOB_BYTES, lonely);
-        }
-        return emit_bytes(walk, object, data, n_bytes, lonely);
+        fp_source from = {.read = read_bytes,
+                          .object = object,
+                          .data = data,
+                          .n_bytes = n_bytes};
+        return wants_blob(walk, n_bytes)
+                   ? save_as_blob(walk, &from, FP_BLOB_BYTES, lonely)
+                   : emit_bytes(walk, &from, lonely);
     }
     /* As pickle does: Python 2 gets a str, Python 3 bytes. */
     if (fp_call_out(walk) < 0) {
@@ -370,14 +432,13 @@ fp_save_bytearray(fp_walk *walk, PyObject *object, int lonely)
     size_t n_bytes = (size_t)PyByteArray_GET_SIZE(object);
 
     if (walk->protocol >= 5) {
-        if (wants_blob(walk, n_bytes)) {
-            fp_source from = {.read = read_bytearray,
-                              .object = object,
-                              .data = data,
-                              .n_bytes = n_bytes};
-            return save_as_blob(walk, &from, FP_BLOB_BYTEARRAY, lonely);
-        }
-        return emit_bytearray(walk, object, data, n_bytes, lonely);
+        fp_source from = {.read = read_bytearray,
+                          .object = object,
+                          .data = data,
+                          .n_bytes = n_bytes};
+        return wants_blob(walk, n_bytes)
+                   ? save_as_blob(walk, &from, FP_BLOB_BYTEARRAY, lonely)
+                   : emit_bytearray(walk, &from, lonely);
     }
     if (fp_call_out(walk) < 0) {
         return -1;
@@ -398,8 +459,7 @@ int
 fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
 {
     const Py_buffer *view;
-    const char *data;
-    size_t n_bytes;
+    fp_source from;
 
     if (walk->protocol < 5) {
         PyErr_SetString(walk->state->pickling_error,
@@ -445,18 +505,21 @@ fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
             return fp_emit(walk, opcodes, view->readonly ? 2 : 1);
         }
     }
-    data = view->buf;
-    n_bytes = (size_t)view->len;
-    if (wants_blob(walk, n_bytes)) {
-        fp_source from = {read_pickle_buffer,     object, data, n_bytes, 0,
-                          fp_extent_of(view->obj)};
+    from = (fp_source){.read = read_pickle_buffer,
+                       .object = object,
+                       .data = view->buf,
+                       .n_bytes = (size_t)view->len,
+                       .array = fp_extent_of(view->obj)};
+    if (walk->buffers != NULL) {
+        return save_out_of_band(walk, &from, view->readonly, lonely);
+    }
+    if (wants_blob(walk, from.n_bytes)) {
         return save_as_blob(walk, &from,
                             view->readonly ? FP_BLOB_BYTES : FP_BLOB_BYTEARRAY,
                             lonely);
     }
-    return view->readonly
-               ? emit_bytes(walk, object, data, n_bytes, lonely)
-               : emit_bytearray(walk, object, data, n_bytes, lonely);
+    return view->readonly ? emit_bytes(walk, &from, lonely)
+                          : emit_bytearray(walk, &from, lonely);
 }
 
 /* --- str ---------------------------------------------------------------- */
@@ -579,6 +642,19 @@ read_str(fp_source *source, unsigned char *out, size_t n_bytes)
     return 0;
 }
 
+static str_source
+source_of_str(PyObject *text, size_t n_bytes)
+{
+    str_source from = {
+        .base = {.read = read_str, .object = text, .n_bytes = n_bytes}};
+
+    if (PyUnicode_IS_ASCII(text)) {
+        from.base.read = read_bytes;
+        from.base.data = PyUnicode_DATA(text);
+    }
+    return from;
+}
+
 static const char hex_digits[] = "0123456789abcdef";
 
 static unsigned char *
@@ -638,6 +714,10 @@ emit_large_str(fp_walk *walk, PyObject *text, const unsigned char *header,
     PyObject *encoded;
     int status;
 
+    if (wants_stream(walk, n_bytes)) {
+        str_source from = source_of_str(text, n_bytes);
+        return save_in_stream(walk, header, n_header, &from.base);
+    }
     if (PyUnicode_IS_ASCII(text)) {
         return fp_emit_large(walk, header, n_header, PyUnicode_DATA(text),
                              n_bytes, NULL);
@@ -671,12 +751,7 @@ fp_save_str(fp_walk *walk, PyObject *text, int lonely)
     }
     n_bytes = utf8_length(text);
     if (wants_blob(walk, n_bytes)) {
-        str_source from = {
-            .base = {.read = read_str, .object = text, .n_bytes = n_bytes}};
-        if (PyUnicode_IS_ASCII(text)) {
-            from.base.read = read_bytes;
-            from.base.data = PyUnicode_DATA(text);
-        }
+        str_source from = source_of_str(text, n_bytes);
         return save_as_blob(walk, &from.base, FP_BLOB_STR, lonely);
     }
     if (n_bytes < 256 && walk->protocol >= 4) {

@@ -1,6 +1,14 @@
 /* The module: its state and its functions. */
+#include "atomic_file_type.h"
 #include "dump.h"
+#include "errors.h"
+#include "joblib_layout.h"
+#include "load.h"
+#include "lz4_reader.h"
+#include "lz4_writer.h"
 #include "pickler.h"
+#include "unpickle.h"
+#include "unpickler.h"
 #include "walk.h"
 
 /* --- functions ---------------------------------------------------------- */
@@ -17,22 +25,307 @@ PyDoc_STRVAR(
     "same arguments; see its documentation for their meaning.");
 
 PyDoc_STRVAR(
-    dump_to_path_doc,
-    "dump_to_path($module, value, path, protocol, durable, n_threads, /)\n"
+    loads_doc,
+    "loads($module, data, /, *, fix_imports=True, encoding=\"ASCII\",\n"
+    "      errors=\"strict\", buffers=())\n"
     "--\n"
     "\n"
-    "Write value to a file that replaces path at the end.");
+    "Read an object from its pickled representation.\n"
+    "\n"
+    "Does what pickle.loads() does with the same arguments, and reads what\n"
+    "joblib wrote as well. What stands behind the pickle is ignored.");
+
+PyDoc_STRVAR(
+    dump_value_doc,
+    "dump_value($module, value, sidecar, layout, protocol, durable,\n"
+    "           n_threads, place, start, /)\n"
+    "--\n"
+    "\n"
+    "Write value to a path (str or bytes), which is replaced at the end, or\n"
+    "to an object with a write() method, front to back.\n"
+    "\n"
+    "sidecar is None or a second one of these, for the arrays' bytes. layout\n"
+    "is \"pickle\" or \"joblib\"; start is where a file object stands.");
 
 static PyObject *
-dump_to_path(PyObject *module, PyObject *args)
+dump_value(PyObject *module, PyObject *args)
 {
-    PyObject *value, *path;
-    int protocol, durable, n_threads;
+    PyObject *value, *place, *sidecar;
+    const char *layout;
+    unsigned long long start;
+    fp_dump_options options;
 
-    if (!PyArg_ParseTuple(args, "OOipi:dump_to_path", &value, &path, &protocol,
-                          &durable, &n_threads)
-        || fp_dump_to_path(fp_state_of_module(module), value, path, protocol,
-                           durable, n_threads)
+    if (!PyArg_ParseTuple(args, "OOsipiOK:dump_value", &value, &sidecar,
+                          &layout, &options.protocol, &options.durable,
+                          &options.n_threads, &place, &start))
+    {
+        return NULL;
+    }
+    options.start = start;
+    options.layout =
+        strcmp(layout, "joblib") == 0 ? FP_LAYOUT_JOBLIB : FP_LAYOUT_PICKLE;
+    if (fp_dump_value(fp_state_of_module(module), value, place,
+                      sidecar == Py_None ? NULL : sidecar, &options)
+        < 0)
+    {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* *place becomes what (fd, file, path) says; all of it is borrowed. */
+static int
+sidecar_place(PyObject *sidecar, fp_sidecar_place *place)
+{
+    PyObject *path;
+
+    if (!PyTuple_Check(sidecar)) {
+        PyErr_SetString(PyExc_TypeError, "sidecar must be None or a tuple");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(sidecar, "iOO:sidecar", &place->fd, &place->file,
+                          &path))
+    {
+        return -1;
+    }
+    place->path = path == Py_None ? NULL : path;
+    return 0;
+}
+
+PyDoc_STRVAR(read_sidecar_doc,
+             "read_sidecar($module, place, verify, n_threads, /)\n"
+             "--\n"
+             "\n"
+             "Return the buffers of a sidecar file as a list. place is\n"
+             "(fd, file, path): a descriptor and a path, or -1 and an object\n"
+             "with a read() method.");
+
+static PyObject *
+read_sidecar(PyObject *module, PyObject *args)
+{
+    PyObject *tuple;
+    int verify, n_threads;
+    fp_sidecar_place place;
+
+    if (!PyArg_ParseTuple(args, "Oii:read_sidecar", &tuple, &verify,
+                          &n_threads)
+        || sidecar_place(tuple, &place) < 0)
+    {
+        return NULL;
+    }
+    return fp_read_sidecar(fp_state_of_module(module), &place,
+                           (fp_verify)verify, n_threads);
+}
+
+/* The arguments that all loads share. */
+static int
+load_options(PyObject *mmap_mode, int native_order, int verify, int n_threads,
+             unsigned long long max_bytes, fp_load_options *options)
+{
+    if (verify < FP_VERIFY_NONE || verify > FP_VERIFY_FULL) {
+        PyErr_SetString(PyExc_ValueError, "verify is out of range");
+        return -1;
+    }
+    if (mmap_mode != Py_None && !PyUnicode_Check(mmap_mode)) {
+        PyErr_SetString(PyExc_TypeError, "mmap_mode must be None or a str");
+        return -1;
+    }
+    *options = (fp_load_options){
+        .mmap_mode = mmap_mode == Py_None ? NULL : mmap_mode,
+        .native_order = native_order,
+        .verify = (fp_verify)verify,
+        .n_threads = n_threads,
+        .max_bytes = max_bytes,
+    };
+    return 0;
+}
+
+/* max_bytes where no limit was given. */
+#define NO_LIMIT UINT64_MAX
+
+PyDoc_STRVAR(load_path_doc,
+             "load_path($module, path, mmap_mode, native_order, verify,\n"
+             "          n_threads, foreign, sidecar=None,\n"
+             "          max_bytes=18446744073709551615, /)\n"
+             "--\n"
+             "\n"
+             "Load the first dump of a file; what it cannot load is left to\n"
+             "foreign(fd).");
+
+static PyObject *
+load_path(PyObject *module, PyObject *args)
+{
+    PyObject *path, *mmap_mode, *foreign;
+    PyObject *sidecar = Py_None;
+    int native_order, verify, n_threads;
+    unsigned long long max_bytes = NO_LIMIT;
+    fp_load_options options;
+    fp_sidecar_place place;
+
+    if (!PyArg_ParseTuple(args, "OOpiiO|OK:load_path", &path, &mmap_mode,
+                          &native_order, &verify, &n_threads, &foreign,
+                          &sidecar, &max_bytes)
+        || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
+                        &options)
+               < 0)
+    {
+        return NULL;
+    }
+    if (sidecar != Py_None) {
+        if (sidecar_place(sidecar, &place) < 0) {
+            return NULL;
+        }
+        options.sidecar = &place;
+    }
+    return fp_load_path(fp_state_of_module(module), path, &options, foreign);
+}
+
+PyDoc_STRVAR(load_descriptor_doc,
+             "load_descriptor($module, fd, path, start, mmap_mode,\n"
+             "                native_order, verify, n_threads,\n"
+             "                max_bytes=18446744073709551615, /)\n"
+             "--\n"
+             "\n"
+             "Load the dump or pickle that begins at start of a regular\n"
+             "file; return it and where it ends.");
+
+static PyObject *
+load_descriptor(PyObject *module, PyObject *args)
+{
+    PyObject *path, *mmap_mode, *value;
+    int fd, native_order, verify, n_threads;
+    unsigned long long start, max_bytes = NO_LIMIT;
+    uint64_t end;
+    fp_load_options options;
+
+    if (!PyArg_ParseTuple(args, "iOKOpii|K:load_descriptor", &fd, &path,
+                          &start, &mmap_mode, &native_order, &verify,
+                          &n_threads, &max_bytes)
+        || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
+                        &options)
+               < 0)
+    {
+        return NULL;
+    }
+    value = fp_load_descriptor(fp_state_of_module(module), fd, path, start,
+                               &options, &end);
+    return value == NULL
+               ? NULL
+               : Py_BuildValue("(NK)", value, (unsigned long long)end);
+}
+
+PyDoc_STRVAR(load_file_doc,
+             "load_file($module, file, path, native_order, verify,\n"
+             "          mmap_mode=None, n_threads=1, sidecar=None,\n"
+             "          max_bytes=18446744073709551615, /)\n"
+             "--\n"
+             "\n"
+             "Load one dump or pickle from an object with a read() method.");
+
+static PyObject *
+load_file(PyObject *module, PyObject *args)
+{
+    PyObject *file, *path;
+    PyObject *mmap_mode = Py_None, *sidecar = Py_None;
+    int native_order, verify;
+    int n_threads = 1;
+    unsigned long long max_bytes = NO_LIMIT;
+    fp_load_options options;
+    fp_sidecar_place place;
+
+    if (!PyArg_ParseTuple(args, "OOpi|OiOK:load_file", &file, &path,
+                          &native_order, &verify, &mmap_mode, &n_threads,
+                          &sidecar, &max_bytes)
+        || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
+                        &options)
+               < 0)
+    {
+        return NULL;
+    }
+    if (sidecar != Py_None) {
+        if (sidecar_place(sidecar, &place) < 0) {
+            return NULL;
+        }
+        options.sidecar = &place;
+    }
+    return fp_load_file(fp_state_of_module(module), file,
+                        path == Py_None ? NULL : path, &options);
+}
+
+PyDoc_STRVAR(verify_descriptor_doc,
+             "verify_descriptor($module, fd, path, n_threads, /)\n"
+             "--\n"
+             "\n"
+             "Check all dumps of a regular file; return whether it is one of\n"
+             "fastpersist's own layout.");
+
+static PyObject *
+verify_descriptor(PyObject *module, PyObject *args)
+{
+    PyObject *path;
+    int fd, n_threads, is_ours;
+
+    if (!PyArg_ParseTuple(args, "iOi:verify_descriptor", &fd, &path,
+                          &n_threads))
+    {
+        return NULL;
+    }
+    is_ours =
+        fp_verify_descriptor(fp_state_of_module(module), fd, path, n_threads);
+    return is_ours < 0 ? NULL : PyBool_FromLong(is_ours);
+}
+
+PyDoc_STRVAR(verify_file_doc,
+             "verify_file($module, file, path, sidecar, max_bytes, /)\n"
+             "--\n"
+             "\n"
+             "Check one dump from an object with a read() method, and the\n"
+             "sidecar that belongs to it; return whether there was one of\n"
+             "fastpersist's own layout.");
+
+static PyObject *
+verify_file(PyObject *module, PyObject *args)
+{
+    PyObject *file, *path, *sidecar;
+    unsigned long long max_bytes;
+    fp_load_options options;
+    fp_sidecar_place place;
+    int is_ours;
+
+    if (!PyArg_ParseTuple(args, "OOOK:verify_file", &file, &path, &sidecar,
+                          &max_bytes)
+        || load_options(Py_None, 0, FP_VERIFY_FULL, 1, max_bytes, &options)
+               < 0)
+    {
+        return NULL;
+    }
+    if (sidecar != Py_None) {
+        if (sidecar_place(sidecar, &place) < 0) {
+            return NULL;
+        }
+        options.sidecar = &place;
+    }
+    is_ours = fp_verify_file(fp_state_of_module(module), file,
+                             path == Py_None ? NULL : path, &options);
+    return is_ours < 0 ? NULL : PyBool_FromLong(is_ours);
+}
+
+PyDoc_STRVAR(verify_sidecar_doc,
+             "verify_sidecar($module, place, max_bytes, /)\n"
+             "--\n"
+             "\n"
+             "Check one sidecar by itself, from a file object.");
+
+static PyObject *
+verify_sidecar(PyObject *module, PyObject *args)
+{
+    PyObject *tuple;
+    unsigned long long max_bytes;
+    fp_sidecar_place place;
+
+    if (!PyArg_ParseTuple(args, "OK:verify_sidecar", &tuple, &max_bytes)
+        || sidecar_place(tuple, &place) < 0
+        || fp_verify_sidecar(fp_state_of_module(module), &place, max_bytes)
                < 0)
     {
         return NULL;
@@ -40,20 +333,26 @@ dump_to_path(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(dump_to_file_doc,
-             "dump_to_file($module, value, file, protocol, /)\n"
-             "--\n"
-             "\n"
-             "Write value to an object with a write() method, front to back.");
+PyDoc_STRVAR(
+    verify_pickle_doc,
+    "verify_pickle($module, file, path, find_class, persistent_load,\n"
+    "              max_bytes, /)\n"
+    "--\n"
+    "\n"
+    "Run the opcodes of a pickle up to its STOP, and skip joblib's\n"
+    "arrays. Everything that it names comes from find_class.");
 
 static PyObject *
-dump_to_file(PyObject *module, PyObject *args)
+verify_pickle(PyObject *module, PyObject *args)
 {
-    PyObject *value, *file;
-    int protocol;
+    PyObject *file, *path, *find_class, *persistent_load;
+    unsigned long long max_bytes;
 
-    if (!PyArg_ParseTuple(args, "OOi:dump_to_file", &value, &file, &protocol)
-        || fp_dump_to_file(fp_state_of_module(module), value, file, protocol)
+    if (!PyArg_ParseTuple(args, "OOOOK:verify_pickle", &file, &path,
+                          &find_class, &persistent_load, &max_bytes)
+        || fp_verify_pickle(fp_state_of_module(module), file,
+                            path == Py_None ? NULL : path, find_class,
+                            persistent_load, max_bytes)
                < 0)
     {
         return NULL;
@@ -64,8 +363,18 @@ dump_to_file(PyObject *module, PyObject *args)
 static PyMethodDef functions[] = {
     {"dumps", (PyCFunction)(void (*)(void))fp_dumps,
      METH_VARARGS | METH_KEYWORDS, dumps_doc},
-    {"dump_to_path", dump_to_path, METH_VARARGS, dump_to_path_doc},
-    {"dump_to_file", dump_to_file, METH_VARARGS, dump_to_file_doc},
+    {"loads", (PyCFunction)(void (*)(void))fp_loads,
+     METH_FASTCALL | METH_KEYWORDS, loads_doc},
+    {"dump_value", dump_value, METH_VARARGS, dump_value_doc},
+    {"load_path", load_path, METH_VARARGS, load_path_doc},
+    {"load_descriptor", load_descriptor, METH_VARARGS, load_descriptor_doc},
+    {"read_sidecar", read_sidecar, METH_VARARGS, read_sidecar_doc},
+    {"load_file", load_file, METH_VARARGS, load_file_doc},
+    {"verify_descriptor", verify_descriptor, METH_VARARGS,
+     verify_descriptor_doc},
+    {"verify_file", verify_file, METH_VARARGS, verify_file_doc},
+    {"verify_sidecar", verify_sidecar, METH_VARARGS, verify_sidecar_doc},
+    {"verify_pickle", verify_pickle, METH_VARARGS, verify_pickle_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -121,6 +430,7 @@ module_exec(PyObject *module)
     FP_NAMES(X)
 #undef X
     if (fetch(&state->pickling_error, "pickle", "PicklingError") < 0
+        || fetch(&state->unpickling_error, "pickle", "UnpicklingError") < 0
         || fetch(&state->dispatch_table, "copyreg", "dispatch_table") < 0
         || fetch(&state->extension_registry, "copyreg", "_extension_registry")
                < 0
@@ -130,8 +440,17 @@ module_exec(PyObject *module)
         || fetch(&state->import_mapping_3to2, "_compat_pickle",
                  "REVERSE_IMPORT_MAPPING")
                < 0
+        || fetch(&state->name_mapping_2to3, "_compat_pickle", "NAME_MAPPING")
+               < 0
+        || fetch(&state->import_mapping_2to3, "_compat_pickle",
+                 "IMPORT_MAPPING")
+               < 0
+        || fetch(&state->inverted_registry, "copyreg", "_inverted_registry")
+               < 0
+        || fetch(&state->extension_cache, "copyreg", "_extension_cache") < 0
         || fetch(&state->codecs_encode, "codecs", "encode") < 0
         || fetch(&state->getattr, "builtins", "getattr") < 0
+        || fetch((PyObject **)&state->raw_file_type, "_io", "_RawIOBase") < 0
         || fetch(&state->partial, "functools", "partial") < 0
         || must_be_dict(state->dispatch_table, "copyreg.dispatch_table") < 0
         || must_be_dict(state->extension_registry,
@@ -143,12 +462,28 @@ module_exec(PyObject *module)
         || must_be_dict(state->import_mapping_3to2,
                         "_compat_pickle.REVERSE_IMPORT_MAPPING")
                < 0
+        || must_be_dict(state->name_mapping_2to3,
+                        "_compat_pickle.NAME_MAPPING")
+               < 0
+        || must_be_dict(state->import_mapping_2to3,
+                        "_compat_pickle.IMPORT_MAPPING")
+               < 0
+        || must_be_dict(state->inverted_registry, "copyreg._inverted_registry")
+               < 0
+        || must_be_dict(state->extension_cache, "copyreg._extension_cache") < 0
         || fetch_of_object(&state->object_reduce_ex, state->str_reduce_ex) < 0
         || fetch_of_object(&state->object_reduce, state->str_reduce) < 0
         || fetch_of_object(&state->object_getstate, state->str_getstate) < 0
         || fetch_of_object(&state->object_class, state->str_class_) < 0
-        || fp_array_init(state) < 0)
+        || fp_array_init(state) < 0 || fp_errors_init(module, state) < 0
+        || fp_joblib_init(module, state) < 0
+        || fp_lz4_reader_type_init(module, state) < 0
+        || fp_lz4_writer_type_init(module, state) < 0
+        || fp_atomic_file_type_init(module, state) < 0)
     {
+        return -1;
+    }
+    if (fp_collector_init(state) < 0 || fp_unpickler_init(module, state) < 0) {
         return -1;
     }
     return fp_pickler_init(module, state);
@@ -157,7 +492,26 @@ module_exec(PyObject *module)
 #define OBJECTS(X)                                                            \
     X(pickler_type)                                                           \
     X(memo_proxy_type)                                                        \
+    X(unpickler_type)                                                         \
+    X(unpickler_memo_type)                                                    \
+    X(lz4_writer_type)                                                        \
+    X(raw_file_type)                                                          \
+    X(name_mapping_2to3)                                                      \
+    X(import_mapping_2to3)                                                    \
+    X(inverted_registry)                                                      \
+    X(extension_cache)                                                        \
+    X(empty_tuple)                                                            \
+    X(gc_get_count)                                                           \
+    X(gc_get_stats)                                                           \
+    X(gc_get_freeze_count)                                                    \
+    X(gc_freeze)                                                              \
+    X(gc_unfreeze)                                                            \
     X(pickling_error)                                                         \
+    X(unpickling_error)                                                       \
+    X(corrupt_error)                                                          \
+    X(truncated_error)                                                        \
+    X(array_wrapper_type)                                                     \
+    X(old_joblib_file)                                                        \
     X(dispatch_table)                                                         \
     X(extension_registry)                                                     \
     X(name_mapping_3to2)                                                      \
@@ -165,7 +519,9 @@ module_exec(PyObject *module)
     X(codecs_encode)                                                          \
     X(getattr)                                                                \
     X(partial)                                                                \
+    X(ndarray_type)                                                           \
     X(memmap_type)                                                            \
+    X(matrix_type)                                                            \
     X(scalar_function)                                                        \
     X(object_reduce_ex)                                                       \
     X(object_reduce)                                                          \

@@ -1,4 +1,4 @@
-/* The opcodes of pickle that the walk writes, by the names of pickletools. */
+/* The opcodes of pickle, by the names of pickletools. */
 #ifndef FP_OPCODES_H
 #define FP_OPCODES_H
 
@@ -7,6 +7,7 @@ enum fp_opcode {
     OP_STOP = '.',
     OP_POP = '0',
     OP_POP_MARK = '1',
+    OP_DUP = '2',
     OP_FLOAT = 'F',
     OP_INT = 'I',
     OP_BININT = 'J',
@@ -17,6 +18,9 @@ enum fp_opcode {
     OP_PERSID = 'P',
     OP_BINPERSID = 'Q',
     OP_REDUCE = 'R',
+    OP_STRING = 'S',
+    OP_BINSTRING = 'T',
+    OP_SHORT_BINSTRING = 'U',
     OP_UNICODE = 'V',
     OP_BINUNICODE = 'X',
     OP_APPEND = 'a',
@@ -26,9 +30,11 @@ enum fp_opcode {
     OP_EMPTY_DICT = '}',
     OP_APPENDS = 'e',
     OP_GET = 'g',
+    OP_INST = 'i',
     OP_BINGET = 'h',
     OP_LONG_BINGET = 'j',
     OP_LIST = 'l',
+    OP_OBJ = 'o',
     OP_EMPTY_LIST = ']',
     OP_PUT = 'p',
     OP_BINPUT = 'q',

@@ -1,3 +1,4 @@
+#include "joblib_dump.h"
 #include "walk.h"
 
 enum {
@@ -421,6 +422,13 @@ save_other(fp_walk *walk, PyObject *object, int lonely)
             return status;
         }
         Py_CLEAR(reduced);
+    }
+    if (walk->wraps_arrays) {
+        /* As joblib does it: whatever is registered for arrays. */
+        int found = fp_save_wrapped_array(walk, object, &status);
+        if (found != 0) {
+            return found < 0 ? -1 : status;
+        }
     }
     if (type == &PyType_Type) {
         return save_type(walk, object);

@@ -1,46 +1,15 @@
 #include "sidecar.h"
 
-#include "errors.h"
-
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static int
-fail(const fp_sidecar *sidecar, fp_status status)
-{
-    return fp_raise_status(status, sidecar->sink->saved_errno, sidecar->path,
-                           NULL);
-}
-
-/* Everything staged goes on its way; behind it n_bytes of `data`, if any. */
-static int
-pass(fp_sidecar *sidecar, const unsigned char *data, size_t n_bytes)
-{
-    fp_status status;
-
-    if (getpid() != sidecar->owner) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "the process was forked during a dump; only the "
-                        "parent can go on with it");
-        return -1;
-    }
-    Py_BEGIN_ALLOW_THREADS
-    status = n_bytes == 0 ? fp_ring_flush(sidecar->ring)
-                          : fp_ring_pass(sidecar->ring, data, n_bytes);
-    Py_END_ALLOW_THREADS
-    if (status != FP_OK) {
-        return fail(sidecar, status);
-    }
-    return PyErr_CheckSignals();
-}
 
 int
 fp_sidecar_fits(const fp_sidecar *sidecar, size_t n_bytes)
 {
     /* An own blob, the shared blob that is open and one more to come. */
     const size_t overhead = 3 * (FP_BLOB_PREFIX_MAX + FP_BLOB_SUFFIX_MAX);
-    size_t n_free = fp_ring_free_bytes(sidecar->ring);
+    size_t n_free = fp_ring_free_bytes(sidecar->staging.ring);
     size_t n_shared = sidecar->shared == NULL ? 0 : sidecar->shared_length;
 
     if (n_bytes < FP_OWN_BLOB_BYTES) {
@@ -48,49 +17,6 @@ fp_sidecar_fits(const fp_sidecar *sidecar, size_t n_bytes)
     }
     return n_free > overhead + n_shared
            && n_free - overhead - n_shared > n_bytes;
-}
-
-int
-fp_sidecar_room(fp_sidecar *sidecar, unsigned char **room, size_t *n_room)
-{
-    for (;;) {
-        fp_status status = fp_ring_room(sidecar->ring, room, n_room);
-        if (status != FP_OK) {
-            return fail(sidecar, status);
-        }
-        if (*n_room > 0) {
-            return 0;
-        }
-        if (pass(sidecar, NULL, 0) < 0) {
-            return -1;
-        }
-    }
-}
-
-void
-fp_sidecar_advance(fp_sidecar *sidecar, size_t n_bytes)
-{
-    fp_ring_advance(sidecar->ring, n_bytes);
-}
-
-static int
-stage(fp_sidecar *sidecar, const unsigned char *data, size_t n_bytes)
-{
-    while (n_bytes > 0) {
-        unsigned char *room;
-        size_t n_room;
-        if (fp_sidecar_room(sidecar, &room, &n_room) < 0) {
-            return -1;
-        }
-        if (n_room > n_bytes) {
-            n_room = n_bytes;
-        }
-        memcpy(room, data, n_room);
-        fp_sidecar_advance(sidecar, n_room);
-        data += n_room;
-        n_bytes -= n_room;
-    }
-    return 0;
 }
 
 int
@@ -115,15 +41,15 @@ fp_sidecar_begin(fp_sidecar *sidecar, fp_blob_kind kind, uint64_t n_bytes,
         sidecar->blobs = moved;
         sidecar->blobs_capacity = wanted;
     }
-    n_prefix = fp_blob_prefix_encode(prefix, fp_ring_position(sidecar->ring),
-                                     kind, n_bytes);
-    if (stage(sidecar, prefix, n_prefix) < 0) {
+    n_prefix = fp_blob_prefix_encode(
+        prefix, fp_ring_position(sidecar->staging.ring), kind, n_bytes);
+    if (fp_staging_write(&sidecar->staging, prefix, n_prefix) < 0) {
         return -1;
     }
     blob = &sidecar->blobs[sidecar->n_blobs++];
     blob->kind = kind;
     blob->memo_number = memo_number;
-    blob->offset = fp_ring_position(sidecar->ring);
+    blob->offset = fp_ring_position(sidecar->staging.ring);
     blob->length = n_bytes;
     return 0;
 }
@@ -135,7 +61,7 @@ fp_sidecar_end(fp_sidecar *sidecar)
     size_t n_suffix = fp_blob_suffix_encode(
         suffix, sidecar->blobs[sidecar->n_blobs - 1].memo_number);
 
-    return stage(sidecar, suffix, n_suffix);
+    return fp_staging_write(&sidecar->staging, suffix, n_suffix);
 }
 
 /* --- shared blobs ------------------------------------------------------- */
@@ -171,11 +97,13 @@ fp_sidecar_close_shared(fp_sidecar *sidecar)
         return -1;
     }
     if (sidecar->is_silent || n_bytes < FP_SHARED_BLOB_BYTES / 2) {
-        if (stage(sidecar, sidecar->shared, n_bytes) < 0) {
+        if (fp_staging_write(&sidecar->staging, sidecar->shared, n_bytes) < 0)
+        {
             return -1;
         }
     }
-    else if (pass(sidecar, sidecar->shared, n_bytes) < 0) {
+    else if (fp_staging_pass(&sidecar->staging, sidecar->shared, n_bytes) < 0)
+    {
         return -1;
     }
     return fp_sidecar_end(sidecar);
@@ -216,19 +144,19 @@ fp_sidecar_start(fp_sidecar *sidecar)
     unsigned char header[FP_HEADER_BYTES];
     fp_status status;
 
-    sidecar->owner = getpid();
-    fp_header_encode(header);
-    if (stage(sidecar, header, sizeof(header)) < 0) {
+    sidecar->staging.owner = getpid();
+    fp_header_encode_flags(header, sidecar->header_flags);
+    if (fp_staging_write(&sidecar->staging, header, sizeof(header)) < 0) {
         return -1;
     }
-    status = fp_ring_begin_region(sidecar->ring);
-    return status == FP_OK ? 0 : fail(sidecar, status);
+    status = fp_ring_begin_region(sidecar->staging.ring);
+    return fp_staging_result(&sidecar->staging, status);
 }
 
 int
 fp_sidecar_reset(fp_sidecar *sidecar)
 {
-    fp_ring_reset(sidecar->ring);
+    fp_ring_reset(sidecar->staging.ring);
     sidecar->n_blobs = 0;
     sidecar->shared_length = 0;
     sidecar->is_silent = 0;

@@ -17,12 +17,11 @@
 #include <sys/types.h>
 
 #include "core/layout.h"
-#include "core/ring.h"
+#include "staging.h"
 
 typedef struct fp_sidecar {
-    fp_ring *ring;       /* borrowed */
-    const fp_sink *sink; /* borrowed: whose errno a failure reports */
-    PyObject *path;      /* borrowed: for the exception, or NULL */
+    fp_staging staging;
+    unsigned header_flags; /* of the file's header */
     fp_blob *blobs;
     size_t n_blobs;
     size_t blobs_capacity;
@@ -30,7 +29,6 @@ typedef struct fp_sidecar {
     size_t shared_length;  /* bytes in use */
     uint32_t shared_number;
     int is_silent; /* nothing may be flushed: reset may come */
-    pid_t owner;   /* the process that may touch the ring */
 } fp_sidecar;
 
 /* Stages the header and opens the sidecar's hash region. */
@@ -40,13 +38,10 @@ int fp_sidecar_start(fp_sidecar *sidecar);
  * they need. */
 int fp_sidecar_fits(const fp_sidecar *sidecar, size_t n_bytes);
 
-/* A blob of its own: begin, then exactly n_bytes through room/advance or
- * write, then end. No other blob may begin in between. */
+/* A blob of its own: begin, then exactly n_bytes into sidecar->staging, then
+ * end. No other blob may begin in between. */
 int fp_sidecar_begin(fp_sidecar *sidecar, fp_blob_kind kind, uint64_t n_bytes,
                      uint32_t memo_number);
-/* *n_room > 0 on success; may have released the GIL. */
-int fp_sidecar_room(fp_sidecar *sidecar, unsigned char **room, size_t *n_room);
-void fp_sidecar_advance(fp_sidecar *sidecar, size_t n_bytes);
 int fp_sidecar_end(fp_sidecar *sidecar);
 
 /* Room in a shared blob for an array of n_bytes (1 .. FP_OWN_BLOB_BYTES - 1):

@@ -36,6 +36,33 @@
     X(reducer_override, "reducer_override")                                   \
     X(persistent_id, "persistent_id")                                         \
     X(dispatch_table, "dispatch_table")                                       \
+    X(mmap_attribute, "_mmap")                                                \
+    X(offset, "offset")                                                       \
+    X(mode, "mode")                                                           \
+    X(filename, "filename")                                                   \
+    X(path, "path")                                                           \
+    X(section, "section")                                                     \
+    X(subclass, "subclass")                                                   \
+    X(shape, "shape")                                                         \
+    X(order, "order")                                                         \
+    X(dtype, "dtype")                                                         \
+    X(allow_mmap, "allow_mmap")                                               \
+    X(alignment_bytes, "numpy_array_alignment_bytes")                         \
+    X(peek, "peek")                                                           \
+    X(read, "read")                                                           \
+    X(readinto, "readinto")                                                   \
+    X(readline, "readline")                                                   \
+    X(release, "release")                                                     \
+    X(find_class, "find_class")                                               \
+    X(persistent_load, "persistent_load")                                     \
+    X(setstate, "__setstate__")                                               \
+    X(getinitargs, "__getinitargs__")                                         \
+    X(extend, "extend")                                                       \
+    X(append, "append")                                                       \
+    X(add, "add")                                                             \
+    X(update, "update")                                                       \
+    X(toreadonly, "toreadonly")                                               \
+    X(local_scope, "<locals>")                                                \
     X(add_note, "add_note")                                                   \
     X(numpy_new_multiarray, "numpy._core.multiarray")                         \
     X(numpy_old_multiarray, "numpy.core.multiarray")
@@ -43,15 +70,31 @@
 typedef struct fp_state {
     PyTypeObject *pickler_type;
     PyTypeObject *memo_proxy_type;
+    PyTypeObject *unpickler_type;
+    PyTypeObject *unpickler_memo_type; /* its memo proxy */
+    PyTypeObject *lz4_writer_type;
+    PyTypeObject *raw_file_type;  /* what io.RawIOBase is made of */
     PyObject *pickling_error;     /* pickle.PicklingError */
+    PyObject *unpickling_error;   /* pickle.UnpicklingError */
+    PyObject *corrupt_error;      /* CorruptFileError */
+    PyObject *truncated_error;    /* TruncatedFileError */
+    PyObject *array_wrapper_type; /* for joblib's NumpyArrayWrapper */
+    PyObject *old_joblib_file;    /* OldJoblibFile */
     PyObject *dispatch_table;     /* copyreg.dispatch_table */
     PyObject *extension_registry; /* copyreg._extension_registry */
     PyObject *name_mapping_3to2;
     PyObject *import_mapping_3to2;
+    PyObject *name_mapping_2to3;
+    PyObject *import_mapping_2to3;
+    PyObject *inverted_registry; /* copyreg._inverted_registry */
+    PyObject *extension_cache;   /* copyreg._extension_cache */
+    PyObject *empty_tuple;
     PyObject *codecs_encode;
     PyObject *getattr;
     PyObject *partial;
+    PyObject *ndarray_type;    /* numpy.ndarray */
     PyObject *memmap_type;     /* numpy.memmap */
+    PyObject *matrix_type;     /* numpy.matrix */
     PyObject *scalar_function; /* numpy's multiarray.scalar */
     /* What object itself defines: a class is plain while it inherits them. */
     PyObject *object_reduce_ex;
@@ -61,6 +104,19 @@ typedef struct fp_state {
 #define X(field, text) PyObject *str_##field;
     FP_NAMES(X)
 #undef X
+    /* The collector (collector.c): functions of gc, what was moved to its
+     * oldest generation since the last full collection, and how many of those
+     * there had been. */
+    PyObject *gc_get_count;
+    PyObject *gc_get_stats;
+    PyObject *gc_get_freeze_count;
+    PyObject *gc_freeze;
+    PyObject *gc_unfreeze;
+    size_t n_moved;
+    long long n_full_collections;
+    /* What a class without special bases gives for __dict__ (compared
+     * only; unpickle_objects.c). */
+    getter plain_dict_getter;
 } fp_state;
 
 extern struct PyModuleDef fp_module_def;
@@ -99,11 +155,13 @@ fp_reducer_names(const fp_state *state, PyObject *names[FP_N_REDUCER_NAMES])
 static inline PyObject *
 fp_optional_attribute(PyObject *object, PyObject *name)
 {
-    PyObject *value = PyObject_GetAttr(object, name);
+    PyObject *value;
 
-    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-    }
+#if PY_VERSION_HEX >= 0x030d0000
+    (void)PyObject_GetOptionalAttr(object, name, &value);
+#else
+    (void)_PyObject_LookupAttr(object, name, &value);
+#endif
     return value;
 }
 

@@ -2,6 +2,7 @@
 
 #include "errors.h"
 #include "inline_leaves.h"
+#include "joblib_dump.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -379,7 +380,8 @@ step(fp_walk *walk, fp_frame *frame)
     case FP_FRAME_PERSISTENT:
         return step_persistent(walk, frame);
     case FP_FRAME_ARRAY:
-        return fp_step_array(walk, frame);
+        return walk->wraps_arrays ? fp_step_wrapped_array(walk, frame)
+                                  : fp_step_array(walk, frame);
     }
     Py_UNREACHABLE();
 }
@@ -438,6 +440,12 @@ start_over(fp_walk *walk)
     walk->framing = 0;
     walk->frame_start = -1;
     if (walk->modules != NULL && PySet_Clear(walk->modules) < 0) {
+        return -1;
+    }
+    if (walk->stream != NULL) {
+        walk->stream->n_held = 0;
+    }
+    if (walk->buffers != NULL && fp_sidecar_file_reset(walk->buffers) < 0) {
         return -1;
     }
     return walk->sidecar == NULL ? 0 : fp_sidecar_reset(walk->sidecar);

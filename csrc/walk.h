@@ -15,6 +15,9 @@
  * is not done: the walk stops with `restart` set, and fp_walk_run() begins
  * anew with a full memo that holds strong references.
  *
+ * With a `stream` the standard stream goes to a ring as it comes, and arrays may
+ * stand between its opcodes as joblib's layout has them.
+ *
  * Ownership: a walk borrows its hooks and its sidecar from whoever set it up;
  * frames own the objects they work on; fp_walk_free() releases everything.
  * Errors: -1 with an exception set, or, inside a walk, with `restart` set.
@@ -27,6 +30,7 @@
  *   reduce.c   everything that goes through a reducer
  *   globals.c  classes and functions, by name
  *   array.c    NumPy arrays
+ *   joblib_dump.c  arrays between the opcodes, for joblib
  */
 #ifndef FP_WALK_H
 #define FP_WALK_H
@@ -35,6 +39,7 @@
 #include "memo.h"
 #include "opcodes.h"
 #include "sidecar.h"
+#include "sidecar_file.h"
 #include "state.h"
 
 typedef enum {
@@ -131,10 +136,14 @@ typedef struct fp_walk {
     PyObject *dispatch_table;
     PyObject *buffer_callback;
 
-    fp_sidecar *sidecar;   /* borrowed; NULL: everything in-band */
-    PyObject *kept;        /* owned list: what a silent walk made itself */
-    PyObject *modules;     /* owned set of top-level names, or NULL */
-    PyObject *dtype_names; /* owned dict: dtype.str -> itself */
+    fp_sidecar *sidecar;      /* borrowed; NULL: everything in-band */
+    fp_sidecar_file *buffers; /* borrowed; with a sidecar: arrays go here */
+    struct fp_stream *stream; /* borrowed; standard stream: where it goes
+                               * (joblib_dump.h), NULL: see `write` */
+    int wraps_arrays;         /* of a stream: arrays as joblib stores them */
+    PyObject *kept;           /* owned list: what a silent walk made itself */
+    PyObject *modules;        /* owned set of top-level names, or NULL */
+    PyObject *dtype_names;    /* owned dict: dtype.str -> itself */
     fp_dtype_name dtypes[FP_DTYPE_CACHE];
     PyObject *last_fields;       /* owned: the last structured dtype, */
     unsigned char *last_covered; /* owned: which of its bytes are fields, */
@@ -289,7 +298,10 @@ int fp_emit_large(fp_walk *walk, const unsigned char *header,
 int fp_end_full_frame(fp_walk *walk);
 /* Standard stream: closes the open frame. Cannot fail. */
 void fp_commit_frame(fp_walk *walk);
-/* Standard stream to a file: hands over what is in memory. */
+/* Standard stream to a file or a ring: hands over what is in memory. */
 int fp_flush_to_file(fp_walk *walk);
+/* Standard stream: what follows up to the end is not part of any frame. */
+int fp_begin_unframed(fp_walk *walk);
+void fp_end_unframed(fp_walk *walk, int framing);
 
 #endif

@@ -102,6 +102,9 @@ def opcode_names(data):
 
 # ---------------------------------------------------------------- processes
 
+# For a process whose memory is watched: the sanitizer is not to keep what was freed.
+FRUGAL = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"}
+
 
 def run_python(code, *arguments, warnings="error", timeout=300, env=None, python=sys.executable):
     """Runs a script in a process of its own that sees tests/, and returns what it printed."""

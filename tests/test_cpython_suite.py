@@ -1,7 +1,7 @@
 """CPython's own pickle tests, wired as its Lib/test/test_pickle.py wires them for the C pickler.
 
-Everything is dumped by fastpersist and loaded by the standard library. The wiring is taken from the
-running Python, so each version is held to its own suite.
+Three ways: our dump with their load, their dump with our load, and ours with ours. The wiring is
+taken from the running Python, so each version is held to its own suite.
 """
 
 import collections
@@ -9,6 +9,7 @@ import contextlib
 import gc
 import io
 import pickle
+import sys
 import unittest
 
 import fastpersist
@@ -16,6 +17,7 @@ import pytest
 
 pytest.importorskip("test.pickletester", reason="this Python comes without its test package")
 from test import pickletester, test_pickle
+from test.support import os_helper
 
 pytestmark = [
     pytest.mark.cpython,
@@ -41,6 +43,8 @@ EXPECTED_DIFFERENCES = {
 @pytest.fixture(autouse=True)
 def in_a_directory_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # A relative entry of sys.path means another directory in each test.
+    sys.path_importer_cache.pop(os_helper.TESTFN, None)
 
 
 def listed(cls):
@@ -184,10 +188,164 @@ class FileLayoutAtPathTests(FileLayoutTests):
             return file.read()
 
 
+# ---------------------------------------------------------------- our unpickler
+
+
+@listed
+class UnpicklerTests(test_pickle.PyUnpicklerTests):
+    unpickler = fastpersist.Unpickler
+    bad_stack_errors = (pickle.UnpicklingError,)
+    truncated_errors = (pickle.UnpicklingError,)
+
+
+@listed
+class LoadsTests(UnpicklerTests):
+    """fastpersist.loads, from memory."""
+
+    def loads(self, buf, **kwds):
+        return fastpersist.loads(buf, **kwds)
+
+
+class Unpeekable:
+    """A file of read and readline alone, like a socket's."""
+
+    def __init__(self, data):
+        file = io.BytesIO(data)
+        self.read = file.read
+        self.readline = file.readline
+
+
+class Stingy(io.RawIOBase):
+    """An unbuffered file that gives few bytes at a time."""
+
+    def __init__(self, data):
+        self.file = io.BytesIO(data)
+
+    def readable(self):
+        return True
+
+    def readinto(self, target):
+        return self.file.readinto(memoryview(target)[:7])
+
+
+FILES = {
+    "BufferedReader": lambda data: io.BufferedReader(io.BytesIO(data)),
+    "SmallBuffer": lambda data: io.BufferedReader(io.BytesIO(data), 16),
+    "Unpeekable": Unpeekable,
+    "Stingy": Stingy,
+}
+
+
+def unpickler_tests_with(open_file):
+    class FromFileTests(UnpicklerTests):
+        def loads(self, buf, **kwds):
+            return self.unpickler(open_file(buf), **kwds).load()
+
+    return listed(FromFileTests)
+
+
+BufferedReaderTests = unpickler_tests_with(FILES["BufferedReader"])
+SmallBufferTests = unpickler_tests_with(FILES["SmallBuffer"])
+UnpeekableTests = unpickler_tests_with(FILES["Unpeekable"])
+StingyTests = unpickler_tests_with(FILES["Stingy"])
+
+
+@listed
+class OurDumpsOurLoadsTests(test_pickle.InMemoryPickleTests):
+    def dumps(self, arg, protocol=None, **kwargs):
+        return fastpersist.dumps(arg, protocol, **kwargs)
+
+    def loads(self, buf, **kwds):
+        return fastpersist.loads(buf, **kwds)
+
+
+@listed
+class TheirDumpsOurLoadsTests(test_pickle.InMemoryPickleTests):
+    def loads(self, buf, **kwds):
+        return fastpersist.loads(buf, **kwds)
+
+
+@listed
+class OurModuleTests(test_pickle.AbstractPickleModuleTests, unittest.TestCase):
+    dump = staticmethod(dump_with_pickler)
+    dumps = staticmethod(fastpersist.dumps)
+    loads = staticmethod(fastpersist.loads)
+    Pickler = fastpersist.Pickler
+    Unpickler = fastpersist.Unpickler
+
+    @staticmethod
+    def load(file, **kwargs):
+        return fastpersist.Unpickler(file, **kwargs).load()
+
+
+@listed
+class TheirPicklerOurUnpicklerTests(test_pickle.PyPicklerTests):
+    pickler = pickle.Pickler
+    unpickler = fastpersist.Unpickler
+
+
+@listed
+class PythonPicklerOurUnpicklerTests(test_pickle.PyPicklerTests):
+    pickler = pickle._Pickler
+    unpickler = fastpersist.Unpickler
+
+
+@listed
+class OurPicklerOurUnpicklerTests(test_pickle.PyPicklerTests):
+    pickler = fastpersist.Pickler
+    unpickler = fastpersist.Unpickler
+
+
+@listed
+class OurPersistentTests(test_pickle.PyPersPicklerTests):
+    pickler = fastpersist.Pickler
+    unpickler = fastpersist.Unpickler
+
+
+@listed
+class TheirPersistentOurUnpicklerTests(test_pickle.PyPersPicklerTests):
+    pickler = pickle.Pickler
+    unpickler = fastpersist.Unpickler
+
+
+@listed
+class OurIdentityPersistentTests(test_pickle.PyIdPersPicklerTests):
+    pickler = fastpersist.Pickler
+    unpickler = fastpersist.Unpickler
+    persistent_load_error = pickle.UnpicklingError
+
+
+@listed
+class TheirIdentityPersistentOurUnpicklerTests(test_pickle.PyIdPersPicklerTests):
+    pickler = pickle.Pickler
+    unpickler = fastpersist.Unpickler
+    persistent_load_error = pickle.UnpicklingError
+
+
+@listed
+class OurObjectsTests(pickletester.AbstractPicklerUnpicklerObjectTests, unittest.TestCase):
+    pickler_class = fastpersist.Pickler
+    unpickler_class = fastpersist.Unpickler
+
+    def test_bad_memos(self):  # test_issue18339
+        unpickler = self.unpickler_class(io.BytesIO())
+        with self.assertRaises(TypeError):
+            unpickler.memo = object
+        with self.assertRaises(ValueError):
+            unpickler.memo = {-1: None}
+        unpickler.memo = {1: None}
+
+
+@listed
+class TheirPicklerOurUnpicklerObjectTests(OurObjectsTests):
+    pickler_class = pickle.Pickler
+
+
 class HeapTypesTests(unittest.TestCase):
     def setUp(self):
         pickler = fastpersist.Pickler(io.BytesIO())
-        self.types = (type(pickler), type(pickler.memo))
+        unpickler = fastpersist.Unpickler(io.BytesIO())
+        self.types = (type(pickler), type(pickler.memo), type(unpickler), type(unpickler.memo))
 
     def test_have_gc(self):
         for tp in self.types:
@@ -207,3 +365,11 @@ class SizeofTests(unittest.TestCase):
         self.assertGreaterEqual(small, object.__sizeof__(pickler))
         pickler.dump([str(i) for i in range(10_000)])
         self.assertGreater(pickler.__sizeof__(), small + 8 * 10_000)
+
+    def test_size_of_an_unpickler_grows_with_the_memo(self):
+        data = pickle.dumps([str(i) for i in range(10_000)])
+        unpickler = fastpersist.Unpickler(io.BytesIO(data))
+        small = unpickler.__sizeof__()
+        self.assertGreaterEqual(small, object.__sizeof__(unpickler))
+        unpickler.load()
+        self.assertGreater(unpickler.__sizeof__(), small + 8 * 10_000)

@@ -38,6 +38,8 @@ def counts(objects):
 
 def ways(value):
     yield lambda: file_bytes(value)
+    yield lambda: file_bytes(value, layout="joblib")
+    yield lambda: file_bytes(value, sidecar=io.BytesIO())
     for protocol in (2, 5):
         yield lambda protocol=protocol: fastpersist.dumps(value, protocol)
     yield lambda: fastpersist.Pickler(io.BytesIO()).dump(value)
@@ -130,6 +132,44 @@ def work():
     fastpersist.dump(value, path, protocol=3)
     fastpersist.load(path)
 steady("files", work)
+""",
+    "joblib's layout": """
+path = sys.argv[1]
+value = {"a": np.arange(50_000), "b": [s.GetState(1), "x" * 20_000], "c": np.eye(5),
+         "o": np.array([1, "two", np.arange(3)], object), "s": np.zeros(3, [("a", "u1")]),
+         "m": np.zeros(3, np.dtype("f8", metadata={"a": 1}))}
+def work():
+    for protocol in (0, 2, 5):
+        fastpersist.dump(value, path, layout="joblib", protocol=protocol)
+        fastpersist.load(path)
+        fastpersist.load(path, "r")
+    fastpersist.dump(value, io.BytesIO(), layout="joblib")
+steady("joblib's layout", work)
+""",
+    "two files": """
+paths = sys.argv[1], sys.argv[1] + "2"
+value = {"a": np.arange(50_000), "b": [s.GetState(1), "x" * 20_000], "c": np.eye(5),
+         "p": [pickle.PickleBuffer(b"x" * 20_000), pickle.PickleBuffer(bytearray(5))],
+         "m": np.zeros(3, np.dtype("f8", metadata={"a": np.arange(3)}))}
+def work():
+    fastpersist.dump(value, paths[0], sidecar=paths[1])
+    for mode in (None, "r", "c"):
+        fastpersist.load(paths[0], mode, sidecar=paths[1])
+    with open(paths[0], "rb") as file:
+        pickle.load(file, buffers=fastpersist.read_sidecar(paths[1]))
+    files = io.BytesIO(), io.BytesIO()
+    fastpersist.dump(value, files[0], sidecar=files[1])
+    for file in files:
+        file.seek(0)
+    fastpersist.load(files[0], sidecar=files[1])
+    for wrong in (lambda: fastpersist.load(paths[0]),
+                  lambda: fastpersist.load(paths[0], sidecar=paths[0]),
+                  lambda: fastpersist.load(files[0], sidecar=io.BytesIO())):
+        try:
+            wrong()
+        except Exception:
+            pass
+steady("two files", work)
 """,
     "errors": """
 from test_errors import UNPICKLABLE

@@ -43,6 +43,8 @@ WAYS = {
     "old dumps": lambda value: fastpersist.dumps(value, 2),
     "Pickler": lambda value: fastpersist.Pickler(Sink()).dump(value),
     "file object": lambda value: fastpersist.dump(value, Sink()),
+    "two file objects": lambda value: fastpersist.dump(value, Sink(), sidecar=Sink()),
+    "joblib's layout": lambda value: fastpersist.dump(value, Sink(), layout="joblib"),
     "path": lambda value: fastpersist.dump(value, path, threads=1),
     "path, threads": lambda value: fastpersist.dump(value, path, threads=2),
 }

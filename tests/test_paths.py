@@ -164,15 +164,6 @@ def test_relative_names_and_another_directory_meanwhile(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- arguments
 
 
-@pytest.mark.parametrize("compress", [True, 1, 3, 9, "zlib", ("lz4", 3), None, [1]])
-def test_compression_is_not_there_yet(compress, path):
-    with pytest.raises(NotImplementedError):
-        fastpersist.dump(1, path, compress)
-    with pytest.raises(NotImplementedError):
-        fastpersist.dump(1, io.BytesIO(), compress=compress)
-    assert_old(path)
-
-
 @pytest.mark.parametrize("compress", [0, False])
 def test_no_compression(compress, path):
     fastpersist.dump([1], path, compress)

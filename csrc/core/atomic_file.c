@@ -394,9 +394,13 @@ keep_attributes(fp_atomic_file *file)
     struct stat mine;
     mode_t mode;
     if (fstat(file->fd, &mine) != 0) {
-        return failed(file, "fchmod", errno);
+        return failed(file, "fstat", errno);
     }
-    if (lstat(file->target, &target) == 0 && S_ISREG(target.st_mode)) {
+    int is_there = lstat(file->target, &target) == 0;
+    if (!is_there && errno != ENOENT) {
+        return failed(file, "lstat", errno);
+    }
+    if (is_there && S_ISREG(target.st_mode)) {
         mode = target.st_mode & 07777;
     }
     else if (file->had_target) {
@@ -410,7 +414,9 @@ keep_attributes(fp_atomic_file *file)
 
     int has_owner = mine.st_uid == target.st_uid;
     int has_group = mine.st_gid == target.st_gid;
+    int is_stale = 0; /* fchown() takes the setuid bit away */
     if (!has_owner || !has_group) {
+        is_stale = 1;
         if (fchown(file->fd, target.st_uid, target.st_gid) == 0) {
             has_owner = 1;
             has_group = 1;
@@ -427,9 +433,9 @@ keep_attributes(fp_atomic_file *file)
         /* Another group now: it gets no more than everybody had. */
         mode &= (mode_t)(~(mode_t)070 | ((mode & 07) << 3));
     }
-    /* After fchown(), which takes the setuid bit away. File systems without
-     * modes refuse; there the mode is the same for all anyway. */
-    if (fstat(file->fd, &mine) == 0 && (mine.st_mode & 07777) != mode
+    /* File systems without modes refuse; there the mode is the same for all
+     * anyway. */
+    if ((is_stale || (mine.st_mode & 07777) != mode)
         && fchmod(file->fd, mode) != 0 && errno != EPERM && errno != ENOTSUP
         && errno != ENOSYS)
     {
@@ -476,19 +482,21 @@ sync_directory(fp_atomic_file *file)
 }
 
 fp_status
-fp_atomic_file_commit(fp_atomic_file *file)
+fp_atomic_file_prepare(fp_atomic_file *file)
 {
     fp_status status = FP_OK;
+    if (file->is_prepared) {
+        return FP_OK;
+    }
     if (!file->is_open) {
         return failed(file, "close", EBADF);
     }
     if (!file->in_place) {
         status = keep_attributes(file);
-        if (status != FP_OK) {
-            goto done;
-        }
-        if (file->durable && sync_file(file->fd) != 0) {
+        if (status == FP_OK && file->durable && sync_file(file->fd) != 0) {
             status = failed(file, "fsync", errno);
+        }
+        if (status != FP_OK) {
             goto done;
         }
     }
@@ -500,7 +508,20 @@ fp_atomic_file_commit(fp_atomic_file *file)
         status = failed(file, "close", errno);
         goto done;
     }
-    if (file->in_place) {
+    file->is_prepared = 1;
+
+done:
+    if (status != FP_OK) {
+        fp_atomic_file_abort(file);
+    }
+    return status;
+}
+
+fp_status
+fp_atomic_file_commit(fp_atomic_file *file)
+{
+    fp_status status = fp_atomic_file_prepare(file);
+    if (status != FP_OK || file->in_place) {
         goto done;
     }
 

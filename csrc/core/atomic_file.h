@@ -19,9 +19,9 @@
  * /proc) is written in place too. `durable` refuses every `in_place`.
  *
  * Every function is to be called without the GIL. On FP_IO `saved_errno` holds
- * the reason; `failed_step` names the step ("open", "fchmod", "fsync",
- * "close", "rename", "fsync of the directory"; "write" is the sink's) for the
- * message. Where only the directory's fsync failed, the rename has happened.
+ * the reason; `failed_step` names the step ("open", "fstat", "lstat",
+ * "fchmod", "fsync", "close", "rename", "fsync of the directory"; "write" is
+ * the sink's) for the message. Where only the directory's fsync failed, the rename has happened.
  * Opening a FIFO waits for its reader and reports a signal as EINTR: see to
  * signals, then call again.
  * Ownership: the struct is the caller's; fp_atomic_file_abort() must follow a
@@ -40,6 +40,7 @@ typedef struct {
     int is_open;
     int in_place;
     int durable;
+    int is_prepared;
     int saved_errno;
     const char *failed_step; /* static text */
     char *target;            /* owned: the path after following links */
@@ -50,6 +51,9 @@ typedef struct {
 
 fp_status fp_atomic_file_open(fp_atomic_file *file, const char *path,
                               int durable);
+/* What commit does in front of the rename: of two files that belong together,
+ * both can be prepared before the first is renamed. */
+fp_status fp_atomic_file_prepare(fp_atomic_file *file);
 fp_status fp_atomic_file_commit(fp_atomic_file *file);
 void fp_atomic_file_abort(fp_atomic_file *file);
 

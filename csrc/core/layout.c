@@ -27,6 +27,8 @@ static const unsigned char end_magic[16] = "fastpersist end";
 
 #define HEADER_PAYLOAD_BYTES 16
 #define HEADER_MAGIC_OFFSET  4
+#define HEADER_FLAGS_OFFSET  18
+#define KNOWN_FLAGS          FP_FLAG_SIDECAR_FILE
 
 /* The footer's payload: head, blob table, hashes, environment, padding, tail.
  * Offsets in the head: */
@@ -42,6 +44,11 @@ static const unsigned char end_magic[16] = "fastpersist end";
 #define HEAD_N_HASHES          80
 #define HEAD_ENVIRONMENT_BYTES 88
 #define HEAD_BYTES             96
+/* ... behind it, with FP_FLAG_SIDECAR_FILE: */
+#define EXTENSION_N_BUFFERS 0
+#define EXTENSION_LENGTH    8
+#define EXTENSION_ROOT      16
+#define EXTENSION_BYTES     24
 /* ... and in the tail: */
 #define TAIL_STATE         0
 #define TAIL_HASH          8
@@ -93,13 +100,25 @@ distance_to_aligned(uint64_t position)
 void
 fp_header_encode(unsigned char out[FP_HEADER_BYTES])
 {
+    fp_header_encode_flags(out, 0);
+}
+
+unsigned
+fp_header_flags(const unsigned char header[FP_HEADER_BYTES])
+{
+    return (unsigned)get_little_endian(header + HEADER_FLAGS_OFFSET, 2);
+}
+
+void
+fp_header_encode_flags(unsigned char out[FP_HEADER_BYTES], unsigned flags)
+{
     out[0] = OP_PROTO;
     out[1] = 5;
     out[2] = OP_SHORT_BINBYTES;
     out[3] = HEADER_PAYLOAD_BYTES;
     memcpy(out + HEADER_MAGIC_OFFSET, header_magic, sizeof(header_magic));
     put_little_endian(out + 16, FP_FORMAT_VERSION, 2);
-    put_little_endian(out + 18, 0, 2);
+    put_little_endian(out + HEADER_FLAGS_OFFSET, flags, 2);
     out[20] = OP_POP;
 }
 
@@ -110,8 +129,12 @@ fp_header_decode(const unsigned char *data, size_t n_bytes,
     unsigned char expected[FP_HEADER_BYTES];
     fp_header_encode(expected);
     if (n_bytes < FP_HEADER_BYTES) {
+        /* The flags, at its end, may be others. */
         if (n_bytes > HEADER_MAGIC_OFFSET
-            && memcmp(data, expected, n_bytes) == 0)
+            && memcmp(data, expected,
+                      n_bytes < HEADER_FLAGS_OFFSET ? n_bytes
+                                                    : HEADER_FLAGS_OFFSET)
+                   == 0)
         {
             return fail(error, FP_TRUNCATED, n_bytes, "a whole header");
         }
@@ -135,8 +158,9 @@ fp_header_decode(const unsigned char *data, size_t n_bytes,
     if (version != FP_FORMAT_VERSION) {
         return fail(error, FP_CORRUPT, 16, "format version 1");
     }
-    if (get_little_endian(data + 18, 2) != 0) {
-        return fail(error, FP_CORRUPT, 18, "header flags of zero");
+    if ((fp_header_flags(data) & ~KNOWN_FLAGS) != 0) {
+        return fail(error, FP_CORRUPT, HEADER_FLAGS_OFFSET,
+                    "header flags of zero");
     }
     return FP_OK;
 }
@@ -211,6 +235,12 @@ footer_padding(uint64_t start, uint64_t n_unpadded, size_t *opcode_bytes)
 }
 
 static size_t
+extension_bytes(unsigned flags)
+{
+    return flags & FP_FLAG_SIDECAR_FILE ? EXTENSION_BYTES : 0;
+}
+
+static size_t
 opcode_bytes_for(uint64_t payload_bytes)
 {
     return payload_bytes < BINBYTES_LIMIT ? BINBYTES_OPCODE_BYTES
@@ -272,7 +302,7 @@ encode_head(const fp_footer *footer, uint64_t blob_table_bytes,
 {
     memcpy(head, footer_magic, sizeof(footer_magic));
     put_little_endian(head + HEAD_VERSION, FP_FORMAT_VERSION, 4);
-    put_little_endian(head + HEAD_FLAGS, 0, 4);
+    put_little_endian(head + HEAD_FLAGS, footer->flags, 4);
     put_little_endian(head + HEAD_TOTAL_LENGTH, footer->total_length, 8);
     put_little_endian(head + HEAD_SIDECAR_OFFSET, footer->sidecar_offset, 8);
     put_little_endian(head + HEAD_SIDECAR_LENGTH, footer->sidecar_length, 8);
@@ -295,7 +325,8 @@ fp_footer_encode(fp_footer *footer, fp_buffer *out)
         goto done;
     }
 
-    uint64_t n_unpadded = HEAD_BYTES + (uint64_t)table.length
+    uint64_t n_unpadded = HEAD_BYTES + extension_bytes(footer->flags)
+                          + (uint64_t)table.length
                           + (uint64_t)footer->n_hashes * 8
                           + footer->environment_bytes + FP_TAIL_BYTES;
     size_t opcode_bytes;
@@ -324,6 +355,11 @@ fp_footer_encode(fp_footer *footer, fp_buffer *out)
     unsigned char head[HEAD_BYTES];
     encode_head(footer, table.length, head);
     (void)fp_buffer_append(out, head, sizeof(head));
+    if (footer->flags & FP_FLAG_SIDECAR_FILE) {
+        (void)fp_buffer_append_u64(out, footer->n_buffers);
+        (void)fp_buffer_append_u64(out, footer->sidecar_file_length);
+        (void)fp_buffer_append_u64(out, footer->sidecar_file_root);
+    }
     (void)fp_buffer_append(out, table.data, table.length);
     for (size_t i = 0; i < footer->n_hashes; i++) {
         (void)fp_buffer_append_u64(out, footer->hashes[i]);
@@ -609,7 +645,9 @@ check_payload(const unsigned char *payload, size_t payload_bytes,
     }
     *offset = HEAD_FLAGS;
     *expected = "footer flags of zero";
-    if (get_little_endian(payload + HEAD_FLAGS, 4) != 0) {
+    if ((get_little_endian(payload + HEAD_FLAGS, 4) & ~(uint64_t)KNOWN_FLAGS)
+        != 0)
+    {
         return FP_CORRUPT;
     }
     uint64_t state = get_little_endian(tail + TAIL_STATE, 8);
@@ -668,6 +706,21 @@ fp_footer_decode(const unsigned char *data, size_t n_bytes, fp_footer *out,
     /* The variable parts, each against what is left of the payload: from here
      * on every count is below n_bytes and fits a size_t. */
     size_t n_left = payload_bytes - HEAD_BYTES - FP_TAIL_BYTES;
+    const unsigned char *table = payload + HEAD_BYTES;
+    out->flags = (unsigned)get_little_endian(payload + HEAD_FLAGS, 4);
+    if (out->flags & FP_FLAG_SIDECAR_FILE) {
+        expected = "what identifies the sidecar file";
+        offset = opcode_bytes + HEAD_BYTES;
+        if (n_left < EXTENSION_BYTES) {
+            goto failed;
+        }
+        out->n_buffers = get_little_endian(table + EXTENSION_N_BUFFERS, 8);
+        out->sidecar_file_length =
+            get_little_endian(table + EXTENSION_LENGTH, 8);
+        out->sidecar_file_root = get_little_endian(table + EXTENSION_ROOT, 8);
+        table += EXTENSION_BYTES;
+        n_left -= EXTENSION_BYTES;
+    }
     expected = "a blob table inside the footer";
     offset = opcode_bytes + HEAD_BLOB_TABLE_BYTES;
     if (table_bytes > n_left) {
@@ -692,7 +745,6 @@ fp_footer_decode(const unsigned char *data, size_t n_bytes, fp_footer *out,
     }
     n_left -= (size_t)environment_bytes;
 
-    const unsigned char *table = payload + HEAD_BYTES;
     const unsigned char *hashes = table + table_bytes;
     const unsigned char *environment = hashes + n_hashes * 8;
     const unsigned char *padding = environment + environment_bytes;

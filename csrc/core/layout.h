@@ -16,16 +16,20 @@
 #include "buffer.h"
 #include "status.h"
 
-#define FP_FORMAT_VERSION    1
-#define FP_HEADER_BYTES      21 /* PROTO 5, SHORT_BINBYTES 16 bytes, POP */
-#define FP_TAIL_BYTES        40 /* fixed end of the footer's payload */
-#define FP_ALIGN             64 /* payloads of blobs, and the total length */
-#define FP_OWN_BLOB_BYTES    ((size_t)16 << 10)
-#define FP_SHARED_BLOB_BYTES ((size_t)256 << 10)
+#define FP_FORMAT_VERSION     1
+#define FP_HEADER_BYTES       21 /* PROTO 5, SHORT_BINBYTES 16 bytes, POP */
+#define FP_HEADER_FIXED_BYTES 18 /* in front of the flags */
+#define FP_TAIL_BYTES         40 /* fixed end of the footer's payload */
+#define FP_ALIGN              64 /* payloads of blobs, and the total length */
+#define FP_OWN_BLOB_BYTES     ((size_t)16 << 10)
+#define FP_SHARED_BLOB_BYTES  ((size_t)256 << 10)
 
 /* The state word: two constants that differ in all 64 bits. */
 #define FP_STATE_VALID UINT64_C(0x3a96c55369f00fa5)
 #define FP_STATE_VOID  UINT64_C(0xc5693aac960ff05a)
+
+/* Flag of header and footer: the graph has buffers in a second file. */
+#define FP_FLAG_SIDECAR_FILE 1u
 
 typedef enum {
     FP_BLOB_BYTEARRAY = 0, /* BYTEARRAY8 */
@@ -53,6 +57,11 @@ typedef struct {
     uint64_t *hashes;  /* decode: owned */
     char *environment; /* UTF-8 JSON, not NUL-terminated; decode: owned */
     size_t environment_bytes;
+    unsigned flags;
+    /* With FP_FLAG_SIDECAR_FILE (core/sidecar_layout.h): */
+    uint64_t n_buffers;
+    uint64_t sidecar_file_length;
+    uint64_t sidecar_file_root;
 } fp_footer;
 
 typedef struct {
@@ -62,6 +71,10 @@ typedef struct {
 
 /* The 21 bytes of a header. */
 void fp_header_encode(unsigned char out[FP_HEADER_BYTES]);
+/* ... with flags, and the flags of one that was decoded. */
+void fp_header_encode_flags(unsigned char out[FP_HEADER_BYTES],
+                            unsigned flags);
+unsigned fp_header_flags(const unsigned char header[FP_HEADER_BYTES]);
 /* FP_NOT_OURS where the magic is not there, FP_TOO_NEW for a later version,
  * FP_CORRUPT where the opcodes around it or the flags are wrong. */
 fp_status fp_header_decode(const unsigned char *data, size_t n_bytes,

@@ -431,6 +431,9 @@ fp_ring_flush(fp_ring *ring)
     if (status == FP_OK) {
         status = wait_for_writer(ring, capacity_of(ring) / 2);
     }
+    if (status == FP_OK && fp_interrupted(ring->sink->interrupt, 0)) {
+        status = FP_SINK_FAILED;
+    }
     if (status == FP_OK && !ring->thread_runs) {
         /* Nothing is staged: the time to change the number of blocks. */
         ring->n_blocks = FP_RING_CALM_BLOCKS;

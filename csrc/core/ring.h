@@ -21,6 +21,8 @@
  * fp_ring_begin_region() and fp_ring_end_region() take effect at the current
  * position.
  *
+ * Each flush asks the sink's `interrupt` whether to go on.
+ *
  * Errors are sticky: after a failure, flush and finish return it again.
  * Ownership: the ring owns its blocks and hashes, borrows the sink. The caller
  * frees it on every path; fp_ring_free() joins the thread first.

@@ -4,8 +4,9 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-/* Some systems refuse a single write of more than INT_MAX bytes. */
-#define LARGEST_WRITE ((size_t)1 << 30)
+/* No signal ends a write to a regular file: it is asked for between pieces
+ * that take a few milliseconds. */
+#define LARGEST_WRITE ((size_t)8 << 20)
 
 static fp_status
 fd_write(fp_sink *sink, const void *data, size_t n_bytes)
@@ -15,10 +16,13 @@ fd_write(fp_sink *sink, const void *data, size_t n_bytes)
         size_t n_asked = n_bytes < LARGEST_WRITE ? n_bytes : LARGEST_WRITE;
         ssize_t n_written = write(sink->fd, next, n_asked);
         if (n_written < 0) {
+            sink->saved_errno = errno;
             if (errno == EINTR) {
+                if (fp_interrupted(sink->interrupt, 1)) {
+                    return FP_SINK_FAILED;
+                }
                 continue;
             }
-            sink->saved_errno = errno;
             return FP_IO;
         }
         if (n_written == 0) {
@@ -28,6 +32,9 @@ fd_write(fp_sink *sink, const void *data, size_t n_bytes)
         }
         next += n_written;
         n_bytes -= (size_t)n_written;
+        if (n_bytes > 0 && fp_interrupted(sink->interrupt, 0)) {
+            return FP_SINK_FAILED;
+        }
     }
     return FP_OK;
 }

@@ -8,26 +8,44 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 from __future__ import annotations
 
 import os
-from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, Unpickler, UnpicklingError
-from pickle import load as _pickle_load
-from pickle import loads as loads
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, UnpicklingError
+from typing import Any, Literal
 
-from fastpersist._core import Pickler, dump_to_file, dump_to_path, dumps
+from fastpersist import _codecs
+from fastpersist._codecs import CompressorWrapper, register_compressor
+from fastpersist._core import (
+    AtomicFile,
+    CorruptFileError,
+    Pickler,
+    TruncatedFileError,
+    Unpickler,
+    dump_value,
+    dumps,
+    load_path,
+    loads,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CompressorWrapper",
+    "CorruptFileError",
     "DEFAULT_PROTOCOL",
     "HIGHEST_PROTOCOL",
     "Pickler",
     "PicklingError",
+    "TruncatedFileError",
     "Unpickler",
     "UnpicklingError",
     "dump",
     "dumps",
     "load",
     "loads",
+    "read_sidecar",
+    "register_compressor",
+    "verify",
 ]
 
 
@@ -38,9 +56,20 @@ def _usable_cores() -> int:
         return os.cpu_count() or 1
 
 
+def _environment_threads(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"FASTPERSIST_THREADS must be a positive integer, not {text!r}")
+    return min(number, 1024)
+
+
 def _thread_count(threads: int | None) -> int:
     if threads is None:
-        return _usable_cores()
+        default = os.environ.get("FASTPERSIST_THREADS")
+        return _usable_cores() if default is None else _environment_threads(default)
     if isinstance(threads, bool) or not isinstance(threads, int):
         raise TypeError(f"threads must be an int or None, not {type(threads).__name__}")
     if threads < 1:
@@ -59,9 +88,11 @@ def _checked_protocol(protocol: int | None) -> int:
 def dump(
     value: Any,
     filename: Any,
-    compress: int | bool = 0,
+    compress: int | bool | str | tuple[str, int | bool | None] | None = 0,
     protocol: int | None = None,
     *,
+    layout: Literal["pickle", "joblib"] = "pickle",
+    sidecar: Any = None,
     durable: bool = False,
     threads: int | None = None,
 ) -> list[str] | None:
@@ -74,11 +105,27 @@ def dump(
     filename : str, os.PathLike of str, or object with ``write``
         A path is replaced whole at the end: until then, and after any failure, the old
         file stays as it was. A file object is written front to back, without seeking.
-    compress : 0 or False
-        Compression is not available in this version.
+    compress : int from 0 to 9, bool, str or tuple, optional
+        As joblib takes it. 0 or False: none, unless the name ends in an extension below. 1 to 9:
+        a level of zlib, or of the codec of the name's extension; True and None: its default
+        level. A codec's name, or (name, level): whatever the file's name. Codecs and extensions:
+        "zlib" .z, "gzip" .gz, "bz2" .bz2, "lzma" .lzma, "xz" .xz, "lz4" .lz4, "zstd" .zst (joblib
+        has no zstd), and what `register_compressor` added.
     protocol : int, optional
         ``None``, 5 or negative: the layout of ``csrc/FORMAT.md``. 0 to 4: a plain pickle of
         that protocol, arrays included.
+    layout : {"pickle", "joblib"}
+        "joblib": joblib's own layout (1.2 and later), for who maps the file with
+        ``joblib.load(path, mmap_mode="r")``. `load` reads it, plain pickle does not; it has no
+        checksums; an array that appears twice is stored twice. `protocol` is then as for
+        joblib: by default ``pickle.DEFAULT_PROTOCOL``, 0 to 5 are honoured.
+    sidecar : str, os.PathLike of str, or object with ``write``, optional
+        A second file for the bytes of arrays and `pickle.PickleBuffer` objects, which `filename`
+        then refers to as out-of-band buffers (PEP 574). `load` wants both files, and refuses a
+        pair that was not written together; ``pickle.load(f, buffers=read_sidecar(sidecar))`` reads
+        it, too. Both paths are replaced at the end, the sidecar first: where that is interrupted
+        in between, what is left is refused, and the old pair is lost. Not with compression, a
+        protocol below 5, or ``layout="joblib"``.
     durable : bool
         Also wait until file and directory are on the disk (fsync). Paths only.
     threads : int, optional
@@ -88,7 +135,8 @@ def dump(
     Returns
     -------
     list of str or None
-        ``[filename]`` for a path, ``None`` for a file object, as joblib.
+        ``[filename]`` for a path, ``None`` for a file object, as joblib; ``[filename, sidecar]``
+        for two paths.
 
     Raises
     ------
@@ -99,50 +147,319 @@ def dump(
         The file could not be written; nothing is left behind.
     ValueError
         `filename` is neither a path nor a file object, or an argument is out of range.
+    ImportError
+        The codec needs a package that is not installed; the message names it.
     """
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     is_path = isinstance(filename, str)
+    _codecs.checked(compress)
     if not is_path and not hasattr(filename, "write"):
         raise ValueError(
             "Second argument should be a filename or a file-like object, "
             f"{filename} (type {type(filename)}) was given."
         )
-    if compress is not False and compress != 0:
-        raise NotImplementedError("compression is not available in this version of fastpersist")
+    codec = _codecs.chosen(compress, filename if is_path else None)
+    if layout not in _LAYOUTS:
+        raise ValueError(f"layout must be one of {list(_LAYOUTS)!r}, not {layout!r}")
+    if layout == "joblib" and protocol is None:
+        protocol = DEFAULT_PROTOCOL
     number = _checked_protocol(protocol)
     n_threads = _thread_count(threads)
-    if is_path:
-        dump_to_path(value, filename, number, durable, n_threads)
-        return [filename]
-    if durable:
+    if durable and not is_path:
         raise ValueError("durable=True needs a path: a file object is the caller's to sync")
-    dump_to_file(value, filename, number)
-    return None
+    if sidecar is not None:
+        sidecar = _checked_sidecar(sidecar, filename, layout, number, codec is not None, durable)
+
+    write = partial(dump_value, value, sidecar, layout, number, durable, n_threads)
+    if codec is not None:
+        open_stream = _codecs.prepare(*codec, n_threads)
+        if is_path:
+            file = AtomicFile(filename, durable)
+            _dump_to_stream_at_path(write, file, filename, open_stream)
+        else:
+            _dump_to_stream(write, open_stream(filename, None))
+    elif is_path:
+        write(filename, 0)
+    else:
+        write(filename, _position(filename) if layout == "joblib" else 0)
+    if not is_path:
+        return None
+    return [filename, sidecar] if isinstance(sidecar, str) else [filename]
 
 
-def load(filename: Any) -> Any:
-    """Read an object from a file that `dump`, `pickle.dump` or uncompressed `joblib` wrote.
+_LAYOUTS = ("pickle", "joblib")
+
+
+def _checked_sidecar(
+    sidecar: Any, filename: Any, layout: str, protocol: int, is_compressed: bool, durable: bool
+) -> Any:
+    """The second target of a dump: str, or an object with ``write``."""
+    if isinstance(sidecar, os.PathLike):
+        sidecar = os.fspath(sidecar)
+    is_path = isinstance(sidecar, str)
+    if not is_path and not hasattr(sidecar, "write"):
+        raise ValueError(
+            "sidecar should be a filename or a file-like object, "
+            f"{sidecar} (type {type(sidecar)}) was given."
+        )
+    if layout != "pickle":
+        raise ValueError(f'layout="{layout}" has no sidecar: its arrays are in the file')
+    if protocol < 5:
+        raise ValueError(f"a sidecar needs pickle protocol 5, not {protocol}")
+    if is_compressed:
+        raise ValueError(
+            "a dump with a sidecar cannot be compressed: leave compress= out, and the extensions "
+            "of compressed files"
+        )
+    if durable and not is_path:
+        raise ValueError("durable=True needs paths: a file object is the caller's to sync")
+    if sidecar is filename or (is_path and isinstance(filename, str) and _same(sidecar, filename)):
+        raise ValueError("the sidecar must be another file than the main one")
+    return sidecar
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _position(file: Any) -> int:
+    """Where a file object stands; 0 where it does not say: pipes, sockets, remote files."""
+    try:
+        position = file.tell()
+    except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
+        return 0
+    return position if isinstance(position, int) and position >= 0 else 0
+
+
+def _dump_to_stream(write: Callable[[Any, int], None], stream: Any) -> None:
+    try:
+        write(stream, 0)
+        stream.close()
+    except BaseException:
+        stream.abandon()
+        raise
+
+
+def _dump_to_stream_at_path(
+    write: Callable[[Any, int], None], file: AtomicFile, path: str, open_stream: Any
+) -> None:
+    try:
+        _dump_to_stream(write, open_stream(file, path))
+        file.commit()
+    except BaseException:
+        file.abort()
+        raise
+
+
+# What numpy.memmap takes as a mode, and what joblib makes of it.
+_MMAP_MODES = {
+    "r": "r",
+    "c": "c",
+    "r+": "r+",
+    "w+": "r+",
+    "readonly": "r",
+    "copyonwrite": "c",
+    "readwrite": "r+",
+    "write": "r+",
+}
+
+
+def _checked_mmap_mode(mmap_mode: str | None) -> str | None:
+    if mmap_mode is None:
+        return None
+    try:
+        return _MMAP_MODES[mmap_mode]
+    except (KeyError, TypeError):
+        raise ValueError(f"mode must be one of {list(_MMAP_MODES)!r} (got {mmap_mode!r})") from None
+
+
+def _verify_level(verify: bool | str) -> int:
+    if verify is True:
+        return 1
+    if verify is False:
+        return 0
+    if verify == "full":
+        return 2
+    raise ValueError(f'verify must be True, False or "full", not {verify!r}')
+
+
+def _checked_limit(max_bytes: int | None) -> int:
+    if max_bytes is None:
+        return (1 << 64) - 1
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
+        raise TypeError(f"max_bytes must be an int or None, not {type(max_bytes).__name__}")
+    if max_bytes < 0:
+        raise ValueError(f"max_bytes must not be negative: {max_bytes}")
+    return min(max_bytes, (1 << 64) - 2)
+
+
+def _load_foreign(*arguments: Any) -> Any:
+    from fastpersist import _load
+
+    return _load.from_descriptor(*arguments)
+
+
+def load(
+    filename: Any,
+    mmap_mode: str | None = None,
+    ensure_native_byte_order: bool | Literal["auto"] = "auto",
+    *,
+    sidecar: Any = None,
+    verify: bool | Literal["full"] = True,
+    max_bytes: int | None = None,
+    threads: int | None = None,
+) -> Any:
+    """Read an object from a file that `dump`, `pickle` or joblib wrote.
 
     Loading executes code that the file names, as pickle does: load only what you trust.
 
     Parameters
     ----------
-    filename : str, os.PathLike or file object
-        A path, or a binary file object positioned at the start of a dump; of a file object
-        one dump is read.
+    filename : str, bytes, os.PathLike or file object with ``read``
+        A path gives the first dump in the file. Of a file object one dump is read, from where
+        it stands up to its end: the next call reads the next dump, and raises EOFError where
+        there is none.
+    mmap_mode : {None, "r", "r+", "w+", "c"}
+        Map the file into memory instead of reading it: arrays are `numpy.memmap` objects of one
+        map. "r" is read-only; "r+", and "w+" as in joblib, write to the file; "c" keeps changes to
+        itself. Compressed files and file objects without a file behind them are read, with a
+        UserWarning.
+
+        A map belongs to the file that was opened: a later dump to the same path does not change
+        it. joblib's workers get such an array by the file's name, though, and open it anew: after
+        a dump to the same path in between they see the other file.
+    ensure_native_byte_order : bool or "auto"
+        Give arrays of foreign byte order the native one. "auto": where nothing is mapped.
+    sidecar : str, bytes, os.PathLike or file object with ``read``, optional
+        The second file of a dump that was made with one; needed for those, refused for others.
+        A path gives the first sidecar in the file. It is the one that `mmap_mode` maps, and that
+        joblib's workers open.
+    verify : True, False or "full"
+        True: everything that is read is checked against its hashes before anything is built, in
+        maps all but the arrays. "full": these too. False: nothing but header and footer.
+    max_bytes : int, optional
+        Take at most so many bytes out of the file (of each of two), decompressed where it is
+        compressed; of a map, out of what is not mapped. A file that holds more, or says so, is
+        refused with pickle.UnpicklingError, before memory is taken for it. This bounds what a
+        small file can make of itself; what the code that it names does is not bounded.
+    threads : int, optional
+        At most so many threads read; 1 starts none. Default: the cores this process may use.
 
     Returns
     -------
     object
-        What was dumped. Arrays own their memory and are writable.
+        What was dumped. Arrays own their memory and are writable, unless mapped.
 
     Raises
     ------
+    CorruptFileError
+        The file is damaged; `TruncatedFileError` where it ends too early.
     pickle.UnpicklingError
-        The file is not a pickle, or damaged.
+        CorruptFileError is one. Otherwise the file is of a later version of fastpersist, or holds
+        more than `max_bytes`.
+    EOFError
+        The file is empty, or the file object is at its end.
     """
+    native = ensure_native_byte_order
+    if native == "auto":
+        native = mmap_mode is None
+    if native and mmap_mode is not None:
+        raise ValueError(
+            "Native byte ordering can only be enforced if 'mmap_mode' parameter "
+            f"is set to None, but got 'mmap_mode={mmap_mode}' instead."
+        )
+    mode = _checked_mmap_mode(mmap_mode)
+    level = _verify_level(verify)
+    n_threads = _thread_count(threads)
+    limit = _checked_limit(max_bytes)
+    if sidecar is not None:
+        from fastpersist import _sidecar
+
+        return _sidecar.load_pair(filename, sidecar, mode, bool(native), level, n_threads, limit)
+    if isinstance(filename, os.PathLike):
+        filename = os.fspath(filename)
+    if isinstance(filename, (str, bytes)):
+        foreign = partial(_load_foreign, filename, mmap_mode, bool(native), level, n_threads, limit)
+        return load_path(filename, mode, bool(native), level, n_threads, foreign, None, limit)
+    from fastpersist import _load
+
     if hasattr(filename, "read"):
-        return _pickle_load(filename)
+        return _load.from_file(filename, mmap_mode, bool(native), level, n_threads, limit)
     with open(filename, "rb") as file:
-        return _pickle_load(file)
+        return _load.from_file(file, mmap_mode, bool(native), level, n_threads, limit)
+
+
+def verify(
+    filename: Any,
+    *,
+    sidecar: Any = None,
+    max_bytes: int | None = None,
+    threads: int | None = None,
+) -> None:
+    """Check a file without loading it: nothing is built, and nothing that it names is run.
+
+    Of what `dump` wrote, every byte is checked: against its hash, or against the one value that
+    can stand there. Of a path all dumps in the file are checked, of a file object the next one. A
+    compressed file is decompressed for it, its codec's checksums included.
+
+    What `pickle` or joblib wrote has no hashes. Such a file is checked as far as it goes: the
+    codec's checksums where it is compressed, and that its opcodes make sense up to STOP, with
+    nothing behind the names that they ask for. A changed number is not noticed.
+
+    Parameters
+    ----------
+    filename : str, bytes, os.PathLike or file object with ``read``
+        What was passed to `dump`. A sidecar by itself can be verified, too.
+    sidecar : str, bytes, os.PathLike or file object with ``read``, optional
+        The second file of a dump that was made with one: that both belong together is checked.
+    max_bytes : int, optional
+        As in `load`, for each dump of a compressed file, file object or sidecar.
+    threads : int, optional
+        At most so many threads read; 1 starts none. Default: the cores this process may use.
+
+    Raises
+    ------
+    CorruptFileError
+        The file is damaged; `TruncatedFileError` where it ends too early. Also where a map was
+        opened for writing: its arrays have no hashes any more.
+    EOFError
+        The file is empty, or the file object is at its end.
+    ValueError
+        A sidecar is missing, or is given where there is none.
+    """
+    from fastpersist import _verify
+
+    _verify.verify(filename, sidecar, _checked_limit(max_bytes), _thread_count(threads))
+
+
+def read_sidecar(
+    filename: Any, *, verify: bool = True, threads: int | None = None
+) -> list[bytearray | bytes]:
+    """Read the buffers of a sidecar file, for ``pickle.load(file, buffers=...)``.
+
+    Parameters
+    ----------
+    filename : str, bytes, os.PathLike or file object with ``read``
+        What was passed to `dump` as `sidecar`. A path gives the first sidecar in the file; of a
+        file object one is read, from where it stands up to its end.
+    verify : bool
+        Whether to check the buffers against their hashes. That they belong to a main file is
+        checked by `load` only.
+    threads : int, optional
+        At most so many threads read; 1 starts none. Default: the cores this process may use.
+
+    Returns
+    -------
+    list of bytearray and bytes
+        In the order in which the main file asks for them: bytearray where the object is writable,
+        else bytes. The list shares their memory with what is built over them.
+
+    Raises
+    ------
+    CorruptFileError
+        The file is damaged, or no sidecar; `TruncatedFileError` where it ends too early.
+    """
+    from fastpersist import _sidecar
+
+    return _sidecar.read(filename, _verify_level(verify), _thread_count(threads))

@@ -27,12 +27,14 @@ typedef struct {
 } test_case;
 
 /* Each ends with a case without a name. */
+extern const test_case block_read_tests[];
 extern const test_case buffer_and_hash_tests[];
 extern const test_case ring_tests[];
 extern const test_case strided_tests[];
 extern const test_case atomic_file_tests[];
 extern const test_case layout_tests[];
 extern const test_case memory_tests[];
+extern const test_case sidecar_layout_tests[];
 
 /* A small generator with a fixed seed: every run is the same. */
 typedef struct {

@@ -11,8 +11,9 @@ int
 main(int argc, char **argv)
 {
     const test_case *const groups[] = {
-        buffer_and_hash_tests, ring_tests,   strided_tests,
-        atomic_file_tests,     layout_tests, memory_tests,
+        block_read_tests, buffer_and_hash_tests, ring_tests,
+        strided_tests,    atomic_file_tests,     layout_tests,
+        memory_tests,     sidecar_layout_tests,
     };
     if (argc < 2) {
         fprintf(stderr, "usage: test_core list | CASE DIRECTORY\n");

@@ -16,6 +16,7 @@
 
 #include "atomic_file.h"
 #include "block_hash.h"
+#include "block_read.h"
 #include "buffer.h"
 #include "check.h"
 #include "layout.h"
@@ -206,6 +207,46 @@ memory_hash(const char *directory)
     __real_free(job_data);
 }
 
+static int job_threads;
+static const fp_piece *job_pieces;
+static const uint64_t *job_hashes;
+
+/* Two blocks of two pieces each: a state per thread. */
+static fp_status
+block_read_job(void)
+{
+    fp_block_read read = {
+        .fd = -1,
+        .n_bytes = 2 * FP_HASH_BLOCK_BYTES,
+        .pieces = job_pieces,
+        .n_pieces = 4,
+        .hashes = job_hashes,
+        .n_threads = job_threads,
+    };
+    return fp_block_read_run(&read);
+}
+
+static void
+memory_block_read(const char *directory)
+{
+    (void)directory;
+    unsigned char *data = __real_calloc(2, FP_HASH_BLOCK_BYTES);
+    CHECK(data != NULL);
+    uint64_t hash = fp_xxh3(data, FP_HASH_BLOCK_BYTES);
+    uint64_t hashes[] = {hash, hash};
+    fp_piece pieces[] = {
+        {data, 1000},
+        {data + 1000, FP_HASH_BLOCK_BYTES - 1000},
+        {data + FP_HASH_BLOCK_BYTES, 77},
+        {data + FP_HASH_BLOCK_BYTES + 77, FP_HASH_BLOCK_BYTES - 77},
+    };
+    job_pieces = pieces;
+    job_hashes = hashes;
+    job_threads = 1;
+    fail_each_allocation(block_read_job, 2);
+    __real_free(data);
+}
+
 static fp_status
 discard(fp_sink *sink, const void *data, size_t n_bytes)
 {
@@ -214,8 +255,6 @@ discard(fp_sink *sink, const void *data, size_t n_bytes)
     (void)n_bytes;
     return FP_OK;
 }
-
-static int job_threads;
 
 static fp_status
 ring_job(void)
@@ -347,6 +386,7 @@ memory_layout(const char *directory)
 const test_case memory_tests[] = {
     {"memory_buffer", memory_buffer},
     {"memory_hash", memory_hash},
+    {"memory_block_read", memory_block_read},
     {"memory_ring", memory_ring},
     {"memory_atomic_file", memory_atomic_file},
     {"memory_layout", memory_layout},

@@ -1,0 +1,23 @@
+#include "pages.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+
+void *
+fp_pages_new(size_t n_bytes)
+{
+#ifdef MADV_HUGEPAGE
+    void *memory;
+
+    if (n_bytes >= 2 * HUGE_PAGE_BYTES
+        && posix_memalign(&memory, HUGE_PAGE_BYTES, n_bytes) == 0)
+    {
+        (void)madvise(memory, n_bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES,
+                      MADV_HUGEPAGE);
+        return memory;
+    }
+#endif
+    return malloc(n_bytes == 0 ? 1 : n_bytes);
+}

@@ -1,0 +1,81 @@
+"""Dumps in two files: opening both, for `load` and `read_sidecar`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+from fastpersist import _files
+from fastpersist._core import load_file, load_path
+from fastpersist._core import read_sidecar as read_place
+
+# What the core takes: (descriptor, file object, path); a descriptor of -1 stands for none.
+Place = tuple[int, Any, Any]
+
+
+def load_pair(
+    filename: Any,
+    sidecar: Any,
+    mmap_mode: str | None,
+    native: bool,
+    verify: int,
+    n_threads: int,
+    max_bytes: int,
+) -> Any:
+    """Load the dump whose main file is `filename`; `mmap_mode` as checked by `load`."""
+
+    def foreign(fd: int) -> Any:
+        with open(fd, "rb", closefd=False) as file:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ValueError(
+                    f"{filename!r} is not a file with a sidecar: load it without sidecar="
+                )
+            return load_file(file, filename, native, verify, mmap_mode, n_threads, place, max_bytes)
+
+    if isinstance(filename, os.PathLike):
+        filename = os.fspath(filename)
+    with open_place(sidecar, mmap_mode) as place:
+        if isinstance(filename, (str, bytes)):
+            return load_path(
+                filename, mmap_mode, native, verify, n_threads, foreign, place, max_bytes
+            )
+        return load_file(filename, None, native, verify, mmap_mode, n_threads, place, max_bytes)
+
+
+def read(sidecar: Any, verify: int, n_threads: int) -> list[bytearray | bytes]:
+    """The buffers of a sidecar file, in order."""
+    with open_place(sidecar, None) as place:
+        return read_place(place, verify, n_threads)
+
+
+@contextlib.contextmanager
+def open_place(sidecar: Any, mmap_mode: str | None) -> Iterator[Place]:
+    """A regular file by its descriptor, everything else as a file object."""
+    if isinstance(sidecar, os.PathLike):
+        sidecar = os.fspath(sidecar)
+    if not isinstance(sidecar, (str, bytes)):
+        if not hasattr(sidecar, "read"):
+            raise ValueError(
+                "sidecar should be a filename or a file-like object, "
+                f"{sidecar} (type {type(sidecar)}) was given."
+            )
+        if mmap_mode is not None:
+            _warn_ignored(repr(sidecar), "was given as a file object", mmap_mode)
+        yield -1, sidecar, None
+        return
+    mode = "r+b" if mmap_mode == "r+" else "rb"
+    with open(sidecar, mode, buffering=0) as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            yield file.fileno(), None, sidecar
+            return
+        if mmap_mode is not None:
+            _warn_ignored(repr(sidecar), "is not a regular file", mmap_mode)
+        yield -1, io.BufferedReader(file), sidecar
+
+
+def _warn_ignored(name: str, reason: str, mmap_mode: str) -> None:
+    _files.warn_caller(f'"{name}" {reason}, mmap_mode "{mmap_mode}" flag will be ignored.')
