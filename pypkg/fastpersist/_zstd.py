@@ -29,7 +29,8 @@ else:
         raise ImportError(NO_ZSTD) from error
 
     def _compress(block: memoryview, level: int) -> bytes:
-        return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(block)
+        frame: bytes = zstandard.ZstdCompressor(level=level, write_checksum=True).compress(block)
+        return frame
 
 
 class ZstdWriter(BlockWriter):
