@@ -89,7 +89,7 @@ lint: $(VENV)/.built $(VENV)/.with-lint $(VENV)/.with-demo
 	$(VENV)/bin/ruff check $(PY_FILES)
 	$(VENV)/bin/ruff format --check $(PY_FILES)
 	$(VENV)/bin/mypy
-	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml fastpersist
+	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml fastpersist._core
 	rm -rf build/werror
 	FASTPERSIST_WERROR=1 $(PIP_INSTALL) --target build/werror/installed .
 
