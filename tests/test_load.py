@@ -288,6 +288,7 @@ for _ in range(3):
     run_python(code, tmp_path / "file")
 
 
+@pytest.mark.slow  # and not for sanitizers, which keep what was freed
 def test_dropping_an_array_frees_it(tmp_path):
     code = """
 import re, sys, numpy as np, fastpersist

@@ -219,6 +219,7 @@ assert growth < 64 << 10, growth
 """
 
 
+@pytest.mark.slow  # and not for sanitizers, which keep what was freed
 @pytest.mark.parametrize("data", LIES, ids=lambda data: data[:10].hex())
 def test_a_lying_number_takes_no_memory(data):
     run_python(LIAR, data.hex())

@@ -70,6 +70,7 @@ print(most >> 20)
 """
 
 
+@pytest.mark.slow  # and not for sanitizers, which keep what was freed
 def test_garbage_of_small_loads_is_collected():
     assert int(run_python(GARBAGE, "loads", 1, 300_000)) < 20
 
