@@ -277,16 +277,33 @@ dump_to_sinks(fp_dump *dump, PyObject *value)
 static int
 commit(fp_dump *dump)
 {
+    PyObject *type, *error, *traceback;
+
     if (!dump->has_sidecar_file) {
         return fp_target_commit(&dump->main);
     }
     if (fp_target_prepare(&dump->second) < 0
-        || fp_target_prepare(&dump->main) < 0
-        || fp_target_commit(&dump->second) < 0)
+        || fp_target_prepare(&dump->main) < 0)
     {
         return -1;
     }
-    return fp_target_commit(&dump->main);
+    if (fp_target_commit(&dump->second) == 0) {
+        return fp_target_commit(&dump->main);
+    }
+    /* Where the sidecar is renamed but its directory not synced, the pair is
+     * made whole all the same. */
+    if (dump->second.file.is_renamed) {
+        PyErr_Fetch(&type, &error, &traceback);
+        if (fp_target_commit(&dump->main) == 0) {
+            PyErr_Restore(type, error, traceback);
+        }
+        else {
+            Py_XDECREF(type);
+            Py_XDECREF(error);
+            Py_XDECREF(traceback);
+        }
+    }
+    return -1;
 }
 
 static int

@@ -791,8 +791,9 @@ def test_what_stands_behind_a_dump_at_a_path(name, tmp_path):
 
 
 CLAIM = """
-import io, resource, struct, sys, zlib
+import io, struct, sys, zlib
 import fastpersist
+from peak import peak_kib
 name = sys.argv[1]
 dumped = io.BytesIO()
 fastpersist.dump(bytes(64 << 10) + b"end", dumped)
@@ -804,20 +805,18 @@ writer = fastpersist._codecs.COMPRESSORS[name].compressor_file(file)
 writer.write(bytes(plain))
 writer.write(bytes(3 << 20))
 writer.close()
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 def load():
     try:
         fastpersist.load(io.BytesIO(file.getvalue()))
     except fastpersist.CorruptFileError:
         return True
 fastpersist.load(io.BytesIO(zlib.compress(dumped.getvalue())))
-before = peak()
-print(load(), peak() - before)
+before = peak_kib()
+print(load(), (peak_kib() - before) >> 10)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_length_that_lies_costs_no_memory(name):
     refused, grown = run_python(CLAIM, name).split()
@@ -914,25 +913,24 @@ def test_replaced_in_place_with_a_warning(tmp_path):
 # ---------------------------------------------------------------- memory
 
 PEAK = """
-import resource, sys
+import sys
 import numpy as np
 import fastpersist
+from peak import peak_kib
 path, name, what, n_mebibytes = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 warm = np.random.default_rng(0).standard_normal(700_000)
 fastpersist.dump([warm], path + "w", compress=name)
 fastpersist.load(path + "w")
 if what == "dump":
     tile = np.random.default_rng(0).standard_normal(1 << 17).astype("f4")
     value = [np.tile(tile, 16) for _ in range(n_mebibytes // 8)]
-    before = peak()
+    before = peak_kib()
     fastpersist.dump(value, path, compress=name)
 else:
-    before = peak()
+    before = peak_kib()
     value = fastpersist.load(path)
-    before += sum(a.nbytes for a in value) >> 20
-print(peak() - before)
+    before += sum(a.nbytes for a in value) >> 10
+print((peak_kib() - before) >> 10)
 """
 
 
@@ -942,14 +940,14 @@ def assert_little_memory(name, n_mebibytes, tmp_path):
     assert int(run_python(PEAK, path, name, "load", n_mebibytes)) <= 96
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", PARALLEL)
 def test_peak_memory(name, tmp_path):
     assert_little_memory(name, 256, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", PARALLEL)
 def test_peak_memory_of_a_gibibyte(name, tmp_path):
     assert_little_memory(name, 1024, tmp_path)

@@ -24,6 +24,8 @@ WRAPPED = (
 )
 FLAGS = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-I", str(CORE)]
 LIBRARIES = ["-lxxhash", "-lpthread"]
+# What the program is run by, for example valgrind.
+WRAPPER = shlex.split(os.environ.get("FASTPERSIST_TEST_WRAPPER", ""))
 
 
 def compiler():
@@ -96,6 +98,6 @@ def test_core(program, name, tmp_path):
     if name not in listed:
         pytest.skip("this linker cannot wrap malloc")
     result = subprocess.run(
-        [str(path), name, str(tmp_path)], capture_output=True, text=True, timeout=300
+        [*WRAPPER, str(path), name, str(tmp_path)], capture_output=True, text=True, timeout=600
     )
     assert result.returncode == 0, result.stderr

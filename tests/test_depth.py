@@ -174,8 +174,9 @@ ENDLESS = [ReducesToNewSelf, StateIsNewSelf, ItemsAreNewSelf, ReduceIsItsOwnArgu
 
 # As with pickle a RecursionError, and before memory is used up.
 BOUNDED = """
-import io, resource
+import io
 import fastpersist
+from peak import peak_kib
 from test_depth import ENDLESS
 for i, cls in enumerate(ENDLESS):
     try:
@@ -186,7 +187,7 @@ for i, cls in enumerate(ENDLESS):
     except RecursionError:
         continue
     raise AssertionError(cls)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+print(peak_kib() >> 10)
 """
 
 

@@ -502,12 +502,10 @@ def test_damaged_files():
 
 
 MEMORY = """
-import resource, sys
+import sys
 import numpy as np
 import fastpersist
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from peak import peak_kib as peak
 
 array = np.ones(32 << 20)  # 256 MiB
 value = {"plain": array, "gaps": array[::-2], "leaf": b"x" * (64 << 20), "text": "y" * (64 << 20)}

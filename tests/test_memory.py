@@ -367,13 +367,12 @@ def test_module_objects_survive_a_second_import():
 # ---------------------------------------------------------------- peak memory
 
 PEAK = """
-import io, os, resource, sys
+import io, os, sys
 import numpy as np
 import fastpersist
+from peak import peak_kib
 
 n = 256 << 20
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 path, how, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]) or None
 array = np.ones((8192, 4096))
@@ -392,14 +391,14 @@ elif how == "parts":
 elif how == "nested":
     array = {"a": [array]}
 fastpersist.dump([np.ones(200_000)], path)
-before = peak()
+before = peak_kib()
 fastpersist.dump(array, path, threads=threads)
-print((peak() - before) >> 20)
+print((peak_kib() - before) >> 10)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("threads", [0, 1])
 @pytest.mark.parametrize(
     "how", ["C", "F", "strided", "reversed", "bytes", "text", "parts", "nested"]
@@ -412,14 +411,13 @@ def test_peak_memory_of_a_large_array(how, threads, tmp_path):
 
 
 GRAPH_PEAK = """
-import io, resource, sys
+import sys
 import fastpersist
+from peak import peak_kib
 value = [{"id": i, "name": f"user{i}"} for i in range(100_000)]
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-before = peak()
+before = peak_kib()
 fastpersist.dump(value, sys.argv[1])
-print(peak() - before)
+print((peak_kib() - before) >> 10)
 """
 
 

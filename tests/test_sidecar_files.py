@@ -686,12 +686,10 @@ def test_a_failure_between_the_two_renames_leaves_a_pair_that_is_refused(pair, t
 
 
 MEMORY = """
-import resource, sys
+import sys
 import numpy as np
 import fastpersist
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from peak import peak_kib as peak
 
 array = np.ones(32 << 20)  # 256 MiB
 value = {"plain": array, "gaps": array[::-2]}

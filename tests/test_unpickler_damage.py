@@ -194,12 +194,13 @@ LIES = [
 LIAR = """
 import io, resource, sys
 import fastpersist
+from peak import peak_kib
 data = bytes.fromhex(sys.argv[1])
 class Endless:
     def __init__(self, data):
         file = io.BytesIO(data)
         self.read, self.readline = file.read, file.readline
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kib()
 with open("/proc/self/statm") as file:
     pages = int(file.read().split()[0])
 limit = pages * 4096 + (96 << 20)
@@ -214,7 +215,7 @@ for load in (
         load()
     except (fastpersist.UnpicklingError, OverflowError):
         pass
-growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+growth = peak_kib() - before
 assert growth < 64 << 10, growth
 """
 

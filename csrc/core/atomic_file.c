@@ -529,6 +529,7 @@ fp_atomic_file_commit(fp_atomic_file *file)
         status = failed(file, "rename", errno);
         goto done;
     }
+    file->is_renamed = 1;
     free(file->temporary); /* no longer ours to unlink */
     file->temporary = NULL;
     if (file->durable) {

@@ -2,7 +2,8 @@
  *
  * open: the target's links are followed (at most 40); a regular or missing
  * target gets an exclusive temporary (O_EXCL | O_CLOEXEC, unguessable name,
- * mode 0666 less the umask) in the directory of what the link points to.
+ * mode 0666 less the umask) in the directory of what the link points to:
+ * ".NAME.xxxxxxxx.tmp", of NAME as much as fits, each x in a-z or 2-7.
  * commit: mode and, where permitted, owner of an existing target are given to
  * the temporary, then [fsync], close (its error counts), rename, [fsync of the
  * directory]. abort: close and unlink; the target was never touched.
@@ -18,10 +19,17 @@
  * another user's file in a sticky directory, /dev/stdout and other links of
  * /proc) is written in place too. `durable` refuses every `in_place`.
  *
+ * O_TMPFILE, which would leave nothing when the process is killed, is not
+ * used: linkat() does not replace a name, so a named temporary and the rename
+ * would follow all the same, at the end, where failing costs most; it ignores
+ * the umask on some file systems before Linux 6.0; NFS and others do not have
+ * it; and codecs that open the file themselves need a name.
+ *
  * Every function is to be called without the GIL. On FP_IO `saved_errno` holds
  * the reason; `failed_step` names the step ("open", "fstat", "lstat",
  * "fchmod", "fsync", "close", "rename", "fsync of the directory"; "write" is
- * the sink's) for the message. Where only the directory's fsync failed, the rename has happened.
+ * the sink's) for the message. Where only the directory's fsync failed, the
+ * rename has happened (`is_renamed`).
  * Opening a FIFO waits for its reader and reports a signal as EINTR: see to
  * signals, then call again.
  * Ownership: the struct is the caller's; fp_atomic_file_abort() must follow a
@@ -41,6 +49,7 @@ typedef struct {
     int in_place;
     int durable;
     int is_prepared;
+    int is_renamed; /* also where commit failed: the directory's fsync did */
     int saved_errno;
     const char *failed_step; /* static text */
     char *target;            /* owned: the path after following links */

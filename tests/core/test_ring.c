@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -510,6 +511,100 @@ sink_into_a_pipe(const char *directory)
     free(data);
 }
 
+/* Whoever is asked whether to go on: counts, and gives up at one question. */
+typedef struct {
+    fp_interrupt interrupt;
+    pthread_t caller;
+    int n_asked;
+    int n_at_once;
+    int end_at;
+} patience;
+
+static int
+has_no_patience(fp_interrupt *interrupt, int at_once)
+{
+    patience *left = (patience *)interrupt;
+    CHECK(pthread_equal(pthread_self(), left->caller));
+    left->n_at_once += at_once;
+    return ++left->n_asked == left->end_at;
+}
+
+/* Each flush asks; the answer is sticky, as an error is. */
+static void
+ring_interrupted(const char *directory)
+{
+    (void)directory;
+    random_source source = {17};
+    const size_t total = 4 * FP_RING_BYTES;
+    unsigned char *data = random_bytes_new(&source, total);
+    for (int n_threads = 1; n_threads <= 2; n_threads++) {
+        for (int end_at = 0; end_at < 4; end_at++) {
+            memory_sink memory;
+            fp_sink sink = make_sink(&memory, total);
+            patience left = {{has_no_patience}, pthread_self(), 0, 0, end_at};
+            fp_ring *ring;
+            sink.interrupt = &left.interrupt;
+            CHECK_OK(new_ring(&sink, n_threads, &ring));
+            fp_status status = fp_ring_write(ring, data, total);
+            if (end_at == 0) {
+                CHECK_OK(status);
+                CHECK_OK(fp_ring_finish(ring));
+                CHECK(left.n_asked > 3);
+            }
+            else {
+                CHECK(status == FP_SINK_FAILED);
+                CHECK(fp_ring_flush(ring) == FP_SINK_FAILED);
+                CHECK(fp_ring_finish(ring) == FP_SINK_FAILED);
+                CHECK(left.n_asked == end_at);
+            }
+            fp_ring_free(ring);
+            free(memory.data);
+        }
+    }
+    free(data);
+}
+
+static void
+on_alarm(int number)
+{
+    (void)number;
+}
+
+/* A write that waits for ever is ended by a signal and who is asked then; a
+ * large one asks between its pieces. */
+static void
+sink_interrupted(const char *directory)
+{
+    (void)directory;
+    struct sigaction action = {.sa_handler = on_alarm};
+    struct itimerval soon = {{0, 10000}, {0, 10000}};
+    struct itimerval never = {{0, 0}, {0, 0}};
+    patience left = {{has_no_patience}, pthread_self(), 0, 0, 3};
+    int ends[2];
+    char *data = calloc(1, 24 << 20);
+    CHECK(data != NULL && pipe(ends) == 0);
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    CHECK(setitimer(ITIMER_REAL, &soon, NULL) == 0);
+    fp_sink sink = fp_fd_sink(ends[1]);
+    sink.interrupt = &left.interrupt;
+    CHECK(sink.write(&sink, data, 1 << 20) == FP_SINK_FAILED);
+    CHECK(left.n_asked == 3 && left.n_at_once >= 2);
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    CHECK(close(ends[0]) == 0 && close(ends[1]) == 0);
+
+    int fd = open("/dev/null", O_WRONLY);
+    CHECK(fd >= 0);
+    sink = fp_fd_sink(fd);
+    left = (patience){{has_no_patience}, pthread_self(), 0, 0, 0};
+    sink.interrupt = &left.interrupt;
+    CHECK_OK(sink.write(&sink, data, 24 << 20));
+    CHECK(left.n_asked == 2 && left.n_at_once == 0);
+    left.end_at = 3;
+    CHECK(sink.write(&sink, data, 24 << 20) == FP_SINK_FAILED);
+    CHECK(close(fd) == 0);
+    free(data);
+}
+
 const test_case ring_tests[] = {
     {"ring_random_one_thread", ring_random_one_thread},
     {"ring_random_two_threads", ring_random_two_threads},
@@ -520,5 +615,7 @@ const test_case ring_tests[] = {
     {"ring_free_while_writing", ring_free_while_writing},
     {"ring_to_a_file", ring_to_a_file},
     {"sink_into_a_pipe", sink_into_a_pipe},
+    {"ring_interrupted", ring_interrupted},
+    {"sink_interrupted", sink_interrupted},
     {NULL, NULL},
 };

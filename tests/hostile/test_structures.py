@@ -278,14 +278,13 @@ def test_graphs_that_lie_take_no_memory(opcodes, tmp_path):
 # Loads each path in every way; an exception is expected, and less memory than so many MiB. The
 # keywords of load() come as text; `may_load`: an exception is not needed.
 WATCHED = """
-import resource, sys, warnings
+import sys, warnings
 import fastpersist, numpy, joblib.numpy_pickle
+from peak import peak_kib
 most, keywords, *paths = sys.argv[1:]
 keywords = eval(f"dict({keywords})")
 may_load = keywords.pop("may_load", False)
 expected = (fastpersist.UnpicklingError, ValueError, OverflowError, IndexError, TypeError)
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 def try_it(call, *arguments, **keywords):
     try:
         call(*arguments, **keywords)
@@ -295,7 +294,7 @@ def try_it(call, *arguments, **keywords):
 for path in paths:
     with open(path, "rb") as file:
         size = len(file.read())
-    before = peak()
+    before = peak_kib()
     errors = [try_it(fastpersist.load, path, **keywords)]
     with open(path, "rb") as file:
         errors.append(try_it(fastpersist.load, file, **keywords))
@@ -305,7 +304,7 @@ for path in paths:
     if keywords_of_verify:
         errors.append(try_it(fastpersist.verify, path, **keywords_of_verify))
     assert may_load or None not in errors, (path, errors)
-    growth = (peak() - before) // 1024
+    growth = (peak_kib() - before) // 1024
     assert growth <= int(most) + 4 * size // 2**20, (path, growth, errors)
 """
 BOMB_BYTES = 300 << 20
@@ -472,9 +471,10 @@ def test_sidecars_that_lie_about_lengths_take_no_memory(tmp_path):
     sidecar.write_bytes(data)
     run_python(
         """
-import resource, sys, fastpersist
+import sys, fastpersist
+from peak import peak_kib
 main, sidecar = sys.argv[1:]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kib()
 for second in (sidecar, open(sidecar, "rb")):
     for call in (fastpersist.load, fastpersist.verify):
         try:
@@ -485,7 +485,7 @@ for second in (sidecar, open(sidecar, "rb")):
             raise AssertionError
         if second is not sidecar:
             second.seek(0)
-assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+assert peak_kib() - before < 100 << 10
 """,
         main,
         sidecar,
