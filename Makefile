@@ -9,6 +9,7 @@ PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 BENCH_ARGS ?=
 HOSTILE_ARGS ?=
+FAULTS_ARGS ?=
 # For all targets together, and the compiler that has libFuzzer.
 FUZZ_SECONDS ?= 600
 FUZZ_CC ?= clang
@@ -123,9 +124,11 @@ coverage: $(VENV)/.built $(VENV)/.with-test-base $(VENV)/.with-coverage
 
 # --- what takes long ----------------------------------------------------------
 
-# Every cut and every bit, beside joblib, pickle and skops: tests/hostile/RESULTS.md.
+# Every cut and every bit, beside joblib, pickle and skops, then failing system calls and
+# allocations, kills, races, leaks: tests/hostile/RESULTS.md.
 hostile: $(VENV)/.built $(VENV)/.with-test,hostile
 	$(PY) tests/hostile/run.py $(HOSTILE_ARGS)
+	$(PY) tests/faults/run.py $(FAULTS_ARGS)
 
 # libFuzzer under the sanitizers; what crashes is left in build/fuzz.
 fuzz: $(VENV)/.built $(VENV)/.with-test-base

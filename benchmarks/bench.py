@@ -83,6 +83,34 @@ TARGETS |= {
     ("dicts", "load joblib's", "joblib"): 10,
     ("forest_shallow", "map", "load"): 1,
 }
+# Compressed dumps and loads of those files, against joblib at the same setting. True is joblib's
+# name for ("zlib", 3).
+SETTINGS = {"zlib 3": ("zlib", 3), "lz4": "lz4", "lz4 3": ("lz4", 3)}
+COMPRESSED = {"weights": SETTINGS, "forest_deep": SETTINGS, "dicts": SETTINGS}
+TARGETS |= {
+    ("weights", "dump zlib 3", "joblib"): 15,
+    ("forest_deep", "dump zlib 3", "joblib"): 3,
+    ("dicts", "dump zlib 3", "joblib"): 20,
+    ("weights", "dump lz4", "joblib"): 2.5,
+    ("forest_deep", "dump lz4", "joblib"): 2,
+    ("dicts", "dump lz4", "joblib"): 50,
+    ("weights", "dump lz4 3", "joblib"): 1.8,
+    ("weights", "load zlib 3", "joblib"): 1.8,
+    ("forest_deep", "load zlib 3", "joblib"): 2,
+    ("dicts", "load zlib 3", "joblib"): 12,
+    ("weights", "load lz4", "joblib"): 2,
+    ("forest_deep", "load lz4", "joblib"): 2.5,
+    ("dicts", "load lz4", "joblib"): 12,
+}
+TARGETS |= {
+    (name, f"{what} {setting}, 1 thread", "joblib"): 1
+    for name, settings in COMPRESSED.items()
+    for setting in settings
+    for what in ("dump", "load")
+}
+LARGER_PERCENT = {("weights", "zlib 3"): 1, ("forest_deep", "zlib 3"): 6, ("dicts", "zlib 3"): 6}
+LARGER_PERCENT |= {(name, "lz4"): 2 for name in COMPRESSED}
+SLOW_REPEATS = 2  # joblib compresses 35 MB/s
 NO_HASHES = ("forest_deep", "array_1gib")
 TWO_PREADS = ("mlp", "array_1gib")
 TINY_LOAD_MICROSECONDS = 60
@@ -156,14 +184,16 @@ def seconds(write, value, path):
     return perf_counter() - start
 
 
-def interleaved(writers, value, directory, repeat, prepare=remove):
+def interleaved(
+    writers, value, directory, repeat, prepare=remove, joblib_repeat=JOBLIB_REPEATS, kind="file"
+):
     """Best seconds by writer. `value` may be a function that makes a fresh one."""
     best = dict.fromkeys(writers, float("inf"))
     for turn in range(repeat):
         for name, write in writers.items():
-            if name == "joblib" and turn >= JOBLIB_REPEATS:
+            if name == "joblib" and turn >= joblib_repeat:
                 continue
-            path = directory / f"{name}.file"
+            path = directory / f"{name}.{kind}"
             prepare(path)
             subject = value() if isinstance(value, types.FunctionType) else value
             if repeat < TINY_REPEATS or turn % 20 == 0:
@@ -240,7 +270,29 @@ def measure(name, sizes, directory, repeat):
     held = everything_in(value)
     add("full memo", interleaved(plain, value, directory, repeat))
     del held
+    for setting, compress in COMPRESSED.get(name, {}).items():
+        rows += compressed_rows(name, setting, compress, value, directory, repeat)
     return rows
+
+
+def compressed_rows(name, setting, compress, value, directory, repeat):
+    """Two rows: all cores, one thread. Leaves joblib.SETTING and ours.SETTING in `directory`."""
+    import fastpersist
+    import joblib
+
+    writers = {
+        "joblib": lambda value, path: joblib.dump(value, path, compress=compress),
+        "ours": lambda value, path: fastpersist.dump(value, path, compress=compress),
+        "one thread": lambda value, path: fastpersist.dump(
+            value, path, compress=compress, threads=1
+        ),
+    }
+    best = interleaved(writers, value, directory, repeat, joblib_repeat=SLOW_REPEATS, kind=setting)
+    alone, ours = best["one thread"], best.pop("ours")
+    return [
+        Row(name, f"dump {setting}", ours, best),
+        Row(name, f"dump {setting}, 1 thread", alone, {"joblib": best["joblib"]}),
+    ]
 
 
 # --- Processes of their own ---------------------------------------------------------
@@ -350,6 +402,29 @@ def load_rows(name, directory, repeat):
     return [Row(name, case, times.pop("ours"), times) for case, times in best.items()]
 
 
+def compressed_loads(name, directory, repeat):
+    """Rows of loads of what compressed_rows() left, and the files' sizes."""
+    rows, facts, cases = [], [], []
+    for setting in COMPRESSED[name]:
+        joblibs, ours = (directory / f"{who}.{setting}" for who in ("joblib", "ours"))
+        cases.append([f"load {setting}", [
+            ["joblib", "joblib", str(joblibs)],
+            ["ours", "ours", str(ours)],
+            ["one thread", "one thread", str(ours)],
+        ]])  # fmt: skip
+        percent = (ours.stat().st_size / joblibs.stat().st_size - 1) * 100
+        limit = LARGER_PERCENT.get((name, setting))
+        facts.append(
+            Fact(f"{name}: size, {setting}, beside joblib's", round(percent, 2), "%", limit)
+        )
+    command = [sys.executable, HERE / "load_worker.py", json.dumps(cases), str(repeat)]
+    for case, times in run_json(command, python_path()).items():
+        rows.append(Row(name, case, times.pop("ours"), times))
+        alone = Row(name, f"{case}, 1 thread", times["one thread"], {"joblib": times["joblib"]})
+        rows.append(alone)
+    return rows, facts
+
+
 def python_path():
     return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
 
@@ -394,6 +469,10 @@ def run_object(name, sizes, directory, repeat):
         milliseconds = round(mapped.ours * 1e3, 3)
         facts.append(Fact("array_1gib: mapped load", milliseconds, "ms", MAP_MILLISECONDS))
     rows += loads
+    if name in COMPRESSED:
+        new_rows, new_facts = compressed_loads(name, directory, repeat)
+        rows += new_rows
+        facts += new_facts
     if name == "tiny":
         beyond = (rows[0].ours - rows[0].peers["pickle"]) * 1e6
         facts.append(
@@ -469,7 +548,7 @@ def ratio_cells(row, peer):
 
 
 def report(rows, facts):
-    peers = ("pickle", "joblib", "bare write", "two preads", "no hashes", "load")
+    peers = ("pickle", "joblib", "bare write", "two preads", "no hashes", "load", "one thread")
     peers = [peer for peer in peers if any(peer in row.peers for row in rows)]
     head = ["object", "case", "ours"]
     for peer in peers:
@@ -483,9 +562,8 @@ def report(rows, facts):
     limits = []
     for fact in facts:
         verdict = "" if fact.limit is None else "ok" if fact.value <= fact.limit else "MISS"
-        limits.append(
-            [fact.name, fact.note, f"{fact.value} {fact.unit}", f"<= {fact.limit} {verdict}"]
-        )
+        limit = "" if fact.limit is None else f"<= {fact.limit} {verdict}"
+        limits.append([fact.name, fact.note, f"{fact.value} {fact.unit}", limit])
     return "\n\n".join(
         [
             f"CPython {platform.python_version()}, NumPy {version('numpy')}, "

@@ -50,6 +50,12 @@ def without_hashes(path):
     return fastpersist.load(path, verify=False)
 
 
+def with_one_thread(path):
+    import fastpersist
+
+    return fastpersist.load(path, threads=1)
+
+
 def with_map(path):
     import fastpersist
 
@@ -81,6 +87,7 @@ READERS = {
     "joblib map": with_joblib_map,
     "ours": with_ours,
     "no hashes": without_hashes,
+    "one thread": with_one_thread,
     "map": with_map,
     "two preads": with_two_preads,
 }

@@ -7,10 +7,23 @@
 
 #include <string.h>
 
+/* A module of NumPy's core, which NumPy 1.26 has under another name. */
+static PyObject *
+import_of_core(const char *name, const char *old_name)
+{
+    PyObject *module = PyImport_ImportModule(name);
+
+    if (module == NULL && PyErr_ExceptionMatches(PyExc_ModuleNotFoundError)) {
+        PyErr_Clear();
+        module = PyImport_ImportModule(old_name);
+    }
+    return module;
+}
+
 int
 fp_array_init(fp_state *state)
 {
-    PyObject *numpy, *multiarray;
+    PyObject *numpy, *multiarray, *numeric;
 
     if (PyArray_ImportNumPyAPI() < 0) {
         return -1;
@@ -26,17 +39,23 @@ fp_array_init(fp_state *state)
         return -1;
     }
     state->ndarray_type = Py_NewRef((PyObject *)&PyArray_Type);
-    multiarray = PyImport_ImportModule("numpy._core.multiarray");
-    if (multiarray == NULL) { /* NumPy 1.26 */
-        PyErr_Clear();
-        multiarray = PyImport_ImportModule("numpy.core.multiarray");
-    }
+    multiarray =
+        import_of_core("numpy._core.multiarray", "numpy.core.multiarray");
     if (multiarray == NULL) {
         return -1;
     }
     state->scalar_function = PyObject_GetAttrString(multiarray, "scalar");
     Py_DECREF(multiarray);
-    return state->scalar_function == NULL ? -1 : 0;
+    numeric = import_of_core("numpy._core.numeric", "numpy.core.numeric");
+    if (numeric == NULL) {
+        return -1;
+    }
+    state->frombuffer_function =
+        PyObject_GetAttrString(numeric, "_frombuffer");
+    Py_DECREF(numeric);
+    return state->scalar_function == NULL || state->frombuffer_function == NULL
+               ? -1
+               : 0;
 }
 
 fp_array_extent

@@ -343,6 +343,65 @@ read_layout(const fp_array_spec *spec, npy_intp item_bytes,
     return 1;
 }
 
+PyObject *
+fp_array_of_buffer(PyObject *args)
+{
+    fp_array_spec spec = {.n_strides = -1};
+    fp_array_layout layout;
+    PyArray_Descr *descr;
+    PyObject *buffer, *order, *view, *array;
+    char *data;
+    size_t n_there, n_bytes;
+    int is_writable;
+
+    if (!PyTuple_CheckExact(args) || PyTuple_GET_SIZE(args) != 4) {
+        return NULL;
+    }
+    buffer = PyTuple_GET_ITEM(args, 0);
+    descr = (PyArray_Descr *)PyTuple_GET_ITEM(args, 1);
+    spec.shape = PyTuple_GET_ITEM(args, 2);
+    order = PyTuple_GET_ITEM(args, 3);
+    is_writable = PyByteArray_CheckExact(buffer);
+    if ((!is_writable && !PyBytes_CheckExact(buffer))
+        || !PyArray_DescrCheck(descr) || !fp_has_plain_bytes(descr)
+        || PyDataType_ELSIZE(descr) <= 0 || PyDataType_SUBARRAY(descr) != NULL
+        || !PyTuple_CheckExact(spec.shape) || !PyUnicode_CheckExact(order)
+        || PyUnicode_GET_LENGTH(order) != 1)
+    {
+        return NULL;
+    }
+    spec.is_fortran = PyUnicode_READ_CHAR(order, 0) == 'F';
+    if (is_writable) {
+        data = PyByteArray_AS_STRING(buffer);
+        n_there = (size_t)PyByteArray_GET_SIZE(buffer);
+    }
+    else {
+        data = PyBytes_AS_STRING(buffer);
+        n_there = (size_t)PyBytes_GET_SIZE(buffer);
+    }
+    if ((!spec.is_fortran && PyUnicode_READ_CHAR(order, 0) != 'C')
+        || !read_layout(&spec, PyDataType_ELSIZE(descr), &layout, &n_bytes)
+        || n_bytes == 0 || n_bytes != n_there)
+    {
+        return NULL;
+    }
+    /* It also keeps a bytearray from being resized. */
+    view = PyMemoryView_FromObject(buffer);
+    if (view == NULL) {
+        return NULL;
+    }
+    array =
+        (PyObject *)new_over(&PyArray_Type, descr, &layout, data, is_writable);
+    if (array == NULL) {
+        Py_DECREF(view);
+        return NULL;
+    }
+    if (PyArray_SetBaseObject((PyArrayObject *)array, view) < 0) {
+        Py_CLEAR(array);
+    }
+    return array;
+}
+
 /* An array that takes part in another one's memory: what a second use of a
  * blob means where the first one took it. */
 static PyObject *

@@ -107,4 +107,9 @@ typedef struct {
 PyObject *fp_blobs_array(fp_blobs *blobs, size_t index,
                          const fp_array_spec *spec, int *handled);
 
+/* What numpy's _frombuffer(*args) gives for the arguments that pickles of
+ * arrays have: an array over bytes or a bytearray, in C or Fortran order.
+ * NULL without an exception where the function itself is to be called. */
+PyObject *fp_array_of_buffer(PyObject *args);
+
 #endif

@@ -1,6 +1,9 @@
 #include "input.h"
 
+#include "core/block_read.h"
+#include "core/pages.h"
 #include "errors.h"
+#include "signals.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,6 +18,8 @@
 #define STEP_BYTES ((size_t)1 << 20)
 /* One pread(); Linux stops at 2 GiB. */
 #define PREAD_BYTES ((size_t)1 << 30)
+/* From here on several threads read. */
+#define THREAD_BYTES ((size_t)2 << 20)
 
 /* What the functions below return where they do not fail: */
 enum {
@@ -98,6 +103,7 @@ fp_input_from_descriptor(fp_input *input, fp_state *state, int fd,
     input->fd = fd;
     input->fd_offset = offset;
     input->fd_end = end > offset ? end : offset;
+    input->n_threads = 1;
 }
 
 int
@@ -277,6 +283,42 @@ pread_some(fp_input *input, unsigned char *target, size_t n_bytes,
             return -1;
         }
     }
+    return 0;
+}
+
+/* Reads n_bytes, which are there, with several threads. */
+static int
+read_in_parallel(fp_input *input, unsigned char *target, size_t n_bytes)
+{
+    fp_piece piece = {target, n_bytes};
+    fp_signals signals;
+    fp_status status;
+    fp_block_read read = {
+        .fd = input->fd,
+        .offset = input->fd_offset,
+        .n_bytes = n_bytes,
+        .pieces = &piece,
+        .n_pieces = 1,
+        .n_threads = input->n_threads,
+        .interrupt = &signals.interrupt,
+    };
+
+    fp_signals_init(&signals);
+    Py_BEGIN_ALLOW_THREADS
+    fp_pages_prefer_huge(target, n_bytes);
+    status = fp_block_read_run(&read);
+    Py_END_ALLOW_THREADS
+    if (status == FP_TRUNCATED) {
+        input->is_truncated = 1;
+        PyErr_SetString(input->state->truncated_error,
+                        "the file became shorter while it was read");
+        return -1;
+    }
+    if (status != FP_OK) {
+        return fp_raise_status(status, read.saved_errno, NULL, "reading");
+    }
+    input->fd_offset += n_bytes;
+    input->position += n_bytes;
     return 0;
 }
 
@@ -576,6 +618,11 @@ fp_input_read_into(fp_input *input, void *target, size_t n_bytes)
         return -1;
     }
     drop_window(input);
+    if (input->kind == FP_INPUT_DESCRIPTOR && input->n_threads > 1
+        && n_bytes >= THREAD_BYTES)
+    {
+        return read_in_parallel(input, next, n_bytes);
+    }
     while (n_bytes > 0) {
         size_t n_read;
         int status = input->kind == FP_INPUT_DESCRIPTOR

@@ -46,6 +46,7 @@ typedef struct fp_input {
     int fd;             /* borrowed */
     uint64_t fd_offset; /* next byte to read */
     uint64_t fd_end;
+    int n_threads; /* that may read what is large */
     /* file object */
     PyObject *read, *readinto, *readline, *peek; /* owned, may be NULL */
     PyObject *held;      /* owned: the bytes object that the window lies in */

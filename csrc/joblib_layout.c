@@ -1,9 +1,7 @@
 #include "joblib_layout.h"
 
 #include "array_load.h"
-#include "core/block_read.h"
 #include "errors.h"
-#include "signals.h"
 #include "unpickle.h"
 
 #include <string.h>
@@ -15,12 +13,10 @@
 #define MAX_AHEAD ((size_t)64 << 20)
 /* What is dropped goes through memory of this size. */
 #define SKIP_BYTES ((size_t)1 << 20)
-/* From here on several threads read an array. */
-#define THREAD_BYTES ((size_t)8 << 20)
 /* joblib warns of maps whose arrays lie at no multiple of it. */
 #define ALIGNMENT 16
 
-static const fp_joblib default_rules = {.native_order = 1, .n_threads = 1};
+static const fp_joblib default_rules = {.native_order = 1};
 
 /* What a wrapper's state says. */
 typedef struct {
@@ -247,67 +243,6 @@ skip_bytes(fp_input *input, uint64_t n_bytes)
     input->start = input->cursor = input->end;
 }
 
-/* Reads what is behind the input's window with several threads. */
-static int
-read_in_parallel(fp_machine *machine, unsigned char *target, size_t n_bytes,
-                 int n_threads)
-{
-    fp_input *input = machine->input;
-    fp_piece piece = {target, n_bytes};
-    fp_signals signals;
-    fp_status status;
-    fp_block_read read = {
-        .fd = input->fd,
-        .offset = input->fd_offset,
-        .n_bytes = n_bytes,
-        .pieces = &piece,
-        .n_pieces = 1,
-        .n_threads = n_threads,
-        .interrupt = &signals.interrupt,
-    };
-
-    fp_signals_init(&signals);
-    Py_BEGIN_ALLOW_THREADS
-    status = fp_block_read_run(&read);
-    Py_END_ALLOW_THREADS
-    if (status == FP_TRUNCATED) {
-        PyErr_SetString(machine->state->truncated_error,
-                        "the file became shorter while it was read");
-        return -1;
-    }
-    if (status != FP_OK) {
-        return fp_raise_status(status, read.saved_errno, NULL,
-                               "reading an array");
-    }
-    skip_bytes(input, n_bytes);
-    return 0;
-}
-
-static int
-read_bytes(fp_machine *machine, unsigned char *target, size_t n_bytes,
-           int n_threads)
-{
-    fp_input *input = machine->input;
-
-    if (input->kind == FP_INPUT_DESCRIPTOR && n_threads > 1
-        && n_bytes >= THREAD_BYTES)
-    {
-        size_t n_there = (size_t)(input->end - input->cursor);
-        if (n_there > n_bytes) {
-            n_there = n_bytes;
-        }
-        if (fp_input_read_into(input, target, n_there) < 0) {
-            return -1;
-        }
-        if (n_there < n_bytes) {
-            return read_in_parallel(machine, target + n_there,
-                                    n_bytes - n_there, n_threads);
-        }
-        return 0;
-    }
-    return fp_input_read_into(input, target, n_bytes);
-}
-
 /* An array that owns its memory, read from the input. */
 static PyObject *
 read_array(fp_machine *machine, const description *array,
@@ -352,7 +287,7 @@ read_array(fp_machine *machine, const description *array,
             data = bigger;
             n_allocated += n_step;
         }
-        if (read_bytes(machine, data + n_read, n_step, rules->n_threads) < 0) {
+        if (fp_input_read_into(machine->input, data + n_read, n_step) < 0) {
             goto done;
         }
         n_read += n_step;

@@ -19,7 +19,6 @@ struct fp_machine;
  * one: foreign byte order is swapped, one thread reads. */
 typedef struct fp_joblib {
     int native_order; /* swap foreign byte order */
-    int n_threads;    /* for large arrays of a descriptor */
     /* Of a mapped file, else NULL; all borrowed (see blobs.h). The input's
      * first byte is the map's. */
     PyObject *map;

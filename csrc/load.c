@@ -157,7 +157,6 @@ run_pickle(fp_load *load, fp_input *input, fp_joblib *joblib,
         return NULL;
     }
     joblib->native_order = load->options->native_order;
-    joblib->n_threads = load->options->n_threads;
     fp_machine_init(&machine, load->state, input);
     machine.own_wrappers = 1;
     machine.joblib = joblib;
@@ -250,6 +249,7 @@ load_pickle(fp_load *load, uint64_t *end)
     else {
         fp_input_from_descriptor(&input, load->state, load->fd, load->start,
                                  load->size);
+        input.n_threads = load->options->n_threads;
     }
     if (map == NULL) {
         fp_input_limit(&input, load->options->max_bytes);

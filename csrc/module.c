@@ -523,6 +523,7 @@ module_exec(PyObject *module)
     X(memmap_type)                                                            \
     X(matrix_type)                                                            \
     X(scalar_function)                                                        \
+    X(frombuffer_function)                                                    \
     X(object_reduce_ex)                                                       \
     X(object_reduce)                                                          \
     X(object_getstate)                                                        \

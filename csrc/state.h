@@ -92,10 +92,11 @@ typedef struct fp_state {
     PyObject *codecs_encode;
     PyObject *getattr;
     PyObject *partial;
-    PyObject *ndarray_type;    /* numpy.ndarray */
-    PyObject *memmap_type;     /* numpy.memmap */
-    PyObject *matrix_type;     /* numpy.matrix */
-    PyObject *scalar_function; /* numpy's multiarray.scalar */
+    PyObject *ndarray_type;        /* numpy.ndarray */
+    PyObject *memmap_type;         /* numpy.memmap */
+    PyObject *matrix_type;         /* numpy.matrix */
+    PyObject *scalar_function;     /* numpy's multiarray.scalar */
+    PyObject *frombuffer_function; /* numpy's numeric._frombuffer */
     /* What object itself defines: a class is plain while it inherits them. */
     PyObject *object_reduce_ex;
     PyObject *object_reduce;

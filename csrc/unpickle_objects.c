@@ -393,7 +393,11 @@ fp_load_reduce(fp_machine *machine)
     callable = fp_pop(machine);
     if (callable != NULL) {
         fp_foreign_code(machine);
-        if (machine->blobs != NULL && callable == machine->state->ndarray_type)
+        if (callable == machine->state->frombuffer_function) {
+            object = fp_array_of_buffer(args);
+        }
+        else if (machine->blobs != NULL
+                 && callable == machine->state->ndarray_type)
         {
             object = fp_array_without_blob(machine, args);
         }

@@ -230,7 +230,7 @@ fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
                  PyObject *find_class, PyObject *persistent_load,
                  uint64_t max_bytes)
 {
-    fp_joblib joblib = {.n_threads = 1, .is_skipping = 1};
+    fp_joblib joblib = {.is_skipping = 1};
     fp_collector_pause pause;
     fp_machine machine;
     fp_input input;

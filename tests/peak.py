@@ -1,4 +1,4 @@
-"""The most memory that this process had resident, for scripts that run in a process of their own."""
+"""The most memory that this process had resident, for scripts in a process of their own."""
 
 import re
 

@@ -337,7 +337,7 @@ def test_an_atomic_file_of_ones_own(tmp_path):
     assert os.path.dirname(file.name) == str(tmp_path)
     file.commit()
     assert path.read_bytes() == b"new"
-    for call in (file.commit, file.fileno, lambda: file.name):
+    for call in (file.commit, file.fileno, lambda file=file: file.name):
         with pytest.raises(ValueError, match="closed"):
             call()
     file.abort()

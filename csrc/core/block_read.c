@@ -20,7 +20,7 @@
 /* So many pieces go into one system call; few systems take more than 1024. */
 #define MAX_VECTORS 256
 /* Below this a second thread costs more than it saves. */
-#define BYTES_PER_THREAD ((uint64_t)2 << 20)
+#define BYTES_PER_THREAD ((uint64_t)1 << 20)
 #define MAX_THREADS      64
 
 /* What the threads of one call share. */

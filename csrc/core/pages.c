@@ -1,5 +1,6 @@
 #include "pages.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -20,4 +21,23 @@ fp_pages_new(size_t n_bytes)
     }
 #endif
     return malloc(n_bytes == 0 ? 1 : n_bytes);
+}
+
+void
+fp_pages_prefer_huge(void *memory, size_t n_bytes)
+{
+#ifdef MADV_HUGEPAGE
+    uintptr_t begin = (uintptr_t)memory;
+    uintptr_t end = begin + n_bytes;
+    uintptr_t first =
+        (begin + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+
+    if (n_bytes >= 2 * HUGE_PAGE_BYTES) {
+        end = end / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+        (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+    }
+#else
+    (void)memory;
+    (void)n_bytes;
+#endif
 }

@@ -12,5 +12,7 @@
 /* Uninitialized; the caller's, to be given to free(). NULL where there is no
  * memory. */
 void *fp_pages_new(size_t n_bytes);
+/* The same wish for memory that is there already and was not touched yet. */
+void fp_pages_prefer_huge(void *memory, size_t n_bytes);
 
 #endif

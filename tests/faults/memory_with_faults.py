@@ -1,4 +1,4 @@
-"""Every allocation of a dump or a load fails once, then all from the n-th on. Prints counts as JSON.
+"""Every allocation of a dump or a load fails once, then all from the n-th on. Prints JSON.
 
 Runs with PYTHONMALLOC=malloc, so that Python's own objects are counted too.
 """

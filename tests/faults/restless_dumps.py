@@ -67,7 +67,7 @@ def change(chance):
             elif kind == 8:
                 shared["plain"].__dict__ = {f"a{k}": k for k in range(i % 9)}
             elif kind == 9:
-                shared["nested"][f"k{i % 30}"] = {j: i for j in range(i % 30)}
+                shared["nested"][f"k{i % 30}"] = dict.fromkeys(range(i % 30), i)
             else:
                 shared["strided"] = np.full((300, 200), i)[:: 1 + i % 3, ::-1]
         except (BufferError, RuntimeError, KeyError, IndexError, ValueError):

@@ -13,7 +13,6 @@ import io
 import json
 import os
 import pathlib
-import pickle
 import random
 import sys
 import threading
