@@ -20,10 +20,11 @@ SANITIZERS ?= address,undefined
 
 # Everything but what needs big packages or much time.
 BASE_TESTS := not models and not boosters and not slow
-# The large tables of codecs and foreign files, which one Python runs. Everything:
-# make asan MATRIX= PYTEST_ARGS=...
+# The large tables of codecs and foreign files, which one Python runs without sanitizers, and what
+# one Python runs with and without them. Everything: make asan MATRIX=, make test-base MATRIX= ONCE=
 MATRIX ?= --ignore=tests/test_joblib_files.py --ignore=tests/test_joblib_layout.py \
           --ignore=tests/test_compression.py --ignore=tests/hostile
+ONCE ?= --ignore=tests/faults --ignore=tests/test_streams.py
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -75,7 +76,7 @@ test: $(VENV)/.built $(VENV)/.with-test,boosters
 
 # For further Pythons: .ci/run
 test-base: $(VENV)/.built $(VENV)/.with-test-base
-	$(PY) -m pytest -n $(PYTEST_WORKERS) -m '$(BASE_TESTS)' $(MATRIX) $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_WORKERS) -m '$(BASE_TESTS)' $(MATRIX) $(ONCE) $(PYTEST_ARGS)
 
 ifeq ($(BENCH_PYTHON),$(VENV)/bin/python)
 bench: $(VENV)/.built $(VENV)/.with-bench
@@ -115,12 +116,15 @@ asan: $(VENV)/.built $(VENV)/.with-test-base
 	    $(PY) -m pytest -n $(PYTEST_WORKERS) --capture=sys -m '$(BASE_TESTS)' $(MATRIX) \
 	    $(PYTEST_ARGS)
 
+# The programs that test the core alone count as well: the second run keeps theirs.
 coverage: $(VENV)/.built $(VENV)/.with-test-base $(VENV)/.with-coverage
 	@$(drop_stale)
 	@find build -name '*.gcda' -delete 2>/dev/null || true
 	FASTPERSIST_COVERAGE=1 $(PIP_INSTALL) --target build/coverage/$(TAG) .
 	PYTHONPATH=$(CURDIR)/build/coverage/$(TAG) $(PY) -m pytest -n $(PYTEST_WORKERS) -m '$(BASE_TESTS)' $(PYTEST_ARGS)
-	$(VENV)/bin/gcovr --root . --filter csrc/ --print-summary build/coverage
+	CC='$(ASAN_CC) --coverage -fprofile-update=atomic' CFLAGS=-O0 $(PY) -m pytest --basetemp=build/coverage/programs \
+	    tests/test_core_units.py tests/fuzz
+	$(VENV)/bin/gcovr --root . --filter csrc/ --print-summary --gcov-ignore-parse-errors=negative_hits.warn build/coverage
 
 # --- what takes long ----------------------------------------------------------
 

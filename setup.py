@@ -131,7 +131,7 @@ class BuildExt(build_ext):
             ):
                 compile_args.append(strategy)
         if COVERAGE:
-            compile_args.append("--coverage")
+            compile_args += ["--coverage", "-fprofile-update=atomic"]
             link_args.append("--coverage")
         if not ASSERTIONS:
             macros.append(("NDEBUG", None))

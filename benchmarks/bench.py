@@ -33,6 +33,7 @@ JOBLIB_REPEATS = 3  # joblib takes many seconds on some objects
 TINY_REPEATS = 200  # of microseconds each, so not all behind a collection
 MEMORY_NOISE = 1 << 20  # bytes; two runs of the same program differ by less
 BARE_WRITE = ("forest_deep", "mlp", "array_1gib")
+DURABLE = "forest_deep"  # beside a bare write with fsync
 
 # (object, case, peer): the smallest ratio, or the largest number where "<=".
 TARGETS = {
@@ -161,6 +162,12 @@ def with_fastpersist(value, path):
     fastpersist.dump(value, path)
 
 
+def with_durable(value, path):
+    import fastpersist
+
+    fastpersist.dump(value, path, durable=True)
+
+
 def with_one_thread(value, path):
     import fastpersist
 
@@ -224,8 +231,11 @@ def everything_in(value):
     return held
 
 
-def bare_writer(content):
-    """A writer that ignores its value: os.write() of these bytes, a MiB at a time."""
+def bare_writer(content, *, sync=False):
+    """A writer that ignores its value: os.write() of these bytes, a MiB at a time.
+
+    With `sync` also fsync() of the file and of its directory.
+    """
     view = memoryview(content)
 
     def write(_value, path):
@@ -234,7 +244,13 @@ def bare_writer(content):
             piece = view[begin : begin + (1 << 20)]
             while piece:
                 piece = piece[os.write(fd, piece) :]
+        if sync:
+            os.fsync(fd)
         os.close(fd)
+        if sync:
+            fd = os.open(path.parent, os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
 
     return write
 
@@ -258,9 +274,13 @@ def measure(name, sizes, directory, repeat):
         writers["bare write"] = bare
         one_thread = {"bare write": bare, "ours": with_one_thread}
         add("one thread", interleaved(one_thread, value, directory, repeat))
+        if name == DURABLE:
+            content = (directory / "ours.file").read_bytes()
+            durable = {"bare write": bare_writer(content, sync=True), "ours": with_durable}
+            add("durable", interleaved(durable, value, directory, repeat))
     add("new file", interleaved(writers, value, directory, repeat))
     writers.clear()
-    bare = one_thread = None  # frees the bytes of the file
+    bare = one_thread = durable = content = None  # frees the bytes of the file
     with_pickle(value, directory / "pickle.file")
     with_fastpersist(value, directory / "ours.file")
     add("over a file", interleaved(plain, value, directory, repeat, prepare=settle))

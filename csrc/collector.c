@@ -12,8 +12,10 @@
 
 /* Fewer are left to the collector. */
 #define MANY_CONTAINERS 100000
-/* So many may be moved between two full collections. */
+/* So many may be moved between two full collections ... */
 #define MAX_MOVED 2000000
+/* ... and each time counts as so many at least. */
+#define LEAST_MOVED 10000
 
 /* Who freezes at all freezes thousands of objects. Python 3.12 itself keeps a
  * few hundred immortal ones there, and puts them back at each collection. */
@@ -101,14 +103,14 @@ call(PyObject *function)
 /* While the collector is still off: any allocation would start it. 1 where it
  * is time for a full collection. */
 static int
-move_young(fp_state *state)
+move_young(fp_state *state, int is_large_graph)
 {
     long long n_young, n_frozen, n_collections;
 
     if (ask(state->gc_get_count, &n_young) < 0) {
         return -1;
     }
-    if (n_young <= MANY_CONTAINERS) {
+    if (n_young <= MANY_CONTAINERS && !is_large_graph) {
         return 0;
     }
     if (ask(state->gc_get_freeze_count, &n_frozen) < 0
@@ -123,7 +125,8 @@ move_young(fp_state *state)
         state->n_full_collections = n_collections;
         state->n_moved = 0;
     }
-    state->n_moved += (size_t)n_young;
+    state->n_moved +=
+        n_young > LEAST_MOVED ? (size_t)n_young : (size_t)LEAST_MOVED;
     if (state->n_moved > MAX_MOVED) {
         return 1;
     }
@@ -138,7 +141,7 @@ fp_collector_pause_begin(fp_state *Py_UNUSED(state), fp_collector_pause *pause)
 
 void
 fp_collector_pause_end(fp_state *state, fp_collector_pause *pause,
-                       int is_large)
+                       uint64_t n_bytes, int is_graph)
 {
     PyObject *type, *value, *traceback;
     int status;
@@ -146,12 +149,12 @@ fp_collector_pause_end(fp_state *state, fp_collector_pause *pause,
     if (!pause->was_enabled) {
         return;
     }
-    if (!is_large) {
+    if (n_bytes <= FP_LARGE_LOAD_BYTES) {
         PyGC_Enable();
         return;
     }
     PyErr_Fetch(&type, &value, &traceback);
-    status = move_young(state);
+    status = move_young(state, is_graph && n_bytes >= FP_LARGE_GRAPH_BYTES);
     if (status < 0) {
         /* Nothing depends on it: the collector does what it always does. */
         PyErr_WriteUnraisable(NULL);

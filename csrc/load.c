@@ -88,7 +88,7 @@ run(fp_load *load, fp_machine *machine, int until_end, uint64_t first_offset,
         add_notes(load, first_offset + fp_input_offset(machine->input));
     }
     fp_machine_free(machine);
-    fp_collector_pause_end(load->state, &pause, n_bytes > FP_LARGE_LOAD_BYTES);
+    fp_collector_pause_end(load->state, &pause, n_bytes, until_end);
     return result;
 }
 

@@ -140,22 +140,25 @@ PyObject *fp_import_global(fp_machine *machine, PyObject *module_name,
 /* --- the collector ------------------------------------------------------- */
 
 /* Cyclic collection is paused while objects are built, and put back as it was
- * on every way out. After a load of more than 100,000 containers what was
- * built goes to the oldest generation, so that the next allocation does not
- * pay for a scan of it; a full collection is made once so many have been moved
- * that garbage could have gathered there (collector.c). */
+ * on every way out. After a load of more than 100,000 containers, or of a large
+ * graph, what was built goes to the oldest generation, so that the next
+ * allocation does not pay for a scan of it; a full collection is made once so
+ * many have been moved that garbage could have gathered there (collector.c). */
 typedef struct {
     int was_enabled;
 } fp_collector_pause;
 
-/* A load of more than so many bytes is worth a look at the generations:
- * `is_large`. */
+/* What a load of so many bytes leaves is worth a look at the generations ... */
 #define FP_LARGE_LOAD_BYTES ((uint64_t)64 << 10)
+/* ... and a graph of so many is large whatever is in it: a list of a million
+ * str is one container. */
+#define FP_LARGE_GRAPH_BYTES ((uint64_t)256 << 10)
 
 int fp_collector_init(fp_state *state); /* at import */
 void fp_collector_pause_begin(fp_state *state, fp_collector_pause *pause);
-/* Keeps the exception that is set, if any. */
+/* n_bytes of input were used; `is_graph` says that no array lay among them.
+ * Keeps the exception that is set, if any. */
 void fp_collector_pause_end(fp_state *state, fp_collector_pause *pause,
-                            int is_large);
+                            uint64_t n_bytes, int is_graph);
 
 #endif

@@ -125,8 +125,7 @@ fp_loads(PyObject *module, PyObject *const *arguments, Py_ssize_t n_arguments,
         fp_collector_pause_begin(state, &pause);
         result = fp_machine_run(&machine, 0);
         fp_machine_free(&machine);
-        fp_collector_pause_end(state, &pause,
-                               fp_input_offset(&input) > FP_LARGE_LOAD_BYTES);
+        fp_collector_pause_end(state, &pause, fp_input_offset(&input), 0);
     }
     else {
         fp_machine_free(&machine);
@@ -359,8 +358,7 @@ unpickler_load(PyObject *op, PyObject *Py_UNUSED(ignored))
     fp_collector_pause_begin(state, &pause);
     result = fp_machine_run(&self->machine, 0);
     fp_collector_pause_end(state, &pause,
-                           fp_input_offset(&self->input) - start
-                               > FP_LARGE_LOAD_BYTES);
+                           fp_input_offset(&self->input) - start, 0);
     self->running = 0;
     return result;
 }

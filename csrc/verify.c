@@ -254,7 +254,7 @@ fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
             fp_name_damage(state, path, FP_SECTION_PICKLE,
                            fp_input_offset(&input), input.is_truncated, 1);
         }
-        fp_collector_pause_end(state, &pause, 0);
+        fp_collector_pause_end(state, &pause, 0, 0);
     }
     fp_machine_free(&machine);
     fp_input_free(&input);

@@ -12,6 +12,7 @@
 #define BLOCK_ID         6u
 #define BLOCK_BYTES      ((size_t)1 << 20)
 #define FIRST_HIGH_LEVEL 3
+#define SAMPLE_BYTES     (32 << 10)
 /* A block on its way out has its size in front and its checksum behind. */
 #define FRAMED_BYTES                                                          \
     (FP_LZ4_BLOCK_SIZE_BYTES + BLOCK_BYTES + FP_LZ4_CHECKSUM_BYTES)
@@ -37,6 +38,19 @@ struct fp_lz4_writer {
 
 /* --- a block ------------------------------------------------------------- */
 
+/* The slow search takes ten times as long to find nothing as well, so what the
+ * fast one makes nothing of is left alone. Where a sample gets smaller already,
+ * the slow one is worth its time. */
+static int
+is_worth_searching(const char *from, char *target, int n_bytes)
+{
+    return (n_bytes > SAMPLE_BYTES
+            && LZ4_compress_fast(from, target, SAMPLE_BYTES,
+                                 SAMPLE_BYTES - SAMPLE_BYTES / 16, 1)
+                   > 0)
+           || LZ4_compress_fast(from, target, n_bytes, n_bytes - 1, 1) > 0;
+}
+
 /* 0 where it does not get smaller. */
 static size_t
 compress_bytes(const unsigned char *plain, size_t n_plain,
@@ -44,11 +58,13 @@ compress_bytes(const unsigned char *plain, size_t n_plain,
 {
     const char *from = (const char *)plain;
     int n_bytes = (int)n_plain;
-    int n_made =
-        LZ4_compress_fast(from, (char *)target, n_bytes, n_bytes - 1, 1);
+    int n_made = 0;
 
-    /* The slow search takes ten times as long to find nothing as well. */
-    if (n_made > 0 && level >= FIRST_HIGH_LEVEL) {
+    if (level < FIRST_HIGH_LEVEL) {
+        n_made =
+            LZ4_compress_fast(from, (char *)target, n_bytes, n_bytes - 1, 1);
+    }
+    else if (is_worth_searching(from, (char *)target, n_bytes)) {
         n_made =
             LZ4_compress_HC(from, (char *)target, n_bytes, n_bytes - 1, level);
     }

@@ -372,6 +372,10 @@ layout_every_cut_is_refused(const char *directory)
         CHECK(decode(s.encoded.data, n_bytes + 1) == FP_CORRUPT);
         free_sample(&s);
     }
+    for (size_t n_bytes = 1; n_bytes < 9; n_bytes++) {
+        CHECK(decode((const unsigned char *)"\x8e\0\0\0\0\0\0\0\0", n_bytes)
+              == FP_TRUNCATED);
+    }
     unsigned char header[FP_HEADER_BYTES];
     fp_layout_error error;
     fp_header_encode(header);
@@ -420,6 +424,25 @@ layout_tail_extremes(const char *directory)
         CHECK(status == (cases[i].n_bytes ? FP_OK : FP_CORRUPT));
         CHECK(n_bytes == cases[i].n_bytes);
     }
+}
+
+/* A sidecar file is announced, and nothing, or zeros, say which. */
+static void
+layout_no_room_for_a_sidecar_file(const char *directory)
+{
+    (void)directory;
+    int n_short = 0;
+    for (uint64_t graph_length = 1; graph_length <= 64; graph_length++) {
+        plan p = simple_plan();
+        p.graph_length = graph_length;
+        p.flags = FP_FLAG_SIDECAR_FILE;
+        pad(&p);
+        /* It takes 24 bytes; a hash and the environment follow. */
+        int is_short = p.body.length < 24 + 8 + 2;
+        n_short += is_short;
+        CHECK(decode_plan(&p) == FP_CORRUPT || !is_short);
+    }
+    CHECK(n_short > 10);
 }
 
 /* Fields that lie, under a hash that is right. */
@@ -696,6 +719,7 @@ const test_case layout_tests[] = {
     {"layout_every_flip_is_refused", layout_every_flip_is_refused},
     {"layout_every_cut_is_refused", layout_every_cut_is_refused},
     {"layout_tail_extremes", layout_tail_extremes},
+    {"layout_no_room_for_a_sidecar_file", layout_no_room_for_a_sidecar_file},
     {"layout_forged_fields", layout_forged_fields},
     {"layout_bad_blob_tables", layout_bad_blob_tables},
     {"layout_blob_frames", layout_blob_frames},

@@ -1,10 +1,12 @@
 """The fuzz targets: how each is built, and what is run with it.
 
-    python tests/fuzz/targets.py [--seconds N] [--work DIRECTORY] [TARGET ...]
+    python tests/fuzz/targets.py [--seconds N] [--work DIRECTORY] [--keep BYTES] [TARGET ...]
 
 builds the targets with clang's libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer, and
 runs each for a while, from the seeds (seeds.py) and from what earlier runs found. An input that
-crashes a target is left in the work directory; it belongs into corpus/<target>.txt, in hex.
+crashes a target is left in the work directory; it belongs into corpus/<target>.txt, in hex. --keep
+adds to that file what else was found and reaches code that its lines do not, as long as it takes
+no more than so many bytes: the tests replay it all.
 
 The target "unpickle" embeds the Python that runs this script, which must have a shared libpython.
 """
@@ -15,6 +17,7 @@ import argparse
 import os
 import pathlib
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -94,7 +97,27 @@ def write_inputs(target: str, directory: pathlib.Path) -> None:
         (directory / f"{i:04}").write_bytes(data)
 
 
-def run(target: str, work: pathlib.Path, clang: str, seconds: int, arguments: list[str]) -> int:
+def keep(command: list[str], environment: dict[str, str], target: str, n_bytes: int) -> None:
+    """Adds found inputs to the corpus, shortest first."""
+    *command, found, start = command
+    reduced = pathlib.Path(f"{found}.reduced")
+    shutil.rmtree(reduced, ignore_errors=True)
+    shutil.copytree(start, reduced)
+    command = [*command, "-merge=1", str(reduced), found]
+    subprocess.run(command, env=environment, check=True)
+    old = {path.read_bytes() for path in pathlib.Path(start).iterdir()}
+    new = {path.read_bytes() for path in reduced.iterdir()} - old
+    with open(HERE / "corpus" / f"{target}.txt", "a") as file:
+        for data in sorted(new, key=lambda data: (len(data), data)):
+            n_bytes -= len(data)
+            if n_bytes < 0:
+                break
+            file.write(data.hex() + "\n")
+
+
+def run(
+    target: str, work: pathlib.Path, clang: str, seconds: int, n_keep: int, arguments: list[str]
+) -> int:
     program = build(target, work, clang)
     found, start = work / f"{target}.found", work / f"{target}.seeds"
     found.mkdir(exist_ok=True)
@@ -112,13 +135,17 @@ def run(target: str, work: pathlib.Path, clang: str, seconds: int, arguments: li
     }
     print(f"=== {target}: {seconds} s", flush=True)
     command = [str(program), *options, *arguments, str(found), str(start)]
-    return subprocess.run(command, env=environment, check=False).returncode
+    status = subprocess.run(command, env=environment, check=False).returncode
+    if n_keep > 0:
+        keep(command, environment, target, n_keep)
+    return status
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=600, help="for all targets together")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "fuzz")
+    parser.add_argument("--keep", type=int, default=0, metavar="BYTES", help="for the corpus")
     parser.add_argument("--clang", default=os.environ.get("FUZZ_CC", "clang"))
     parser.add_argument("targets", nargs="*", default=TARGETS, metavar="TARGET")
     options, arguments = parser.parse_known_args()
@@ -128,7 +155,7 @@ def main() -> int:
     failed = [
         target
         for target in options.targets
-        if run(target, options.work, options.clang, share, arguments) != 0
+        if run(target, options.work, options.clang, share, options.keep, arguments) != 0
     ]
     if failed:
         print("failed:", *failed)

@@ -287,11 +287,29 @@ def run(model: str, way, contents: list[bytes], cases: list[Case]) -> Counts:
     return counts
 
 
+def _drawn(way, data: bytes, file: int, most: int, chance: random.Random) -> Iterator[Case]:
+    """Of a large file: drawn one by one, not from the list of all."""
+    unchecked = way.unchecked(data) if way.unchecked is not None else set()
+    for _ in range(most // 5):
+        yield Case("cut", chance.randrange(len(data)), file=file)
+    for _ in range(most):
+        at = chance.randrange(len(data))
+        if at not in unchecked:
+            yield Case("bit", at, chance.randrange(8), file)
+    if not unchecked:
+        for case in others(data, chance, most // 5, file):
+            if way.ends_cleanly or case.kind != "append":
+                yield case
+
+
 def cases_of(way, contents: list[bytes], most: int | None, seed: int = 0) -> list[Case]:
     """Every cut and every bit, and some of the others; at most so many, drawn evenly."""
     chance = random.Random(seed)
     found: list[Case] = []
     for file, data in enumerate(contents):
+        if most is not None and len(data) > max(1 << 20, most):
+            found += _drawn(way, data, file, most, chance)
+            continue
         unchecked = way.unchecked(data) if way.unchecked is not None else set()
         found += cuts(data, file)
         found += (case for case in bits(data, file) if case.at not in unchecked)

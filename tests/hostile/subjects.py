@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import io
 import pickle
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -145,7 +147,7 @@ class Way:
     write: Callable[[Any], list[bytes] | None]
     load: Callable[[list[str]], Any]
     ours: bool = True
-    unchecked: Callable[[bytes], set[int]] | None = None
+    unchecked: Callable[[bytes], Container[int]] | None = None
     ends_cleanly: bool = True
 
 
@@ -184,17 +186,27 @@ def _write_sidecar(value):
     return [first.getvalue(), second.getvalue()]
 
 
+class Extents:
+    """Numbers in some ranges, given as first and end, ascending."""
+
+    def __init__(self, ranges):
+        self.ranges = list(ranges)
+
+    def __contains__(self, number):
+        k = bisect.bisect_right(self.ranges, (number, sys.maxsize)) - 1
+        return k >= 0 and number < self.ranges[k][1]
+
+    def __bool__(self):
+        return bool(self.ranges)
+
+
 def _array_bytes(data):
     """Offsets of the payloads of arrays: a map does not check them by default."""
     import format_reader
 
     dump = format_reader.read(data)
-    return {
-        i
-        for blob in dump.blobs
-        if blob.kind == "bytearray"
-        for i in range(blob.offset, blob.offset + blob.length)
-    }
+    arrays = [blob for blob in dump.blobs if blob.kind == "bytearray" and blob.length > 0]
+    return Extents((blob.offset, blob.offset + blob.length) for blob in arrays)
 
 
 def _joblib_bytes(value, **keywords):
