@@ -36,7 +36,7 @@ C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/core/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
            $(sort $(wildcard pypkg/fastpersist/*.py pypkg/fastpersist/*.pyi \
                              pypkg/fastpersist/py.typed))
-C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch]))
+C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
 PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools)
 
 .PHONY: build demo test test-base bench lint format asan coverage hostile fuzz clean

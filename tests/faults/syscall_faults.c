@@ -1,5 +1,5 @@
 /* System calls that fail on demand: preloaded into a Python that the tests
- * start, and steered from there through ctypes (fault_shims.py).
+ * start, and steered from there through ctypes (inside.py).
  *
  * fault_arm() chooses one call by its name in CALLS and what happens from its
  * n-th use on, `n_times` times: an errno, or half of the bytes only ("short").
@@ -29,10 +29,11 @@
 #define SHORT (-1) /* in place of an errno */
 
 #define CALLS(X)                                                              \
-    X(open) X(close) X(read) X(pread) X(preadv) X(write) X(fsync)             \
-    X(fdatasync) X(fchmod) X(fchown) X(fstat) X(lstat) X(stat) X(statx)       \
-    X(faccessat) X(ftruncate) X(linkat) X(mmap) X(getrandom) X(readlink)      \
-    X(rename) X(pwrite) X(pthread_create)
+    X(open)                                                                   \
+    X(close) X(read) X(pread) X(preadv) X(write) X(fsync) X(fdatasync)        \
+        X(fchmod) X(fchown) X(fstat) X(lstat) X(stat) X(statx) X(faccessat)   \
+            X(ftruncate) X(linkat) X(mmap) X(getrandom) X(readlink) X(rename) \
+                X(pwrite) X(pthread_create)
 
 enum {
 #define X(name) CALL_##name,
