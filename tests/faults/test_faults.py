@@ -4,6 +4,7 @@ Each test runs a script of this directory in a process of its own. `make hostile
 (run.py); here is a selection.
 """
 
+import os
 import sys
 
 import pytest
@@ -14,6 +15,11 @@ if sys.platform != "linux":
     pytest.skip("preloads libraries, reads /proc", allow_module_level=True)
 
 LONG = EFFORT > 1
+# A sanitizer's runtime stands in front of other preloaded libraries: it allocates by itself, keeps
+# what is freed, and makes some of the system calls in the extension's place.
+SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
+FEWER = 8 if SANITIZED else 1
+OWN_MALLOC = pytest.mark.skipif(SANITIZED, reason="the sanitizer allocates")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ def memory(tmp_path_factory):
 )
 def test_system_calls_of_a_dump_fail(scenario, system_calls, tmp_path):
     counts = run_with(system_calls, "dump_with_faults.py", tmp_path, scenario, int(LONG))
-    assert counts["old"] >= 15 and counts["absorbed"] >= 5
+    assert counts["old"] >= 15 / FEWER and counts["absorbed"] >= 5 / FEWER
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,7 @@ def test_system_calls_of_a_dump_fail(scenario, system_calls, tmp_path):
 )
 def test_system_calls_of_a_load_fail(scenario, system_calls, tmp_path):
     counts = run_with(system_calls, "load_with_faults.py", tmp_path, scenario, int(LONG))
-    assert counts["raised"] >= 7 and counts["absorbed"] >= 5
+    assert counts["raised"] >= 7 / FEWER and counts["absorbed"] >= 5 / FEWER
 
 
 # From 3.12 on the interpreter writes past what it has where it cannot allocate a function or a
@@ -49,6 +55,7 @@ def test_system_calls_of_a_load_fail(scenario, system_calls, tmp_path):
 EVERYBODY = pytest.mark.skipif(sys.version_info >= (3, 12), reason="the interpreter crashes itself")
 
 
+@OWN_MALLOC
 @pytest.mark.parametrize("everybody", [
     pytest.param(0, id="ours"), pytest.param(1, id="everybody's", marks=EVERYBODY)
 ])  # fmt: skip
@@ -92,6 +99,7 @@ def test_threads_change_what_others_dump(tmp_path):
     assert counts["dumped"] > 5
 
 
+@OWN_MALLOC
 def test_nothing_is_left_behind(tmp_path):
     found = run_script("leak_loops.py", tmp_path, 10_000 if LONG else 150)
     for name, left in found.items():
@@ -101,8 +109,8 @@ def test_nothing_is_left_behind(tmp_path):
         assert left["resident"] < 3 << 20, (name, left)
 
 
-def test_the_shims_count_and_fail(system_calls, memory, tmp_path):
-    """They would prove nothing if they did not."""
+def test_the_shim_of_system_calls_counts_and_fails(system_calls):
+    """It would prove nothing if it did not."""
     script = """
 import errno, os, sys
 from inside import Memory, SystemCalls
@@ -119,6 +127,10 @@ print(json.dumps([outcomes, shim.used("rename"), shim.failed]))
 """
     found = run_with(system_calls, script="import json" + script)
     assert found == [["ENOENT", "EDQUOT", "ENOENT"], 3, 1]
+
+
+@OWN_MALLOC
+def test_the_shim_of_allocations_fails(memory):
     script = """
 import json, sys
 from inside import Memory
