@@ -38,7 +38,7 @@ def memory(tmp_path_factory):
 )
 def test_system_calls_of_a_dump_fail(scenario, system_calls, tmp_path):
     counts = run_with(system_calls, "dump_with_faults.py", tmp_path, scenario, int(LONG))
-    assert counts["old"] >= 15 / FEWER and counts["absorbed"] >= 5 / FEWER
+    assert counts["old"] >= 15 / FEWER and counts.get("absorbed", 0) >= 5 // FEWER
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_system_calls_of_a_dump_fail(scenario, system_calls, tmp_path):
 )
 def test_system_calls_of_a_load_fail(scenario, system_calls, tmp_path):
     counts = run_with(system_calls, "load_with_faults.py", tmp_path, scenario, int(LONG))
-    assert counts["raised"] >= 7 / FEWER and counts["absorbed"] >= 5 / FEWER
+    assert counts["raised"] >= 7 / FEWER and counts.get("absorbed", 0) >= 5 // FEWER
 
 
 # From 3.12 on the interpreter writes past what it has where it cannot allocate a function or a
