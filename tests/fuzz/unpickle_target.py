@@ -57,6 +57,7 @@ EXPECTED = (
     ImportError,
     RecursionError,
     RuntimeError,
+    SyntaxError,  # of NumPy, for the dtype ",f8"
     AssertionError,
     SystemError,  # NumPy, of states that it did not write
     NotImplementedError,
