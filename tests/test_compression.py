@@ -17,6 +17,7 @@ import zlib
 
 import array_values
 import fastpersist
+import fastpersist._load
 import joblib
 import numpy as np
 import pytest
@@ -951,3 +952,29 @@ def test_peak_memory(name, tmp_path):
 @pytest.mark.parametrize("name", PARALLEL)
 def test_peak_memory_of_a_gibibyte(name, tmp_path):
     assert_little_memory(name, 1024, tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "no luck")], ids=["memory", "device"])
+def test_a_read_that_fails_is_no_damage(error, name, monkeypatch, tmp_path):
+    """For whoever looks afterwards why the load failed, half of the stream is not there."""
+
+    class Fails(io.FileIO):
+        def readinto(self, target):
+            if size // 2 < self.tell() < size:
+                self.seek(size)
+                raise error
+            return super().readinto(memoryview(target)[: size // 8])
+
+    path = tmp_path / "f"
+    value = os.urandom(400_000)
+    fastpersist.dump(value, path, compress=name)
+    size = path.stat().st_size
+    monkeypatch.setattr(
+        fastpersist._load,
+        "open",
+        lambda fd, mode, closefd: io.BufferedReader(Fails(fd, closefd=closefd)),
+        raising=False,
+    )
+    with pytest.raises(type(error)):
+        fastpersist.load(path)

@@ -36,6 +36,7 @@ def outcome(load, data):
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of numpy.matrix
+@pytest.mark.filterwarnings("ignore:The chararray class is deprecated")
 @pytest.mark.parametrize("protocol", [2, 5])
 @pytest.mark.parametrize("name", ARRAYS, ids=lambda name: name.replace(" ", "_"))
 def test_every_array(name, protocol):

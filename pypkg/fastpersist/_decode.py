@@ -157,6 +157,7 @@ class Decoded(_Counted):
         self._path = path
         self._input: Buffer = b""  # compressed, not decoded yet
         self._at_end = False  # of the source
+        self.is_broken = False
         self._member: Any = self._format.start(self._n_threads)
 
     def readinto(self, target: Any) -> int:
@@ -187,6 +188,7 @@ class Decoded(_Counted):
         """Decoded bytes into `view`: 0 where more input is needed, or at the end of the member."""
         member = self._member
         is_told_the_end = False
+        self.is_broken = True  # if this does not end as it should, bytes may be lost
         if not self._input and member.needs_input:
             self._refill()
             is_told_the_end = not self._input
@@ -199,7 +201,9 @@ class Decoded(_Counted):
             self._member = None
         elif n_made == 0 and is_told_the_end:
             raise self._damage(TruncatedFileError, "it ends too early")
-        return self._count(n_made)
+        n_made = self._count(n_made)
+        self.is_broken = False
+        return n_made
 
     def _refill(self) -> None:
         if not self._at_end:
@@ -235,12 +239,16 @@ class DecodedLz4(_Counted):
         self._file = file
         self._path = path
         self._reader = Lz4Reader(file, n_threads)
+        self.is_broken = False
 
     def readinto(self, target: Any) -> int:
+        self.is_broken = True
         try:
-            return self._count(self._reader.readinto(target))
+            n_made = self._count(self._reader.readinto(target))
         except CorruptFileError as error:
             raise self._located(error) from None
+        self.is_broken = False
+        return n_made
 
     def finish(self) -> None:
         try:

@@ -300,8 +300,10 @@ def _blame_the_stream(stream: Any, error: Exception) -> None:
     """What a pickle does that came out of a damaged stream is that damage's doing.
 
     Its checksum may stand behind what was read so far. (A dump of ours was checked before; then
-    this finds nothing.)
+    this finds nothing.) Not where reading itself failed, for want of memory or of the device.
     """
+    if stream.raw.is_broken:
+        return
     try:
         stream.raw.finish()
     except CorruptFileError as damage:

@@ -28,12 +28,13 @@
 
 #define SHORT (-1) /* in place of an errno */
 
+/* clang-format off */
 #define CALLS(X)                                                              \
-    X(open)                                                                   \
-    X(close) X(read) X(pread) X(preadv) X(write) X(fsync) X(fdatasync)        \
-        X(fchmod) X(fchown) X(fstat) X(lstat) X(stat) X(statx) X(faccessat)   \
-            X(ftruncate) X(linkat) X(mmap) X(getrandom) X(readlink) X(rename) \
-                X(pwrite) X(pthread_create)
+    X(open) X(close) X(read) X(pread) X(preadv) X(write) X(pwrite)            \
+    X(fsync) X(fdatasync) X(fchmod) X(fchown) X(fstat) X(lstat) X(stat)       \
+    X(statx) X(faccessat) X(ftruncate) X(linkat) X(mmap) X(getrandom)         \
+    X(readlink) X(rename) X(pthread_create)
+/* clang-format on */
 
 enum {
 #define X(name) CALL_##name,
