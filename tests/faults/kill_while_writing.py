@@ -127,7 +127,8 @@ while counts["kills"] < n_kills:
         counts["left"] += 1
         (directory / name).unlink()
     i = begun
-    progress[:] = struct.pack("qq", i, there)
-    if counts["lost"] and library != "ours":
+    if not there:  # the next kill is to find a file
         dump(value_of(i, 300), i)
+        there = i
+    progress[:] = struct.pack("qq", i, there)
 print(json.dumps(counts))
