@@ -364,34 +364,30 @@ free_suspended(PyObject *capsule)
     PyMem_Free(PyCapsule_GetPointer(capsule, NULL));
 }
 
-static int
-push_suspended(fp_walk *walk, PyObject *object, const fp_array_geometry *array,
-               uint32_t number, size_t offset)
+int
+fp_push_array(fp_walk *walk, PyObject *array, PyObject *descr,
+              const void *kept, size_t n_bytes)
 {
-    suspended *kept;
-    PyObject *capsule;
-    PyObject *pair;
+    void *copy = PyMem_Malloc(n_bytes);
+    PyObject *capsule, *pair;
     fp_frame *frame;
 
-    kept = PyMem_Malloc(sizeof(*kept));
-    if (kept == NULL) {
+    if (copy == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    kept->array = *array;
-    kept->number = number;
-    kept->offset = offset;
-    capsule = PyCapsule_New(kept, NULL, free_suspended);
+    memcpy(copy, kept, n_bytes);
+    capsule = PyCapsule_New(copy, NULL, free_suspended);
     if (capsule == NULL) {
-        PyMem_Free(kept);
+        PyMem_Free(copy);
         return -1;
     }
-    pair = PyTuple_Pack(2, capsule, (PyObject *)array->descr);
+    pair = PyTuple_Pack(2, capsule, descr);
     Py_DECREF(capsule);
     if (pair == NULL) {
         return -1;
     }
-    frame = fp_push(walk, FP_FRAME_ARRAY, object);
+    frame = fp_push(walk, FP_FRAME_ARRAY, array);
     if (frame == NULL) {
         Py_DECREF(pair);
         return -1;
@@ -399,6 +395,16 @@ push_suspended(fp_walk *walk, PyObject *object, const fp_array_geometry *array,
     frame->pending = pair;
     frame->flags |= FP_FLAG_OWNS_PENDING;
     return FP_PUSHED;
+}
+
+static int
+push_suspended(fp_walk *walk, PyObject *object, const fp_array_geometry *array,
+               uint32_t number, size_t offset)
+{
+    suspended kept = {.array = *array, .number = number, .offset = offset};
+
+    return fp_push_array(walk, object, (PyObject *)array->descr, &kept,
+                         sizeof(kept));
 }
 
 int

@@ -320,43 +320,13 @@ typedef struct {
     int has_objects;
 } suspended;
 
-static void
-free_suspended(PyObject *capsule)
-{
-    PyMem_Free(PyCapsule_GetPointer(capsule, NULL));
-}
-
 static int
 push_suspended(fp_walk *walk, const fp_array_geometry *array, int has_objects)
 {
-    suspended *kept = PyMem_Malloc(sizeof(*kept));
-    PyObject *capsule, *pair;
-    fp_frame *frame;
+    suspended kept = {.array = *array, .has_objects = has_objects};
 
-    if (kept == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    kept->array = *array;
-    kept->has_objects = has_objects;
-    capsule = PyCapsule_New(kept, NULL, free_suspended);
-    if (capsule == NULL) {
-        PyMem_Free(kept);
-        return -1;
-    }
-    pair = PyTuple_Pack(2, capsule, (PyObject *)array->descr);
-    Py_DECREF(capsule);
-    if (pair == NULL) {
-        return -1;
-    }
-    frame = fp_push(walk, FP_FRAME_ARRAY, (PyObject *)array->array);
-    if (frame == NULL) {
-        Py_DECREF(pair);
-        return -1;
-    }
-    frame->pending = pair;
-    frame->flags |= FP_FLAG_OWNS_PENDING;
-    return FP_PUSHED;
+    return fp_push_array(walk, (PyObject *)array->array,
+                         (PyObject *)array->descr, &kept, sizeof(kept));
 }
 
 int

@@ -140,6 +140,21 @@ load_options(PyObject *mmap_mode, int native_order, int verify, int n_threads,
     return 0;
 }
 
+/* `place` is in use as long as the options are. */
+static int
+add_sidecar(PyObject *sidecar, fp_sidecar_place *place,
+            fp_load_options *options)
+{
+    if (sidecar == Py_None) {
+        return 0;
+    }
+    if (sidecar_place(sidecar, place) < 0) {
+        return -1;
+    }
+    options->sidecar = place;
+    return 0;
+}
+
 /* max_bytes where no limit was given. */
 #define NO_LIMIT UINT64_MAX
 
@@ -171,11 +186,8 @@ load_path(PyObject *module, PyObject *args)
     {
         return NULL;
     }
-    if (sidecar != Py_None) {
-        if (sidecar_place(sidecar, &place) < 0) {
-            return NULL;
-        }
-        options.sidecar = &place;
+    if (add_sidecar(sidecar, &place, &options) < 0) {
+        return NULL;
     }
     return fp_load_path(fp_state_of_module(module), path, &options, foreign);
 }
@@ -242,11 +254,8 @@ load_file(PyObject *module, PyObject *args)
     {
         return NULL;
     }
-    if (sidecar != Py_None) {
-        if (sidecar_place(sidecar, &place) < 0) {
-            return NULL;
-        }
-        options.sidecar = &place;
+    if (add_sidecar(sidecar, &place, &options) < 0) {
+        return NULL;
     }
     return fp_load_file(fp_state_of_module(module), file,
                         path == Py_None ? NULL : path, &options);
@@ -299,11 +308,8 @@ verify_file(PyObject *module, PyObject *args)
     {
         return NULL;
     }
-    if (sidecar != Py_None) {
-        if (sidecar_place(sidecar, &place) < 0) {
-            return NULL;
-        }
-        options.sidecar = &place;
+    if (add_sidecar(sidecar, &place, &options) < 0) {
+        return NULL;
     }
     is_ours = fp_verify_file(fp_state_of_module(module), file,
                              path == Py_None ? NULL : path, &options);

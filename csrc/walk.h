@@ -180,6 +180,10 @@ int fp_step_script(fp_walk *walk, fp_frame *frame);
 /* 1: written or pushed through *result; 0: not an array for us; -1. */
 int fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result);
 int fp_step_array(fp_walk *walk, fp_frame *frame);
+/* Puts an array off until its dtype is written: its frame keeps a copy of
+ * `kept` in a capsule, and the dtype, as the pair `pending`. */
+int fp_push_array(fp_walk *walk, PyObject *array, PyObject *descr,
+                  const void *kept, size_t n_bytes);
 /* A NumPy number whose dtype and constructor the file has already: 1 when it
  * is written, 0: left to its own reducer, -1. */
 int fp_save_scalar(fp_walk *walk, PyObject *object);

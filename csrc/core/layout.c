@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "block_hash.h"
+#include "layout_bytes.h"
 
 /* The opcodes of pickle that frame header, blobs and footer. */
 enum {
@@ -60,40 +61,6 @@ static const unsigned char end_magic[16] = "fastpersist end";
 #define CLOSING_BYTES          2 /* POP, STOP */
 #define BINBYTES_LIMIT         (UINT64_C(1) << 32)
 #define SMALLEST_BLOB_ENTRY    3 /* three varints */
-
-static fp_status
-fail(fp_layout_error *error, fp_status status, uint64_t offset,
-     const char *expected)
-{
-    error->offset = offset;
-    error->expected = expected;
-    return status;
-}
-
-static void
-put_little_endian(unsigned char *out, uint64_t value, size_t n_bytes)
-{
-    for (size_t i = 0; i < n_bytes; i++) {
-        out[i] = (unsigned char)(value >> (8 * i));
-    }
-}
-
-static uint64_t
-get_little_endian(const unsigned char *data, size_t n_bytes)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < n_bytes; i++) {
-        value |= (uint64_t)data[i] << (8 * i);
-    }
-    return value;
-}
-
-/* How far `position` is from the next multiple of FP_ALIGN. */
-static size_t
-distance_to_aligned(uint64_t position)
-{
-    return (size_t)((0 - position) & (FP_ALIGN - 1));
-}
 
 /* --- header --- */
 

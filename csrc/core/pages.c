@@ -15,8 +15,7 @@ fp_pages_new(size_t n_bytes)
     if (n_bytes >= 2 * HUGE_PAGE_BYTES
         && posix_memalign(&memory, HUGE_PAGE_BYTES, n_bytes) == 0)
     {
-        (void)madvise(memory, n_bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES,
-                      MADV_HUGEPAGE);
+        fp_pages_prefer_huge(memory, n_bytes);
         return memory;
     }
 #endif

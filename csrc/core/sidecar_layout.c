@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "block_hash.h"
+#include "layout_bytes.h"
 
 /* Arrays, not strings: their 16 and 8 bytes count, a terminator does not. */
 static const unsigned char header_magic[16] = "fastpersist sdc";
@@ -30,39 +31,6 @@ static const unsigned char kinds[3][8] = {
 #define TAIL_STATE         FP_SIDECAR_FILE_STATE_OFFSET
 #define TAIL_ROOT          40
 #define TAIL_MAGIC         48
-
-static fp_status
-fail(fp_layout_error *error, fp_status status, uint64_t offset,
-     const char *expected)
-{
-    error->offset = offset;
-    error->expected = expected;
-    return status;
-}
-
-static void
-put_little_endian(unsigned char *out, uint64_t value, size_t n_bytes)
-{
-    for (size_t i = 0; i < n_bytes; i++) {
-        out[i] = (unsigned char)(value >> (8 * i));
-    }
-}
-
-static uint64_t
-get_little_endian(const unsigned char *data, size_t n_bytes)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < n_bytes; i++) {
-        value |= (uint64_t)data[i] << (8 * i);
-    }
-    return value;
-}
-
-static size_t
-distance_to_aligned(uint64_t position)
-{
-    return (size_t)((0 - position) & (FP_ALIGN - 1));
-}
 
 static uint64_t
 hash_count(uint64_t n_bytes)

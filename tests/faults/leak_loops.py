@@ -4,7 +4,6 @@ Arguments: a directory, how often. Looked at: references to what was dumped, blo
 allocator, bytes of the C library's, resident memory, descriptors, threads.
 """
 
-import ctypes
 import gc
 import io
 import json
@@ -17,7 +16,7 @@ import sys
 import fastpersist
 import numpy as np
 import sample_classes as s
-from inside import Resources
+from inside import Resources, bytes_in_use
 
 directory, n_times = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 path, sidecar = str(directory / "model"), str(directory / "sidecar")
@@ -172,21 +171,6 @@ KINDS = {
         fails(lambda: fastpersist.loads(PLAIN[:-20]), pickle.UnpicklingError, EOFError),
     ),
 }  # fmt: skip
-
-
-class mallinfo2(ctypes.Structure):
-    _fields_ = [(field, ctypes.c_size_t) for field in
-                ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks",
-                 "uordblks", "fordblks", "keepcost")]  # fmt: skip
-
-
-def bytes_in_use():
-    info = getattr(ctypes.CDLL(None), "mallinfo2", None)
-    if info is None:
-        return 0
-    info.restype = mallinfo2
-    found = info()
-    return found.uordblks + found.hblkhd
 
 
 def resident():

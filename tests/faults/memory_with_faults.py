@@ -4,7 +4,6 @@ Runs with PYTHONMALLOC=malloc, so that Python's own objects are counted too.
 """
 
 import collections
-import ctypes
 import gc
 import io
 import json
@@ -15,7 +14,7 @@ import sys
 import fastpersist
 import numpy as np
 import sample_classes as s
-from inside import Memory, Resources
+from inside import Memory, Resources, bytes_in_use
 
 shim = Memory(sys.argv[1])
 directory = pathlib.Path(sys.argv[2])
@@ -38,19 +37,6 @@ VALUES = {
 }  # fmt: skip
 if not everybody:  # NumPy crashes or miscounts references to this dtype, with pickle too
     VALUES["times"] = [np.zeros(3, "M8[s]"), np.float64(1.5)]
-
-
-class mallinfo2(ctypes.Structure):
-    _fields_ = [(field, ctypes.c_size_t) for field in
-                ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks",
-                 "uordblks", "fordblks", "keepcost")]  # fmt: skip
-
-
-def bytes_in_use():
-    info = ctypes.CDLL(None).mallinfo2
-    info.restype = mallinfo2
-    found = info()
-    return found.uordblks + found.hblkhd
 
 
 class Sink:

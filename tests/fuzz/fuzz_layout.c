@@ -10,24 +10,12 @@
 
 #include "core/block_hash.h"
 #include "fuzz.h"
+#include "refusal.h"
 
 #include <string.h>
 
 #define HEAD_BYTES   96
 #define OPCODE_BYTES 5
-
-static void
-check_refusal(fp_status status, const fp_layout_error *error, size_t n_bytes)
-{
-    if (status == FP_TRUNCATED || status == FP_CORRUPT || status == FP_TOO_NEW)
-    {
-        CHECK(error->offset <= n_bytes);
-        CHECK(error->expected != NULL && error->expected[0] != '\0');
-    }
-    else {
-        CHECK(status == FP_NOT_OURS || status == FP_NO_MEMORY);
-    }
-}
 
 static void
 check_footer(fp_footer *footer, const unsigned char *data, size_t n_bytes)

@@ -9,19 +9,7 @@
 
 #include "core/block_hash.h"
 #include "fuzz.h"
-
-static void
-check_refusal(fp_status status, const fp_layout_error *error, size_t n_bytes)
-{
-    if (status == FP_TRUNCATED || status == FP_CORRUPT || status == FP_TOO_NEW)
-    {
-        CHECK(error->offset <= n_bytes);
-        CHECK(error->expected != NULL && error->expected[0] != '\0');
-    }
-    else {
-        CHECK(status == FP_NOT_OURS || status == FP_NO_MEMORY);
-    }
-}
+#include "refusal.h"
 
 static void
 decode_index(const unsigned char *data, size_t n_bytes)
