@@ -32,7 +32,7 @@ PIP_INSTALL := $(PIP) install --no-build-isolation --no-deps --force-reinstall -
 # One directory per switch and Python: see setup.py.
 TAG = $(shell $(PY) -c 'import sys; print(sys.implementation.cache_tag)')
 
-C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/core/*.[ch]))
+C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/*/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
            $(sort $(wildcard pypkg/fastpersist/*.py pypkg/fastpersist/*.pyi \
                              pypkg/fastpersist/py.typed))

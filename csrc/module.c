@@ -1,15 +1,15 @@
 /* The module: its state and its functions. */
-#include "atomic_file_type.h"
-#include "dump.h"
-#include "errors.h"
-#include "joblib_layout.h"
-#include "load.h"
-#include "lz4_reader.h"
-#include "lz4_writer.h"
-#include "pickler.h"
-#include "unpickle.h"
-#include "unpickler.h"
-#include "walk.h"
+#include "out/atomic_file_type.h"
+#include "dump/dump.h"
+#include "base/errors.h"
+#include "load/joblib_layout.h"
+#include "load/load.h"
+#include "in/lz4_reader.h"
+#include "out/lz4_writer.h"
+#include "walk/pickler.h"
+#include "build/unpickle.h"
+#include "build/unpickler.h"
+#include "walk/walk.h"
 
 /* --- functions ---------------------------------------------------------- */
 

@@ -78,7 +78,7 @@ def build(target: str, directory: pathlib.Path, clang: str) -> pathlib.Path:
     flags += ["-fno-sanitize-recover=all"]
     if target == "unpickle":
         sources = [str(HERE / "fuzz_unpickle.c")]
-        sources += sorted(map(str, [*ROOT.glob("csrc/*.c"), *CORE.glob("*.c")]))
+        sources += sorted(map(str, ROOT.glob("csrc/**/*.c")))
         flags += python_flags()
         libraries = [*libpython(), *LIBRARIES]
     else:

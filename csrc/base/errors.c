@@ -1,0 +1,570 @@
+#include "errors.h"
+
+#include "walk/walk.h"
+
+#include <errno.h>
+#include <string.h>
+
+int
+fp_raise_status(fp_status status, int saved_errno, PyObject *path,
+                const char *step)
+{
+    switch (status) {
+    case FP_NO_MEMORY:
+        PyErr_NoMemory();
+        break;
+    case FP_SINK_FAILED:
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_SystemError,
+                            "a sink failed without saying why");
+        }
+        break;
+    case FP_IO: {
+        PyObject *error;
+        const char *reason = strerror(saved_errno);
+        PyObject *message =
+            step == NULL ? PyUnicode_FromString(reason)
+                         : PyUnicode_FromFormat("%s (%s)", reason, step);
+        if (message == NULL) {
+            break;
+        }
+        error = path == NULL
+                    ? Py_BuildValue("(iO)", saved_errno, message)
+                    : Py_BuildValue("(iOO)", saved_errno, message, path);
+        Py_DECREF(message);
+        if (error != NULL) {
+            PyErr_SetObject(PyExc_OSError, error);
+            Py_DECREF(error);
+        }
+        break;
+    }
+    default:
+        PyErr_Format(PyExc_SystemError, "unexpected status %d", (int)status);
+    }
+    return -1;
+}
+
+/* --- damaged files ------------------------------------------------------ */
+
+PyDoc_STRVAR(
+    corrupt_doc,
+    "A file is damaged: its bytes are not those that were written.\n"
+    "\n"
+    "Attributes: path (None for a file object), offset (in the file;\n"
+    "for a file object from where reading began) and section\n"
+    "(header, sidecar, graph, footer or trailing bytes; pickle in a file\n"
+    "of another writer; the name of a codec's stream).");
+
+PyDoc_STRVAR(truncated_doc,
+             "A file is damaged: it ends before what it announces.");
+
+/* A new exception type of the package, which is also added to the module. */
+static PyObject *
+new_error_type(PyObject *module, const char *name, const char *doc,
+               PyObject *bases, PyObject *attributes)
+{
+    char qualified[64];
+    PyObject *type;
+
+    snprintf(qualified, sizeof(qualified), "fastpersist.%s", name);
+    type = PyErr_NewExceptionWithDoc(qualified, doc, bases, attributes);
+    if (type != NULL && PyModule_AddObjectRef(module, name, type) < 0) {
+        Py_CLEAR(type);
+    }
+    return type;
+}
+
+int
+fp_errors_init(PyObject *module, fp_state *state)
+{
+    PyObject *bases =
+        PyTuple_Pack(2, state->unpickling_error, PyExc_ValueError);
+    PyObject *attributes = NULL;
+
+    if (bases != NULL
+        && (attributes = Py_BuildValue("{OOOOOO}", state->str_path, Py_None,
+                                       state->str_offset, Py_None,
+                                       state->str_section, Py_None))
+               != NULL
+        && (state->corrupt_error = new_error_type(
+                module, "CorruptFileError", corrupt_doc, bases, attributes))
+               != NULL)
+    {
+        state->truncated_error =
+            new_error_type(module, "TruncatedFileError", truncated_doc,
+                           state->corrupt_error, NULL);
+    }
+    Py_XDECREF(bases);
+    Py_XDECREF(attributes);
+    return state->truncated_error == NULL ? -1 : 0;
+}
+
+static const char *
+section_name(fp_section section)
+{
+    switch (section) {
+    case FP_SECTION_HEADER:
+        return "header";
+    case FP_SECTION_SIDECAR:
+        return "sidecar";
+    case FP_SECTION_GRAPH:
+        return "graph";
+    case FP_SECTION_FOOTER:
+        return "footer";
+    case FP_SECTION_PICKLE:
+        return "pickle";
+    default:
+        return "trailing bytes";
+    }
+}
+
+static PyObject *
+damage_message(fp_status status, PyObject *path, const char *section,
+               uint64_t offset, const char *expected)
+{
+    PyObject *where = path == NULL ? PyUnicode_FromString("the file")
+                                   : PyUnicode_FromFormat("%R", path);
+    PyObject *message = NULL;
+    unsigned long long at = offset;
+
+    if (where == NULL) {
+        return NULL;
+    }
+    if (status == FP_TOO_NEW) {
+        message = PyUnicode_FromFormat(
+            "%U was written by a later version of fastpersist: expected %s at "
+            "offset %llu (%s); a newer fastpersist can load it",
+            where, expected, at, section);
+    }
+    else {
+        message = PyUnicode_FromFormat(
+            "%U is damaged: %s at offset %llu (%s), expected %s; restore it "
+            "from a copy, or dump the object again",
+            where,
+            status == FP_TRUNCATED ? "it ends too early" : "wrong bytes", at,
+            section, expected);
+    }
+    Py_DECREF(where);
+    return message;
+}
+
+/* Steals `message`, which may be NULL. */
+static int
+raise_at(fp_state *state, PyObject *type, PyObject *path, fp_section section,
+         uint64_t offset, PyObject *message)
+{
+    const char *name = section_name(section);
+    PyObject *error = NULL, *offset_object = NULL, *section_object = NULL;
+
+    if (message != NULL && (error = PyObject_CallOneArg(type, message)) != NULL
+        && (offset_object = PyLong_FromUnsignedLongLong(offset)) != NULL
+        && (section_object = PyUnicode_InternFromString(name)) != NULL
+        && PyObject_SetAttr(error, state->str_path,
+                            path == NULL ? Py_None : path)
+               == 0
+        && PyObject_SetAttr(error, state->str_offset, offset_object) == 0
+        && PyObject_SetAttr(error, state->str_section, section_object) == 0)
+    {
+        PyErr_SetObject(type, error);
+    }
+    Py_XDECREF(error);
+    Py_XDECREF(message);
+    Py_XDECREF(offset_object);
+    Py_XDECREF(section_object);
+    return -1;
+}
+
+int
+fp_raise_damage(fp_state *state, fp_status status, PyObject *path,
+                fp_section section, uint64_t offset, const char *expected)
+{
+    PyObject *type = status == FP_TOO_NEW     ? state->unpickling_error
+                     : status == FP_TRUNCATED ? state->truncated_error
+                                              : state->corrupt_error;
+
+    return raise_at(
+        state, type, path, section, offset,
+        damage_message(status, path, section_name(section), offset, expected));
+}
+
+int
+fp_raise_corrupt(fp_state *state, PyObject *path, fp_section section,
+                 PyObject *message)
+{
+    return raise_at(state, state->corrupt_error, path, section, 0, message);
+}
+
+int
+fp_raise_over_limit(fp_state *state, PyObject *path, uint64_t max_bytes)
+{
+    unsigned long long limit = max_bytes;
+
+    if (path == NULL) {
+        PyErr_Format(state->unpickling_error,
+                     "the file holds more than max_bytes=%llu bytes", limit);
+    }
+    else {
+        PyErr_Format(state->unpickling_error,
+                     "%R holds more than max_bytes=%llu bytes", path, limit);
+    }
+    return -1;
+}
+
+/* --- what opcodes raise -------------------------------------------------- */
+
+/* Whether bytes alone can be the reason of such an exception. */
+static int
+is_about_bytes(const fp_state *state, PyObject *type)
+{
+    PyObject *const reasons[] = {
+        state->unpickling_error, PyExc_EOFError,    PyExc_ValueError,
+        PyExc_TypeError,         PyExc_LookupError, PyExc_ArithmeticError,
+        PyExc_AttributeError,
+    };
+
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        if (PyErr_GivenExceptionMatches(type, reasons[i])) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Damage that the code which noticed it could not place. */
+static void
+place_damage(fp_state *state, PyObject *error, PyObject *path,
+             fp_section section, uint64_t offset)
+{
+    PyObject *known = PyObject_GetAttr(error, state->str_offset);
+    PyObject *offset_object = NULL, *section_object = NULL;
+
+    if (known == Py_None
+        && (offset_object = PyLong_FromUnsignedLongLong(offset)) != NULL
+        && (section_object = PyUnicode_InternFromString(section_name(section)))
+               != NULL
+        && PyObject_SetAttr(error, state->str_path,
+                            path == NULL ? Py_None : path)
+               == 0
+        && PyObject_SetAttr(error, state->str_offset, offset_object) == 0)
+    {
+        (void)PyObject_SetAttr(error, state->str_section, section_object);
+    }
+    Py_XDECREF(known);
+    Py_XDECREF(offset_object);
+    Py_XDECREF(section_object);
+    PyErr_Clear(); /* the damage itself is what counts */
+}
+
+static PyObject *
+no_pickle_message(PyObject *path, fp_section section, uint64_t offset,
+                  PyObject *cause)
+{
+    PyObject *where = path == NULL ? PyUnicode_FromString("the file")
+                                   : PyUnicode_FromFormat("%R", path);
+    PyObject *message = NULL;
+    unsigned long long at = offset;
+
+    if (where != NULL) {
+        message = PyUnicode_FromFormat(
+            "%U is damaged%s: %S (at offset %llu of the %s)", where,
+            section == FP_SECTION_PICKLE ? ", or no pickle" : "", cause, at,
+            section_name(section));
+        Py_DECREF(where);
+    }
+    return message;
+}
+
+void
+fp_name_damage(fp_state *state, PyObject *path, fp_section section,
+               uint64_t offset, int is_truncated, int no_foreign_code)
+{
+    PyObject *type, *cause, *traceback, *kind;
+    int is_end;
+
+    PyErr_Fetch(&type, &cause, &traceback);
+    PyErr_NormalizeException(&type, &cause, &traceback);
+    if (PyErr_GivenExceptionMatches(type, state->corrupt_error)) {
+        place_damage(state, cause, path, section, offset);
+        PyErr_Restore(type, cause, traceback);
+        return;
+    }
+    is_end = type == PyExc_EOFError;
+    if (traceback != NULL || (is_end && offset == 0)
+        || (type != state->unpickling_error && !is_end
+            && !(no_foreign_code && is_about_bytes(state, type))))
+    {
+        PyErr_Restore(type, cause, traceback);
+        return;
+    }
+    kind =
+        is_end || is_truncated ? state->truncated_error : state->corrupt_error;
+    raise_at(state, kind, path, section, offset,
+             no_pickle_message(path, section, offset, cause));
+    Py_DECREF(type);
+    PyErr_Fetch(&type, &kind, &traceback);
+    PyErr_NormalizeException(&type, &kind, &traceback);
+    PyException_SetCause(kind, cause); /* steals */
+    PyErr_Restore(type, kind, traceback);
+}
+
+/* --- notes -------------------------------------------------------------- */
+
+/* Adds `make(context)`, a new reference to a str, as a note to the exception
+ * that is set. A note that cannot be made is left out. */
+static void
+add_note(fp_state *state, PyObject *(*make)(const void *), const void *context)
+{
+    PyObject *type, *error, *traceback;
+    PyObject *note, *done = NULL;
+
+    PyErr_Fetch(&type, &error, &traceback);
+    if (type == NULL) {
+        return;
+    }
+    PyErr_NormalizeException(&type, &error, &traceback);
+    note = make(context);
+    if (note != NULL && error != NULL) {
+        done = PyObject_CallMethodOneArg(error, state->str_add_note, note);
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(note);
+    PyErr_Clear();
+    PyErr_Restore(type, error, traceback);
+}
+
+typedef struct {
+    PyObject *path;
+    uint64_t offset;
+} place;
+
+static PyObject *
+describe_place(const void *context)
+{
+    const place *at = context;
+    unsigned long long offset = at->offset;
+
+    return at->path == NULL
+               ? PyUnicode_FromFormat("while loading, at offset %llu", offset)
+               : PyUnicode_FromFormat("while loading %R, at offset %llu",
+                                      at->path, offset);
+}
+
+void
+fp_note_place(fp_state *state, PyObject *path, uint64_t offset)
+{
+    place at = {path, offset};
+
+    add_note(state, describe_place, &at);
+}
+
+typedef struct {
+    const char *json;
+    size_t n_bytes;
+} json_text;
+
+static PyObject *
+describe_environment(const void *context)
+{
+    const json_text *saved = context;
+    PyObject *module = PyImport_ImportModule("fastpersist._environment");
+    PyObject *note = NULL;
+
+    if (module != NULL) {
+        note = PyObject_CallMethod(module, "describe", "y#", saved->json,
+                                   (Py_ssize_t)saved->n_bytes);
+        Py_DECREF(module);
+    }
+    return note;
+}
+
+void
+fp_note_environment(fp_state *state, const char *json, size_t n_bytes)
+{
+    json_text saved = {json, n_bytes};
+
+    add_note(state, describe_environment, &saved);
+}
+
+/* --- the path to an object ---------------------------------------------- */
+
+/* So many steps are shown at either end of a long path. */
+#define SHOWN_STEPS 40
+#define SHOWN_CHARS 60
+
+/* The key at which a dict's iteration stands; borrowed, NULL where the dict
+ * was changed meanwhile. */
+static PyObject *
+current_key(const fp_frame *frame)
+{
+    Py_ssize_t position = 0;
+    PyObject *key, *value;
+
+    while (PyDict_Next(frame->object, &position, &key, &value)) {
+        if (position == frame->position) {
+            return key;
+        }
+    }
+    return NULL;
+}
+
+/* repr() where that runs only built-in code, else the type's name. */
+static PyObject *
+safe_repr(PyObject *object)
+{
+    PyObject *repr;
+
+    if (object == NULL) {
+        return PyUnicode_FromString("?");
+    }
+    if (!PyUnicode_CheckExact(object) && !PyLong_CheckExact(object)
+        && !PyFloat_CheckExact(object) && !PyBytes_CheckExact(object)
+        && !PyBool_Check(object) && object != Py_None)
+    {
+        return PyUnicode_FromFormat("<%.100s>", Py_TYPE(object)->tp_name);
+    }
+    repr = PyObject_Repr(object);
+    if (repr != NULL && PyUnicode_GET_LENGTH(repr) > SHOWN_CHARS) {
+        PyObject *head = PyUnicode_Substring(repr, 0, SHOWN_CHARS);
+        Py_DECREF(repr);
+        if (head == NULL) {
+            return NULL;
+        }
+        repr = PyUnicode_FromFormat("%U...", head);
+        Py_DECREF(head);
+    }
+    return repr;
+}
+
+static PyObject *
+subscript(PyObject *key)
+{
+    PyObject *repr = safe_repr(key);
+    PyObject *text = repr == NULL ? NULL : PyUnicode_FromFormat("[%U]", repr);
+
+    Py_XDECREF(repr);
+    return text;
+}
+
+static PyObject *
+dict_step(const fp_frame *frame, int is_state)
+{
+    PyObject *key = current_key(frame);
+    /* In the middle of a key the frame has not come to its value yet. */
+    int in_key = frame->stage == 1;
+
+    if (in_key) {
+        PyObject *repr = safe_repr(key);
+        PyObject *text =
+            repr == NULL ? NULL : PyUnicode_FromFormat(".keys(%U)", repr);
+        Py_XDECREF(repr);
+        return text;
+    }
+    if (is_state && key != NULL && PyUnicode_CheckExact(key)
+        && PyUnicode_IsIdentifier(key) == 1)
+    {
+        return PyUnicode_FromFormat(".%U", key);
+    }
+    return subscript(key);
+}
+
+/* A reducer's callable, arguments or state, unless the next step names the
+ * state's attribute. */
+static PyObject *
+reduce_step(const fp_frame *frame, const fp_frame *next)
+{
+    /* The frame's stage is one ahead; see the enumeration in reduce.c. */
+    switch (frame->stage) {
+    case 1:
+        return PyUnicode_FromString(".__reduce_ex__()[0]");
+    case 2:
+    case 3:
+        return PyUnicode_FromString(".__reduce_ex__()[1]");
+    case 5:
+    case 6:
+        return PyUnicode_FromString("");
+    default:
+        if (next == NULL || next->kind == FP_FRAME_DICT) {
+            return PyUnicode_FromString("");
+        }
+        return PyUnicode_FromString(".__reduce_ex__()[2]");
+    }
+}
+
+static PyObject *
+describe_step(const fp_walk *walk, size_t i)
+{
+    const fp_frame *frame = &walk->frames[i];
+    const fp_frame *next =
+        i + 1 < walk->n_frames ? &walk->frames[i + 1] : NULL;
+    int is_state;
+
+    switch ((fp_frame_kind)frame->kind) {
+    case FP_FRAME_LIST:
+    case FP_FRAME_TUPLE:
+        return PyUnicode_FromFormat(
+            "[%zd]", frame->position > 0 ? frame->position - 1 : 0);
+    case FP_FRAME_DICT:
+        is_state = (frame->flags & FP_FLAG_ATTRIBUTES)
+                   || (i > 0 && frame[-1].kind == FP_FRAME_REDUCE);
+        return dict_step(frame, is_state);
+    case FP_FRAME_LIST_ITER:
+        return PyUnicode_FromFormat("[%zd]",
+                                    frame->size > 0 ? frame->size - 1 : 0);
+    case FP_FRAME_DICT_ITER:
+        return subscript(frame->pending == NULL
+                             ? NULL
+                             : PyTuple_GET_ITEM(frame->pending, 0));
+    case FP_FRAME_SET:
+    case FP_FRAME_FROZENSET:
+        return PyUnicode_FromString("{...}");
+    case FP_FRAME_REDUCE:
+        return reduce_step(frame, next);
+    case FP_FRAME_ARRAY:
+        return PyUnicode_FromString(".dtype");
+    default:
+        return PyUnicode_FromString("");
+    }
+}
+
+static PyObject *
+describe_path(const fp_walk *walk)
+{
+    PyObject *path = PyUnicode_FromString("value");
+
+    for (size_t i = 0; path != NULL && i < walk->n_frames; i++) {
+        PyObject *step;
+        if (i == SHOWN_STEPS && walk->n_frames > 2 * SHOWN_STEPS) {
+            i = walk->n_frames - SHOWN_STEPS;
+            step = PyUnicode_FromString(" ... ");
+        }
+        else {
+            step = describe_step(walk, i);
+        }
+        if (step == NULL) {
+            Py_CLEAR(path);
+            break;
+        }
+        PyUnicode_Append(&path, step);
+        Py_DECREF(step);
+    }
+    return path;
+}
+
+static PyObject *
+describe_walk(const void *context)
+{
+    PyObject *path = describe_path(context);
+    PyObject *note = NULL;
+
+    if (path != NULL) {
+        note = PyUnicode_FromFormat("while dumping %U", path);
+        Py_DECREF(path);
+    }
+    return note;
+}
+
+void
+fp_note_path(fp_walk *walk)
+{
+    add_note(walk->state, describe_walk, walk);
+}
