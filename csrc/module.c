@@ -1,14 +1,15 @@
 /* The module: its state and its functions. */
-#include "out/atomic_file_type.h"
-#include "dump/dump.h"
 #include "base/errors.h"
-#include "load/joblib_layout.h"
-#include "load/load.h"
-#include "in/lz4_reader.h"
-#include "out/lz4_writer.h"
-#include "walk/pickler.h"
+#include "base/numpy_api.h"
 #include "build/unpickle.h"
 #include "build/unpickler.h"
+#include "dump/dump.h"
+#include "in/lz4_reader.h"
+#include "load/joblib_layout.h"
+#include "load/load.h"
+#include "out/atomic_file_type.h"
+#include "out/lz4_writer.h"
+#include "walk/pickler.h"
 #include "walk/walk.h"
 
 /* --- functions ---------------------------------------------------------- */
@@ -481,7 +482,7 @@ module_exec(PyObject *module)
         || fetch_of_object(&state->object_reduce, state->str_reduce) < 0
         || fetch_of_object(&state->object_getstate, state->str_getstate) < 0
         || fetch_of_object(&state->object_class, state->str_class_) < 0
-        || fp_array_init(state) < 0 || fp_errors_init(module, state) < 0
+        || fp_numpy_init(state) < 0 || fp_errors_init(module, state) < 0
         || fp_joblib_init(module, state) < 0
         || fp_lz4_reader_type_init(module, state) < 0
         || fp_lz4_writer_type_init(module, state) < 0

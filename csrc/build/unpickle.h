@@ -29,9 +29,9 @@
 #ifndef FP_UNPICKLE_H
 #define FP_UNPICKLE_H
 
+#include "base/state.h"
 #include "in/blobs.h"
 #include "in/input.h"
-#include "base/state.h"
 
 /* A memo slot: 0 empty, an owned reference, or a blob: index << 1 | 1. */
 typedef uintptr_t fp_slot;

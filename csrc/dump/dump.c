@@ -1,14 +1,13 @@
 #include "dump.h"
 
+#include "base/environment.h"
+#include "base/errors.h"
 #include "core/graph.h"
 #include "core/layout.h"
 #include "core/ring.h"
-#include "base/environment.h"
-#include "base/errors.h"
+#include "file_outlets.h"
 #include "joblib_dump.h"
 #include "out/object_sink.h"
-#include "out/sidecar.h"
-#include "out/sidecar_file.h"
 #include "out/target.h"
 #include "walk/walk.h"
 
@@ -22,7 +21,7 @@ typedef struct {
     const fp_dump_options *options;
     fp_target main;
     fp_ring *ring;
-    fp_sidecar blobs;
+    fp_file_outlet files;
     fp_walk walk;
     fp_buffer environment;
     fp_buffer footer;
@@ -30,7 +29,6 @@ typedef struct {
     int has_sidecar_file;
     fp_target second;
     fp_ring *second_ring;
-    fp_sidecar_file buffers;
     pid_t owner; /* the process that may touch the rings */
 } fp_dump;
 
@@ -99,13 +97,13 @@ finish_file(fp_dump *dump)
         return status;
     }
     footer.state = FP_STATE_VALID;
-    footer.n_blobs = dump->blobs.n_blobs;
-    footer.blobs = dump->blobs.blobs;
-    footer.flags = dump->blobs.header_flags;
+    footer.n_blobs = dump->files.blobs.n_blobs;
+    footer.blobs = dump->files.blobs.blobs;
+    footer.flags = dump->files.blobs.header_flags;
     if (dump->has_sidecar_file) {
-        footer.n_buffers = dump->buffers.index.n_buffers;
-        footer.sidecar_file_length = dump->buffers.index.total_length;
-        footer.sidecar_file_root = dump->buffers.index.root;
+        footer.n_buffers = dump->files.buffers.index.n_buffers;
+        footer.sidecar_file_length = dump->files.buffers.index.total_length;
+        footer.sidecar_file_root = dump->files.buffers.index.root;
     }
     const uint64_t *hashes = fp_ring_hashes(ring, &footer.n_hashes);
     footer.hashes = malloc(footer.n_hashes * sizeof(uint64_t) + 1);
@@ -132,7 +130,7 @@ finish_sidecar_file(fp_dump *dump)
     fp_status status;
 
     Py_BEGIN_ALLOW_THREADS
-    status = fp_sidecar_file_finish(&dump->buffers);
+    status = fp_sidecar_file_finish(&dump->files.buffers);
     Py_END_ALLOW_THREADS
     if (target_result(&dump->second, status) < 0) {
         return -1;
@@ -149,24 +147,24 @@ start_walk(fp_dump *dump)
     walk->late_puts = 1;
     walk->silent = 1;
     walk->graph.no_cuts = 0;
-    walk->sidecar = &dump->blobs;
-    dump->blobs.is_silent = 1;
-    if (new_ring(dump, &dump->main, &dump->ring, &dump->blobs.staging) < 0) {
+    fp_file_outlet_init(&dump->files, dump->has_sidecar_file);
+    walk->outlet = &dump->files.outlet;
+    if (new_ring(dump, &dump->main, &dump->ring, &dump->files.blobs.staging)
+        < 0)
+    {
         return -1;
     }
     if (dump->has_sidecar_file) {
-        dump->blobs.header_flags = FP_FLAG_SIDECAR_FILE;
-        walk->buffers = &dump->buffers;
         if (new_ring(dump, &dump->second, &dump->second_ring,
-                     &dump->buffers.staging)
+                     &dump->files.buffers.staging)
                 < 0
-            || fp_sidecar_file_start(&dump->buffers) < 0)
+            || fp_sidecar_file_start(&dump->files.buffers) < 0)
         {
             return -1;
         }
     }
     walk->modules = PySet_New(NULL);
-    return walk->modules == NULL ? -1 : fp_sidecar_start(&dump->blobs);
+    return walk->modules == NULL ? -1 : fp_sidecar_start(&dump->files.blobs);
 }
 
 static int
@@ -181,7 +179,7 @@ dump_file_layout(fp_dump *dump, PyObject *value)
     if (is_forked_child(dump)) {
         return fp_refuse_child();
     }
-    if (fp_sidecar_close_shared(&dump->blobs) < 0
+    if (fp_sidecar_close_shared(&dump->files.blobs) < 0
         || (dump->has_sidecar_file && finish_sidecar_file(dump) < 0)
         || fp_environment_write(walk->modules, &dump->environment) < 0)
     {
@@ -265,8 +263,7 @@ dump_to_sinks(fp_dump *dump, PyObject *value)
         fp_ring_free(dump->second_ring);
         Py_END_ALLOW_THREADS
     }
-    fp_sidecar_free(&dump->blobs);
-    fp_sidecar_file_free(&dump->buffers);
+    fp_file_outlet_free(&dump->files);
     fp_buffer_free(&dump->environment);
     fp_buffer_free(&dump->footer);
     return result;

@@ -9,6 +9,12 @@
 /* Arrays from here on go to the ring without a stop in the graph. */
 #define DIRECT_BYTES ((size_t)16 << 10)
 
+static fp_stream *
+stream_of(const fp_walk *walk)
+{
+    return walk->outlet->self;
+}
+
 /* --- opcodes ------------------------------------------------------------ */
 
 /* A global by its name; `key` stands for it in the memo. */
@@ -204,10 +210,10 @@ emit_tail(fp_walk *walk, int is_mappable)
 
 /* --- bytes -------------------------------------------------------------- */
 
-int
-fp_stream_flush(fp_walk *walk)
+static int
+flush(fp_walk *walk)
 {
-    fp_staging *staging = &walk->stream->staging;
+    fp_staging *staging = &stream_of(walk)->staging;
     size_t n_bytes =
         walk->graph.base == NULL ? 0 : fp_graph_length(&walk->graph);
     int status;
@@ -226,7 +232,7 @@ fp_stream_flush(fp_walk *walk)
 static int
 emit_padding(fp_walk *walk)
 {
-    const fp_stream *stream = walk->stream;
+    const fp_stream *stream = stream_of(walk);
     uint64_t position = stream->start + fp_ring_position(stream->staging.ring)
                         + fp_graph_length(&walk->graph);
     size_t n_padding = ALIGNMENT - (size_t)((position + 1) % ALIGNMENT);
@@ -251,10 +257,10 @@ write_plain(fp_walk *walk, const fp_array_geometry *array)
         return -1;
     }
     if (!walk->silent && array->n_bytes >= DIRECT_BYTES) {
-        if (fp_stream_flush(walk) < 0) {
+        if (flush(walk) < 0) {
             return -1;
         }
-        return fp_array_stage(&walk->stream->staging, array);
+        return fp_array_stage(&stream_of(walk)->staging, array);
     }
     if (array->n_bytes > 0) {
         out = fp_room(walk, array->n_bytes);
@@ -265,27 +271,44 @@ write_plain(fp_walk *walk, const fp_array_geometry *array)
         fp_array_read(&from, out, array->n_bytes);
         walk->graph.cursor = out + array->n_bytes;
         if (walk->silent) {
-            walk->stream->n_held += array->n_bytes;
+            stream_of(walk)->n_held += array->n_bytes;
         }
     }
     return 0;
 }
 
-/* A pickle of its own: nothing in it is shared with what is around it. */
+static int
+pass(fp_walk *walk, fp_source *source)
+{
+    return fp_staging_take(&stream_of(walk)->staging, source);
+}
+
+static int
+start_over(fp_walk *walk)
+{
+    stream_of(walk)->n_held = 0;
+    return 0;
+}
+
+/* A pickle of its own: nothing in it is shared with what is around it, and the
+ * arrays in it are what their reducer makes of them. */
 static int
 write_objects(fp_walk *walk, PyObject *array)
 {
+    static const fp_outlet_methods methods = {
+        .flush = flush, .pass = pass, .start_over = start_over};
+    fp_outlet outlet = {.methods = &methods, .self = walk->outlet->self};
     fp_walk inner = {0};
     int status;
 
-    if (fp_stream_flush(walk) < 0) {
+    if (flush(walk) < 0) {
         return -1;
     }
     fp_walk_init(&inner, walk->state, OBJECTS_PROTOCOL, 0);
-    inner.stream = walk->stream;
+    inner.outlet = &outlet;
     status = fp_walk_run(&inner, array);
     if (status == 0) {
-        status = fp_stream_flush(&inner);
+        status = flush(&inner);
     }
     fp_walk_free(&inner);
     return status;
@@ -306,7 +329,7 @@ finish_array(fp_walk *walk, const fp_array_geometry *array, int has_objects)
     if (status == 0 && !walk->silent
         && fp_graph_length(&walk->graph) >= FP_FRAME_TARGET_BYTES)
     {
-        status = fp_stream_flush(walk);
+        status = flush(walk);
     }
     fp_end_unframed(walk, framing);
     return status;
@@ -329,8 +352,8 @@ push_suspended(fp_walk *walk, const fp_array_geometry *array, int has_objects)
                          (PyObject *)array->descr, &kept, sizeof(kept));
 }
 
-int
-fp_step_wrapped_array(fp_walk *walk, fp_frame *frame)
+static int
+step_array(fp_walk *walk, fp_frame *frame)
 {
     suspended *kept =
         PyCapsule_GetPointer(PyTuple_GET_ITEM(frame->pending, 0), NULL);
@@ -344,7 +367,7 @@ fp_step_wrapped_array(fp_walk *walk, fp_frame *frame)
         }
     }
     if (fp_array_check_unchanged(&kept->array) < 0
-        || fp_array_find_padding(walk, &kept->array) < 0
+        || fp_array_find_padding(&walk->padding, &kept->array) < 0
         || finish_array(walk, &kept->array, kept->has_objects) < 0)
     {
         return -1;
@@ -354,7 +377,7 @@ fp_step_wrapped_array(fp_walk *walk, fp_frame *frame)
 }
 
 static int
-save_array(fp_walk *walk, PyArrayObject *object, int has_objects)
+save_wrapped(fp_walk *walk, PyArrayObject *object, int has_objects)
 {
     PyArray_Descr *descr = PyArray_DESCR(object);
     PyObject *name = fp_dtype_name_of(walk, descr);
@@ -363,7 +386,7 @@ save_array(fp_walk *walk, PyArrayObject *object, int has_objects)
     if (name == NULL && PyErr_Occurred()) {
         return -1;
     }
-    if (fp_array_describe(walk, object, &array) < 0) {
+    if (fp_array_describe(&walk->padding, object, &array) < 0) {
         return -1;
     }
     if (array.order == FP_ORDER_OTHER) {
@@ -371,7 +394,7 @@ save_array(fp_walk *walk, PyArrayObject *object, int has_objects)
     }
     if (walk->silent
         && (name == NULL || walk->protocol < 2
-            || array.n_bytes > FP_HELD_BYTES - walk->stream->n_held))
+            || array.n_bytes > FP_HELD_BYTES - stream_of(walk)->n_held))
     {
         return fp_call_out(walk);
     }
@@ -387,13 +410,15 @@ save_array(fp_walk *walk, PyArrayObject *object, int has_objects)
     return finish_array(walk, &array, has_objects) < 0 ? -1 : FP_SAVED;
 }
 
-int
-fp_save_wrapped_array(fp_walk *walk, PyObject *object, int *result)
+/* Never in the memo, so `lonely` is no matter. */
+static int
+save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
 {
     PyObject *type = (PyObject *)Py_TYPE(object);
     PyArray_Descr *descr;
     int has_objects;
 
+    (void)lonely;
     if (type != (PyObject *)&PyArray_Type && type != walk->state->memmap_type
         && type != walk->state->matrix_type)
     {
@@ -408,22 +433,29 @@ fp_save_wrapped_array(fp_walk *walk, PyObject *object, int *result)
     {
         return 0;
     }
-    *result = save_array(walk, (PyArrayObject *)object, has_objects);
+    *result = save_wrapped(walk, (PyArrayObject *)object, has_objects);
     return *result < 0 ? -1 : 1;
 }
 
 /* --- the whole stream --------------------------------------------------- */
 
+/* Arrays come first: as with joblib, whatever is registered for them. */
+static const fp_outlet_methods joblib_methods = {
+    .save_array = save_array,
+    .step_array = step_array,
+    .comes_first = 1,
+    .flush = flush,
+    .pass = pass,
+    .start_over = start_over,
+};
+
 int
 fp_joblib_walk(fp_walk *walk, fp_state *state, fp_stream *stream,
                PyObject *value, int protocol)
 {
+    stream->outlet = (fp_outlet){.methods = &joblib_methods, .self = stream};
     fp_walk_init(walk, state, protocol, 1);
-    walk->stream = stream;
-    walk->wraps_arrays = 1;
+    walk->outlet = &stream->outlet;
     walk->silent = 1;
-    if (fp_walk_run(walk, value) < 0) {
-        return -1;
-    }
-    return fp_stream_flush(walk);
+    return fp_walk_run(walk, value) < 0 ? -1 : flush(walk);
 }

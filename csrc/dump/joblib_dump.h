@@ -13,18 +13,20 @@
  * so up to FP_HELD_BYTES of array bytes wait among the opcodes; more ends the
  * silence.
  *
- * Ownership: the stream is the caller's and outlives the walk. GIL held on
+ * Ownership: the stream is the caller's and outlives the walk, whose outlet it
+ * is. GIL held on
  * entry and return. Errors: -1 with an exception set (or `restart`: walk.h).
  */
 #ifndef FP_JOBLIB_DUMP_H
 #define FP_JOBLIB_DUMP_H
 
 #include "out/staging.h"
-#include "walk/walk.h"
+#include "walk/outlet.h"
 
 #define FP_HELD_BYTES ((size_t)2 << 20)
 
-typedef struct fp_stream {
+typedef struct {
+    fp_outlet outlet; /* the walk's; set by fp_joblib_walk() */
     fp_staging staging;
     uint64_t start; /* where the stream begins in its file */
     size_t n_held;  /* array bytes among the opcodes of a silent walk */
@@ -34,13 +36,5 @@ typedef struct fp_stream {
  * the stream's ring. */
 int fp_joblib_walk(fp_walk *walk, fp_state *state, fp_stream *stream,
                    PyObject *value, int protocol);
-
-/* --- for the rooms of the walk only --- */
-
-/* Everything in memory goes to the ring; no frame may be open. */
-int fp_stream_flush(fp_walk *walk);
-/* 1: written or pushed through *result; 0: left to its own reducer; -1. */
-int fp_save_wrapped_array(fp_walk *walk, PyObject *object, int *result);
-int fp_step_wrapped_array(fp_walk *walk, fp_frame *frame);
 
 #endif

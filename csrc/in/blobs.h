@@ -16,8 +16,8 @@
 #ifndef FP_BLOBS_H
 #define FP_BLOBS_H
 
-#include "core/layout.h"
 #include "base/state.h"
+#include "core/layout.h"
 
 typedef struct {
     unsigned char *data; /* payload; owned by the table unless in place, NULL

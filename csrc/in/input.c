@@ -1,9 +1,9 @@
 #include "input.h"
 
-#include "core/block_read.h"
-#include "core/pages.h"
 #include "base/errors.h"
 #include "base/signals.h"
+#include "core/block_read.h"
+#include "core/pages.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 #include "lz4_reader.h"
 
-#include "core/lz4_frame.h"
 #include "base/errors.h"
+#include "core/lz4_frame.h"
 
 #include <string.h>
 #include <unistd.h>

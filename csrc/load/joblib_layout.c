@@ -1,8 +1,8 @@
 #include "joblib_layout.h"
 
-#include "in/array_load.h"
 #include "base/errors.h"
 #include "build/unpickle.h"
+#include "in/array_load.h"
 
 #include <string.h>
 

@@ -1,9 +1,9 @@
 #include "load.h"
 
-#include "joblib_layout.h"
-#include "load_parts.h"
 #include "base/opcodes.h"
 #include "build/unpickle.h"
+#include "joblib_layout.h"
+#include "load_parts.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,11 +2,11 @@
  * graph and the sidecar of one, read and checked. */
 #include "load_parts.h"
 
+#include "base/opcodes.h"
+#include "base/signals.h"
 #include "core/block_hash.h"
 #include "core/block_read.h"
 #include "core/pages.h"
-#include "base/opcodes.h"
-#include "base/signals.h"
 
 #include <errno.h>
 #include <stdlib.h>

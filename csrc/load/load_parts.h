@@ -13,11 +13,11 @@
 #ifndef FP_LOAD_PARTS_H
 #define FP_LOAD_PARTS_H
 
-#include "in/blobs.h"
+#include "base/errors.h"
 #include "core/block_read.h"
 #include "core/layout.h"
 #include "core/sidecar_layout.h"
-#include "base/errors.h"
+#include "in/blobs.h"
 #include "in/input.h"
 #include "load.h"
 

@@ -2,9 +2,9 @@
  * their final memory, the graph kept until the footer has confirmed it all. */
 #include "load_parts.h"
 
+#include "base/opcodes.h"
 #include "core/block_hash.h"
 #include "core/buffer.h"
-#include "base/opcodes.h"
 
 #include <stdlib.h>
 #include <string.h>

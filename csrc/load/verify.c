@@ -1,9 +1,9 @@
 /* Checks without a load: files of ours by their hashes, other pickles opcode by
  * opcode. */
+#include "build/unpickle.h"
 #include "core/block_hash.h"
 #include "joblib_layout.h"
 #include "load_parts.h"
-#include "build/unpickle.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -68,17 +68,23 @@ is_dense(const fp_array_geometry *array)
     return 1;
 }
 
-/* One byte per byte of an element, 0 where it is padding; the walk's own,
- * until the next structured dtype. *covered is NULL where there is no
- * padding. */
+void
+fp_padding_cache_clear(fp_padding_cache *cache)
+{
+    Py_CLEAR(cache->descr);
+    PyMem_Free(cache->covered);
+    cache->covered = NULL;
+}
+
+/* *covered is NULL where there is no padding. */
 static int
-find_padding(fp_walk *walk, PyArray_Descr *descr,
+find_padding(fp_padding_cache *cache, PyArray_Descr *descr,
              const unsigned char **covered)
 {
     size_t item_bytes = (size_t)PyDataType_ELSIZE(descr);
     unsigned char *map;
 
-    if (walk->last_fields != (PyObject *)descr) {
+    if (cache->descr != (PyObject *)descr) {
         map = PyMem_Calloc(item_bytes, 1);
         if (map == NULL) {
             PyErr_NoMemory();
@@ -88,26 +94,26 @@ find_padding(fp_walk *walk, PyArray_Descr *descr,
             PyMem_Free(map);
             return -1;
         }
-        PyMem_Free(walk->last_covered);
-        walk->last_covered = map;
-        Py_XSETREF(walk->last_fields, Py_NewRef(descr));
-        walk->last_is_padded = memchr(map, 0, item_bytes) != NULL;
+        PyMem_Free(cache->covered);
+        cache->covered = map;
+        Py_XSETREF(cache->descr, Py_NewRef(descr));
+        cache->is_padded = memchr(map, 0, item_bytes) != NULL;
     }
-    *covered = walk->last_is_padded ? walk->last_covered : NULL;
+    *covered = cache->is_padded ? cache->covered : NULL;
     return 0;
 }
 
 int
-fp_array_find_padding(fp_walk *walk, fp_array_geometry *array)
+fp_array_find_padding(fp_padding_cache *cache, fp_array_geometry *array)
 {
     array->covered = NULL;
     return array->n_bytes > 0 && fp_has_fields(array->descr)
-               ? find_padding(walk, array->descr, &array->covered)
+               ? find_padding(cache, array->descr, &array->covered)
                : 0;
 }
 
 int
-fp_array_describe(fp_walk *walk, PyArrayObject *object,
+fp_array_describe(fp_padding_cache *cache, PyArrayObject *object,
                   fp_array_geometry *array)
 {
     array->array = object;
@@ -131,7 +137,7 @@ fp_array_describe(fp_walk *walk, PyArrayObject *object,
     else {
         array->order = is_dense(array) ? FP_ORDER_OTHER : FP_ORDER_GATHERED;
     }
-    return fp_array_find_padding(walk, array);
+    return fp_array_find_padding(cache, array);
 }
 
 static int

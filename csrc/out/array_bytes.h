@@ -4,23 +4,27 @@
  * while a ring is flushed, may change it between two pieces: it is compared
  * before each, and a change is a RuntimeError.
  *
- * Ownership: everything is borrowed; the walk owns the map of padding. GIL
- * held. Errors: -1 with an exception set.
+ * Ownership: everything is borrowed; a map of padding belongs to the
+ * fp_padding_cache that it was asked of. GIL held. Errors: -1 with an exception
+ * set.
  */
 #ifndef FP_ARRAY_BYTES_H
 #define FP_ARRAY_BYTES_H
 
-#include "core/strided.h"
 #include "base/numpy_api.h"
+#include "core/strided.h"
 #include "staging.h"
-#include "walk/walk.h"
 
-static inline int
-fp_has_fields(PyArray_Descr *descr)
-{
-    PyObject *names = PyDataType_NAMES(descr);
-    return names != NULL && names != Py_None;
-}
+/* Which bytes of an element are fields, of the structured dtype that was met
+ * last. Zeroed at first, then fp_padding_cache_clear(). */
+typedef struct {
+    PyObject *descr; /* owned; NULL: none */
+    unsigned char
+        *covered;  /* owned: one byte for each, 0 where it is padding */
+    int is_padded; /* whether there is such a byte */
+} fp_padding_cache;
+
+void fp_padding_cache_clear(fp_padding_cache *cache);
 
 typedef enum {
     FP_ORDER_C,
@@ -39,21 +43,15 @@ typedef struct {
     size_t item_bytes;
     size_t n_bytes;
     fp_array_order order;
-    const unsigned char *covered; /* the walk's; NULL: no byte is padding */
+    const unsigned char *covered; /* the cache's; NULL: no byte is padding */
 } fp_array_geometry;
 
-int fp_array_describe(fp_walk *walk, PyArrayObject *object,
+int fp_array_describe(fp_padding_cache *cache, PyArrayObject *object,
                       fp_array_geometry *array);
-/* Sets `covered` again, where the walk has met other arrays meanwhile. */
-int fp_array_find_padding(fp_walk *walk, fp_array_geometry *array);
+/* Sets `covered` again, where the cache was asked about others meanwhile. */
+int fp_array_find_padding(fp_padding_cache *cache, fp_array_geometry *array);
 /* 0, or RuntimeError where the array is not what it was. */
 int fp_array_check_unchanged(const fp_array_geometry *array);
-
-/* array.c: the dtype's string, one object per spelling and walk; borrowed.
- * NULL without an exception where the dtype must be stored as an object. */
-PyObject *fp_dtype_name_of(fp_walk *walk, PyArray_Descr *descr);
-/* A tuple of n integers. */
-int fp_emit_integers(fp_walk *walk, int n, const npy_intp *values);
 
 /* A place in the array's bytes. */
 typedef struct {

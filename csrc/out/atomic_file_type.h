@@ -16,8 +16,8 @@
 #ifndef FP_ATOMIC_FILE_TYPE_H
 #define FP_ATOMIC_FILE_TYPE_H
 
-#include "core/atomic_file.h"
 #include "base/state.h"
+#include "core/atomic_file.h"
 
 int fp_atomic_file_type_init(PyObject *module, fp_state *state);
 

@@ -1,9 +1,9 @@
 #include "lz4_writer.h"
 
-#include "core/lz4_frame.h"
 #include "base/errors.h"
-#include "object_sink.h"
 #include "base/signals.h"
+#include "core/lz4_frame.h"
+#include "object_sink.h"
 
 #include <limits.h>
 #include <unistd.h>

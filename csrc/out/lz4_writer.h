@@ -13,8 +13,8 @@
 #ifndef FP_LZ4_WRITER_H
 #define FP_LZ4_WRITER_H
 
-#include "core/sink.h"
 #include "base/state.h"
+#include "core/sink.h"
 
 int fp_lz4_writer_type_init(PyObject *module, fp_state *state);
 

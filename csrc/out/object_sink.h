@@ -16,8 +16,8 @@
 #ifndef FP_OBJECT_SINK_H
 #define FP_OBJECT_SINK_H
 
-#include "core/sink.h"
 #include "base/state.h"
+#include "core/sink.h"
 
 #include <sys/types.h>
 

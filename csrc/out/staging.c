@@ -77,3 +77,26 @@ fp_staging_write(fp_staging *staging, const void *data, size_t n_bytes)
     }
     return 0;
 }
+
+int
+fp_staging_take(fp_staging *staging, fp_source *source)
+{
+    size_t n_left = source->n_bytes;
+
+    while (n_left > 0) {
+        unsigned char *room;
+        size_t n_room;
+        if (fp_staging_room(staging, &room, &n_room) < 0) {
+            return -1;
+        }
+        if (n_room > n_left) {
+            n_room = n_left;
+        }
+        if (source->read(source, room, n_room) < 0) {
+            return -1;
+        }
+        fp_staging_advance(staging, n_room);
+        n_left -= n_room;
+    }
+    return 0;
+}

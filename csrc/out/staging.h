@@ -12,10 +12,9 @@
 #ifndef FP_STAGING_H
 #define FP_STAGING_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
 #include <sys/types.h>
 
+#include "base/numpy_api.h"
 #include "core/ring.h"
 
 typedef struct {
@@ -34,6 +33,20 @@ int fp_staging_room(fp_staging *staging, unsigned char **room, size_t *n_room);
 void fp_staging_advance(fp_staging *staging, size_t n_bytes);
 /* Copies n_bytes in; `data` is memory that nobody else changes. */
 int fp_staging_write(fp_staging *staging, const void *data, size_t n_bytes);
+/* A payload that is read piece by piece. `read` fills `out` with exactly
+ * n_bytes, the next of the payload; -1 with an exception where the object is no
+ * longer what it was. */
+typedef struct fp_source {
+    int (*read)(struct fp_source *source, unsigned char *out, size_t n_bytes);
+    PyObject *object; /* borrowed */
+    const char *data; /* as it was at the start */
+    size_t n_bytes;
+    size_t offset;         /* bytes read so far; of a str: characters */
+    fp_array_extent array; /* of a PickleBuffer over an array */
+} fp_source;
+
+/* All of a payload, block by block. */
+int fp_staging_take(fp_staging *staging, fp_source *source);
 /* As fp_staging_write(), but for much: the GIL is released, and without a
  * writer thread the bytes go to the sink as they lie. */
 int fp_staging_pass(fp_staging *staging, const void *data, size_t n_bytes);

@@ -13,9 +13,9 @@
 #define FP_TARGET_H
 
 #include "atomic_file_type.h"
-#include "object_sink.h"
 #include "base/signals.h"
 #include "base/state.h"
+#include "object_sink.h"
 
 typedef struct {
     fp_sink *sink;  /* one of the two below, or an Lz4Writer's */

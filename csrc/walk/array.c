@@ -1,103 +1,11 @@
-/* NumPy arrays on their way out, and the import of NumPy. */
-#define FP_IMPORT_NUMPY
-#include "base/numpy_api.h"
-
-#include "out/array_bytes.h"
+/* NumPy arrays: the opcodes that make them, around bytes that go to the walk's
+ * outlet. */
+#include "outlet.h"
 #include "walk.h"
 
 #include <string.h>
 
-/* A module of NumPy's core, which NumPy 1.26 has under another name. */
-static PyObject *
-import_of_core(const char *name, const char *old_name)
-{
-    PyObject *module = PyImport_ImportModule(name);
-
-    if (module == NULL && PyErr_ExceptionMatches(PyExc_ModuleNotFoundError)) {
-        PyErr_Clear();
-        module = PyImport_ImportModule(old_name);
-    }
-    return module;
-}
-
-int
-fp_array_init(fp_state *state)
-{
-    PyObject *numpy, *multiarray, *numeric;
-
-    if (PyArray_ImportNumPyAPI() < 0) {
-        return -1;
-    }
-    numpy = PyImport_ImportModule("numpy");
-    if (numpy == NULL) {
-        return -1;
-    }
-    state->memmap_type = PyObject_GetAttrString(numpy, "memmap");
-    state->matrix_type = PyObject_GetAttrString(numpy, "matrix");
-    Py_DECREF(numpy);
-    if (state->memmap_type == NULL || state->matrix_type == NULL) {
-        return -1;
-    }
-    state->ndarray_type = Py_NewRef((PyObject *)&PyArray_Type);
-    multiarray =
-        import_of_core("numpy._core.multiarray", "numpy.core.multiarray");
-    if (multiarray == NULL) {
-        return -1;
-    }
-    state->scalar_function = PyObject_GetAttrString(multiarray, "scalar");
-    Py_DECREF(multiarray);
-    numeric = import_of_core("numpy._core.numeric", "numpy.core.numeric");
-    if (numeric == NULL) {
-        return -1;
-    }
-    state->frombuffer_function =
-        PyObject_GetAttrString(numeric, "_frombuffer");
-    Py_DECREF(numeric);
-    return state->scalar_function == NULL || state->frombuffer_function == NULL
-               ? -1
-               : 0;
-}
-
-fp_array_extent
-fp_extent_of(PyObject *exporter)
-{
-    fp_array_extent extent = {NULL, 0};
-
-    if (exporter != NULL && PyArray_Check(exporter)) {
-        PyArrayObject *array = (PyArrayObject *)exporter;
-        extent.data = PyArray_BYTES(array);
-        extent.n_bytes = (size_t)PyArray_NBYTES(array);
-    }
-    return extent;
-}
-
 /* --- dtypes ------------------------------------------------------------- */
-
-#define FIRST_USER_TYPE          256
-#define END_OF_LEGACY_USER_TYPES 2048
-
-static inline int
-is_builtin_number(int type_num)
-{
-    return type_num >= NPY_BOOL && type_num <= NPY_HALF
-           && type_num != NPY_OBJECT;
-}
-
-int
-fp_has_plain_bytes(const PyArray_Descr *descr)
-{
-    int type_num = descr->type_num;
-
-    if (!is_builtin_number(type_num)
-        && !(type_num >= FIRST_USER_TYPE
-             && type_num < END_OF_LEGACY_USER_TYPES))
-    {
-        return 0;
-    }
-    return !PyDataType_FLAGCHK(descr, NPY_ITEM_REFCOUNT)
-           && !PyDataType_FLAGCHK(descr, NPY_ITEM_IS_POINTER)
-           && !PyDataType_FLAGCHK(descr, NPY_LIST_PICKLE);
-}
 
 /* Whether dtype.str says all there is to say. */
 static int
@@ -106,7 +14,7 @@ is_named_by_string(PyArray_Descr *descr)
     PyArray_Descr *standard;
     int same;
 
-    if (!is_builtin_number(descr->type_num) || fp_has_fields(descr)
+    if (!fp_is_builtin_number(descr->type_num) || fp_has_fields(descr)
         || PyDataType_SUBARRAY(descr) != NULL
         || (PyDataType_METADATA(descr) != NULL
             && PyDataType_METADATA(descr) != Py_None))
@@ -154,83 +62,6 @@ fp_dtype_name_of(fp_walk *walk, PyArray_Descr *descr)
     Py_XSETREF(cached->dtype, Py_NewRef(descr));
     cached->name = kept;
     return kept;
-}
-
-/* --- blobs and buffers -------------------------------------------------- */
-
-static int
-place_alone(fp_walk *walk, const fp_array_geometry *array, uint32_t *number)
-{
-    fp_sidecar *sidecar = walk->sidecar;
-
-    if (fp_draw_number(walk, number) < 0
-        || fp_sidecar_begin(sidecar, FP_BLOB_BYTEARRAY, array->n_bytes,
-                            *number)
-               < 0
-        || fp_array_stage(&sidecar->staging, array) < 0)
-    {
-        return -1;
-    }
-    return fp_sidecar_end(sidecar);
-}
-
-static int
-place_shared(fp_walk *walk, const fp_array_geometry *array, uint32_t *number,
-             size_t *offset)
-{
-    fp_sidecar *sidecar = walk->sidecar;
-    unsigned char *where;
-    fp_array_reader from;
-
-    *number = sidecar->shared_number;
-    if (fp_sidecar_will_open(sidecar, array->n_bytes)
-        && fp_draw_number(walk, number) < 0)
-    {
-        return -1;
-    }
-    if (fp_sidecar_share(sidecar, array->n_bytes, *number, &where, offset) < 0
-        || fp_array_check_unchanged(array) < 0)
-    {
-        return -1;
-    }
-    fp_array_reader_init(&from, array);
-    fp_array_read(&from, where, array->n_bytes);
-    return 0;
-}
-
-/* Into the second file: a buffer of its own. Every array comes back writable,
- * as from a file of one piece. */
-static int
-place_in_file(fp_walk *walk, const fp_array_geometry *array)
-{
-    if (array->n_bytes == 0) {
-        return 0;
-    }
-    if (fp_sidecar_file_begin(walk->buffers, array->n_bytes, 0) < 0) {
-        return -1;
-    }
-    return fp_array_stage(&walk->buffers->staging, array);
-}
-
-static int
-fits_unflushed(const fp_walk *walk, size_t n_bytes)
-{
-    return walk->buffers == NULL
-               ? fp_sidecar_fits(walk->sidecar, n_bytes)
-               : fp_sidecar_file_fits(walk->buffers, n_bytes);
-}
-
-static int
-place(fp_walk *walk, const fp_array_geometry *array, uint32_t *number,
-      size_t *offset)
-{
-    if (walk->buffers != NULL) {
-        return place_in_file(walk, array);
-    }
-    if (array->n_bytes >= FP_OWN_BLOB_BYTES) {
-        return place_alone(walk, array, number);
-    }
-    return array->n_bytes == 0 ? 0 : place_shared(walk, array, number, offset);
 }
 
 /* --- opcodes ------------------------------------------------------------ */
@@ -307,22 +138,19 @@ emit_head(fp_walk *walk, const fp_array_geometry *array)
 
 /* Behind the dtype: blob, offset, strides, order, and the call. */
 static int
-emit_tail(fp_walk *walk, const fp_array_geometry *array, uint32_t number,
-          size_t offset)
+emit_tail(fp_walk *walk, const fp_array_geometry *array,
+          const fp_array_place *place)
 {
     static const unsigned char call[] = {OP_TUPLE, OP_REDUCE};
 
     if (array->n_bytes > 0) {
         int needs_strides =
             array->order == FP_ORDER_OTHER || array->order == FP_ORDER_F;
-        if ((walk->buffers != NULL ? fp_emit_byte(walk, OP_NEXT_BUFFER)
-                                   : fp_emit_get(walk, number))
-            < 0)
-        {
+        if (walk->outlet->methods->fetch_array(walk, place) < 0) {
             return -1;
         }
-        if ((offset > 0 || needs_strides)
-            && emit_integer(walk, (int64_t)offset) < 0)
+        if ((place->offset > 0 || needs_strides)
+            && emit_integer(walk, (int64_t)place->offset) < 0)
         {
             return -1;
         }
@@ -350,12 +178,20 @@ emit_tail(fp_walk *walk, const fp_array_geometry *array, uint32_t number,
     return fp_emit(walk, call, sizeof(call));
 }
 
+/* An array without bytes has no place. */
+static int
+place(fp_walk *walk, const fp_array_geometry *array, fp_array_place *where)
+{
+    return array->n_bytes == 0
+               ? 0
+               : walk->outlet->methods->place_array(walk, array, where);
+}
+
 /* A dtype that is an object is saved by its own reducer, between the two
  * halves: the frame keeps what the second half needs. */
 typedef struct {
     fp_array_geometry array;
-    uint32_t number;
-    size_t offset;
+    fp_array_place place;
 } suspended;
 
 static void
@@ -399,9 +235,9 @@ fp_push_array(fp_walk *walk, PyObject *array, PyObject *descr,
 
 static int
 push_suspended(fp_walk *walk, PyObject *object, const fp_array_geometry *array,
-               uint32_t number, size_t offset)
+               const fp_array_place *place)
 {
-    suspended kept = {.array = *array, .number = number, .offset = offset};
+    suspended kept = {.array = *array, .place = *place};
 
     return fp_push_array(walk, object, (PyObject *)array->descr, &kept,
                          sizeof(kept));
@@ -422,14 +258,14 @@ fp_step_array(fp_walk *walk, fp_frame *frame)
             return status;
         }
     }
-    if (walk->buffers != NULL
+    if (walk->outlet->methods->is_ordered
         && (fp_array_check_unchanged(&kept->array) < 0
-            || fp_array_find_padding(walk, &kept->array) < 0
-            || place_in_file(walk, &kept->array) < 0))
+            || fp_array_find_padding(&walk->padding, &kept->array) < 0
+            || place(walk, &kept->array, &kept->place) < 0))
     {
         return -1;
     }
-    if (emit_tail(walk, &kept->array, kept->number, kept->offset) < 0) {
+    if (emit_tail(walk, &kept->array, &kept->place) < 0) {
         return -1;
     }
     /* The dtype may have led back to the array. */
@@ -450,9 +286,9 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
     PyTypeObject *type = Py_TYPE(object);
     PyArray_Descr *descr;
     PyObject *name;
+    const fp_outlet_methods *methods = walk->outlet->methods;
     fp_array_geometry array;
-    uint32_t number = 0;
-    size_t offset = 0;
+    fp_array_place where = {0};
 
     if (type != &PyArray_Type && (PyObject *)type != walk->state->memmap_type)
     {
@@ -471,16 +307,17 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
             return -1;
         }
     }
-    if (fp_array_describe(walk, (PyArrayObject *)object, &array) < 0) {
+    if (fp_array_describe(&walk->padding, (PyArrayObject *)object, &array) < 0)
+    {
         return -1;
     }
-    if (walk->silent && !fits_unflushed(walk, array.n_bytes)) {
+    if (walk->silent && !methods->array_fits(walk, array.n_bytes)) {
         return fp_call_out(walk);
     }
     /* The buffers of a dtype's own objects come in front of the array's in the
      * graph, so in the file, too. */
-    if ((name != NULL || walk->buffers == NULL)
-        && place(walk, &array, &number, &offset) < 0)
+    if ((name != NULL || !methods->is_ordered)
+        && place(walk, &array, &where) < 0)
     {
         return -1;
     }
@@ -488,11 +325,10 @@ fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result)
         return -1;
     }
     if (name == NULL) {
-        *result = push_suspended(walk, object, &array, number, offset);
+        *result = push_suspended(walk, object, &array, &where);
         return *result < 0 ? -1 : 1;
     }
-    if (fp_save(walk, name, 0) < 0
-        || emit_tail(walk, &array, number, offset) < 0
+    if (fp_save(walk, name, 0) < 0 || emit_tail(walk, &array, &where) < 0
         || fp_memo_put(walk, object, lonely) < 0)
     {
         return -1;
@@ -526,7 +362,8 @@ fp_save_scalar(fp_walk *walk, PyObject *object)
     function = fp_memo_find(walk->memo, walk->state->scalar_function);
     dtype = fp_memo_find(walk->memo, (PyObject *)descr);
     if (Py_TYPE(object) != descr->typeobj || function == NULL || dtype == NULL
-        || !is_builtin_number(descr->type_num) || n_bytes > MAX_SCALAR_BYTES)
+        || !fp_is_builtin_number(descr->type_num)
+        || n_bytes > MAX_SCALAR_BYTES)
     {
         status = 0;
         goto done;

@@ -1,4 +1,4 @@
-#include "dump/joblib_dump.h"
+#include "outlet.h"
 #include "walk.h"
 
 #define FRAME_HEADER_BYTES 9
@@ -52,13 +52,19 @@ fp_commit_frame(fp_walk *walk)
     walk->graph.soft_end = walk->graph.cursor;
 }
 
+static inline int
+has_stream(const fp_walk *walk)
+{
+    return walk->outlet != NULL && walk->outlet->methods->flush != NULL;
+}
+
 int
 fp_flush_to_file(fp_walk *walk)
 {
     PyObject *data, *result;
 
-    if (walk->stream != NULL) {
-        return fp_stream_flush(walk);
+    if (has_stream(walk)) {
+        return walk->outlet->methods->flush(walk);
     }
     data = PyBytes_FromStringAndSize((char *)walk->graph.base,
                                      (Py_ssize_t)output_length(walk));
@@ -147,7 +153,7 @@ fp_end_full_frame(fp_walk *walk)
                >= FP_FRAME_TARGET_BYTES)
     {
         fp_commit_frame(walk);
-        if (walk->write != NULL || (walk->stream != NULL && !walk->silent)) {
+        if (walk->write != NULL || (has_stream(walk) && !walk->silent)) {
             return fp_flush_to_file(walk);
         }
     }

@@ -291,7 +291,7 @@ portable_module_name(const fp_walk *walk, PyObject *module_name,
 {
     const fp_state *state = walk->state;
 
-    if ((walk->late_puts || walk->stream != NULL)
+    if (walk->outlet != NULL
         && PyUnicode_Compare(module_name, state->str_numpy_new_multiarray) == 0
         && (PyUnicode_CompareWithASCIIString(name, "_reconstruct") == 0
             || PyUnicode_CompareWithASCIIString(name, "scalar") == 0))

@@ -1,5 +1,5 @@
 #include "inline_leaves.h"
-#include "dump/joblib_dump.h"
+#include "outlet.h"
 #include "walk.h"
 
 #include <string.h>
@@ -157,18 +157,6 @@ fp_save_float(fp_walk *walk, PyObject *object)
 
 /* --- large leaves ------------------------------------------------------- */
 
-/* A source of bytes that is read piece by piece. `read` fills `out` with
- * exactly n_bytes, the next of the payload; -1 where the object is no longer
- * what it was. */
-typedef struct fp_source {
-    int (*read)(struct fp_source *source, unsigned char *out, size_t n_bytes);
-    PyObject *object; /* borrowed */
-    const char *data; /* as it was at the start */
-    size_t n_bytes;
-    size_t offset;         /* bytes read so far; of a str: characters */
-    fp_array_extent array; /* of a PickleBuffer over an array */
-} fp_source;
-
 static int
 changed(const fp_source *source)
 {
@@ -216,96 +204,28 @@ read_pickle_buffer(fp_source *source, unsigned char *out, size_t n_bytes)
     return read_bytes(source, out, n_bytes);
 }
 
-/* A payload, block by block, behind what is staged. */
-static int
-stage_source(fp_staging *staging, fp_source *source)
-{
-    size_t n_left = source->n_bytes;
-
-    while (n_left > 0) {
-        unsigned char *room;
-        size_t n_room;
-        if (fp_staging_room(staging, &room, &n_room) < 0) {
-            return -1;
-        }
-        if (n_room > n_left) {
-            n_room = n_left;
-        }
-        if (source->read(source, room, n_room) < 0) {
-            return -1;
-        }
-        fp_staging_advance(staging, n_room);
-        n_left -= n_room;
-    }
-    return 0;
-}
-
-static int
-save_as_blob(fp_walk *walk, fp_source *source, fp_blob_kind kind, int lonely)
-{
-    fp_sidecar *sidecar = walk->sidecar;
-    uint32_t number;
-
-    if (walk->silent && !fp_sidecar_fits(sidecar, source->n_bytes)) {
-        return fp_call_out(walk);
-    }
-    if (fp_draw_number(walk, &number) < 0
-        || fp_sidecar_begin(sidecar, kind, source->n_bytes, number) < 0
-        || stage_source(&sidecar->staging, source) < 0
-        || fp_sidecar_end(sidecar) < 0)
-    {
-        return -1;
-    }
-    if (!lonely
-        && fp_memo_set(walk->memo, source->object, ~(int64_t)number) < 0)
-    {
-        return -1;
-    }
-    return fp_emit_get(walk, number);
-}
-
-/* A PickleBuffer into the second file. */
-static int
-save_out_of_band(fp_walk *walk, fp_source *source, int is_read_only,
-                 int lonely)
-{
-    static const unsigned char opcodes[] = {OP_NEXT_BUFFER,
-                                            OP_READONLY_BUFFER};
-    fp_sidecar_file *file = walk->buffers;
-
-    if (walk->silent && !fp_sidecar_file_fits(file, source->n_bytes)) {
-        return fp_call_out(walk);
-    }
-    if (fp_sidecar_file_begin(file, source->n_bytes, is_read_only) < 0
-        || stage_source(&file->staging, source) < 0
-        || fp_emit(walk, opcodes, is_read_only ? 2 : 1) < 0)
-    {
-        return -1;
-    }
-    return fp_memo_put(walk, source->object, lonely);
-}
-
 /* A leaf that is large and need not wait in memory: past the frames, straight
- * to the ring. */
+ * to where the stream goes. */
 static inline int
 wants_stream(const fp_walk *walk, size_t n_bytes)
 {
-    return walk->stream != NULL && !walk->silent
-           && n_bytes >= FP_FRAME_TARGET_BYTES;
+    return walk->outlet != NULL && walk->outlet->methods->pass != NULL
+           && !walk->silent && n_bytes >= FP_FRAME_TARGET_BYTES;
 }
 
 static int
 save_in_stream(fp_walk *walk, const unsigned char *header, size_t n_header,
                fp_source *source)
 {
+    const fp_outlet_methods *methods = walk->outlet->methods;
     int framing = fp_begin_unframed(walk);
     int status = fp_emit(walk, header, n_header);
 
     if (status == 0) {
-        status = fp_stream_flush(walk);
+        status = methods->flush(walk);
     }
     if (status == 0) {
-        status = stage_source(&walk->stream->staging, source);
+        status = methods->pass(walk, source);
     }
     fp_end_unframed(walk, framing);
     return status;
@@ -314,7 +234,14 @@ save_in_stream(fp_walk *walk, const unsigned char *header, size_t n_header,
 static inline int
 wants_blob(const fp_walk *walk, size_t n_bytes)
 {
-    return walk->sidecar != NULL && n_bytes >= FP_OWN_BLOB_BYTES;
+    return n_bytes >= FP_OWN_BLOB_BYTES && walk->outlet != NULL
+           && walk->outlet->methods->save_leaf != NULL;
+}
+
+static int
+save_as_blob(fp_walk *walk, fp_source *source, fp_blob_kind kind, int lonely)
+{
+    return walk->outlet->methods->save_leaf(walk, source, kind, lonely);
 }
 
 /* --- bytes -------------------------------------------------------------- */
@@ -510,8 +437,9 @@ fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
                        .data = view->buf,
                        .n_bytes = (size_t)view->len,
                        .array = fp_extent_of(view->obj)};
-    if (walk->buffers != NULL) {
-        return save_out_of_band(walk, &from, view->readonly, lonely);
+    if (walk->outlet != NULL && walk->outlet->methods->save_buffer != NULL) {
+        return walk->outlet->methods->save_buffer(walk, &from, view->readonly,
+                                                  lonely);
     }
     if (wants_blob(walk, from.n_bytes)) {
         return save_as_blob(walk, &from,

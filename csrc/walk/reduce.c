@@ -1,4 +1,4 @@
-#include "dump/joblib_dump.h"
+#include "outlet.h"
 #include "walk.h"
 
 enum {
@@ -400,6 +400,17 @@ save_type(fp_walk *walk, PyObject *type)
     return fp_save_global(walk, type, NULL);
 }
 
+/* Whether arrays have a way of their own, before or behind what is registered
+ * for their types. */
+static inline int
+outlet_takes_arrays(const fp_walk *walk, int comes_first)
+{
+    const fp_outlet *outlet = walk->outlet;
+
+    return outlet != NULL && outlet->methods->save_array != NULL
+           && outlet->methods->comes_first == comes_first;
+}
+
 static int
 save_other(fp_walk *walk, PyObject *object, int lonely)
 {
@@ -423,9 +434,9 @@ save_other(fp_walk *walk, PyObject *object, int lonely)
         }
         Py_CLEAR(reduced);
     }
-    if (walk->wraps_arrays) {
-        /* As joblib does it: whatever is registered for arrays. */
-        int found = fp_save_wrapped_array(walk, object, &status);
+    if (outlet_takes_arrays(walk, 1)) {
+        int found =
+            walk->outlet->methods->save_array(walk, object, lonely, &status);
         if (found != 0) {
             return found < 0 ? -1 : status;
         }
@@ -456,8 +467,9 @@ save_other(fp_walk *walk, PyObject *object, int lonely)
         return fp_save_global(walk, object, NULL);
     }
     else {
-        if (walk->sidecar != NULL) {
-            int found = fp_save_array(walk, object, lonely, &status);
+        if (outlet_takes_arrays(walk, 0)) {
+            int found = walk->outlet->methods->save_array(walk, object, lonely,
+                                                          &status);
             if (found != 0) {
                 return found < 0 ? -1 : status;
             }
@@ -473,7 +485,7 @@ save_other(fp_walk *walk, PyObject *object, int lonely)
                 }
             }
         }
-        if (walk->sidecar != NULL) {
+        if (walk->late_puts) {
             int found = fp_save_scalar(walk, object);
             if (found != 0) {
                 return found < 0 ? -1 : FP_SAVED;

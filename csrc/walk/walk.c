@@ -2,7 +2,7 @@
 
 #include "base/errors.h"
 #include "inline_leaves.h"
-#include "dump/joblib_dump.h"
+#include "outlet.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -380,8 +380,7 @@ step(fp_walk *walk, fp_frame *frame)
     case FP_FRAME_PERSISTENT:
         return step_persistent(walk, frame);
     case FP_FRAME_ARRAY:
-        return walk->wraps_arrays ? fp_step_wrapped_array(walk, frame)
-                                  : fp_step_array(walk, frame);
+        return walk->outlet->methods->step_array(walk, frame);
     }
     Py_UNREACHABLE();
 }
@@ -442,13 +441,7 @@ start_over(fp_walk *walk)
     if (walk->modules != NULL && PySet_Clear(walk->modules) < 0) {
         return -1;
     }
-    if (walk->stream != NULL) {
-        walk->stream->n_held = 0;
-    }
-    if (walk->buffers != NULL && fp_sidecar_file_reset(walk->buffers) < 0) {
-        return -1;
-    }
-    return walk->sidecar == NULL ? 0 : fp_sidecar_reset(walk->sidecar);
+    return walk->outlet == NULL ? 0 : walk->outlet->methods->start_over(walk);
 }
 
 void
@@ -510,7 +503,5 @@ fp_walk_free(fp_walk *walk)
     for (size_t i = 0; i < FP_DTYPE_CACHE; i++) {
         Py_CLEAR(walk->dtypes[i].dtype);
     }
-    Py_CLEAR(walk->last_fields);
-    PyMem_Free(walk->last_covered);
-    walk->last_covered = NULL;
+    fp_padding_cache_clear(&walk->padding);
 }

@@ -3,7 +3,7 @@
  * One walk serves two writers, which differ in `late_puts`:
  *   - the file (late_puts = 1): a memo number is drawn at an object's second
  *     reference and its PUT is inserted when the graph is copied out; arrays
- *     and large leaves go to the sidecar and are fetched by GET;
+ *     and large leaves go to the outlet and are fetched from there;
  *   - the standard stream (late_puts = 0): byte for byte what pickle writes,
  *     MEMOIZE or PUT behind every object, its own frames, everything in-band.
  *
@@ -15,13 +15,13 @@
  * is not done: the walk stops with `restart` set, and fp_walk_run() begins
  * anew with a full memo that holds strong references.
  *
- * With a `stream` the standard stream goes to a ring as it comes, and arrays may
- * stand between its opcodes as joblib's layout has them.
+ * What does not stay among the opcodes, and a stream that goes out as it grows,
+ * is the outlet's (outlet.h).
  *
- * Ownership: a walk borrows its hooks and its sidecar from whoever set it up;
+ * Ownership: a walk borrows its hooks and its outlet from whoever set it up;
  * frames own the objects they work on; fp_walk_free() releases everything.
  * Errors: -1 with an exception set, or, inside a walk, with `restart` set.
- * The GIL is held throughout; only the sidecar releases it.
+ * The GIL is held throughout; only the outlet releases it.
  *
  *   walk.c     the stack machine, and which room an object belongs to
  *   emit.c     opcodes in memory: room, frames, GET and PUT
@@ -29,18 +29,16 @@
  *   leaves.c   numbers and strings (the hottest: inline_leaves.h)
  *   reduce.c   everything that goes through a reducer
  *   globals.c  classes and functions, by name
- *   array.c    NumPy arrays
- *   joblib_dump.c  arrays between the opcodes, for joblib
+ *   array.c    NumPy arrays, around bytes that go to the outlet
  */
 #ifndef FP_WALK_H
 #define FP_WALK_H
 
+#include "base/opcodes.h"
+#include "base/state.h"
 #include "core/graph.h"
 #include "memo.h"
-#include "base/opcodes.h"
-#include "out/sidecar.h"
-#include "out/sidecar_file.h"
-#include "base/state.h"
+#include "out/array_bytes.h"
 
 typedef enum {
     FP_FRAME_LIST, /* exact list, by index */
@@ -101,6 +99,9 @@ typedef struct {
 
 #define FP_DTYPE_CACHE 16
 
+typedef struct fp_outlet fp_outlet;
+typedef struct fp_outlet_methods fp_outlet_methods;
+
 typedef struct fp_walk {
     fp_state *state; /* borrowed */
     fp_graph graph;
@@ -136,18 +137,13 @@ typedef struct fp_walk {
     PyObject *dispatch_table;
     PyObject *buffer_callback;
 
-    fp_sidecar *sidecar;      /* borrowed; NULL: everything in-band */
-    fp_sidecar_file *buffers; /* borrowed; with a sidecar: arrays go here */
-    struct fp_stream *stream; /* borrowed; standard stream: where it goes
-                               * (joblib_dump.h), NULL: see `write` */
-    int wraps_arrays;         /* of a stream: arrays as joblib stores them */
-    PyObject *kept;           /* owned list: what a silent walk made itself */
-    PyObject *modules;        /* owned set of top-level names, or NULL */
-    PyObject *dtype_names;    /* owned dict: dtype.str -> itself */
+    const fp_outlet *outlet; /* borrowed: where payloads go (outlet.h);
+                               * NULL: nowhere else */
+    PyObject *kept;          /* owned list: what a silent walk made itself */
+    PyObject *modules;       /* owned set of top-level names, or NULL */
+    PyObject *dtype_names;   /* owned dict: dtype.str -> itself */
     fp_dtype_name dtypes[FP_DTYPE_CACHE];
-    PyObject *last_fields;       /* owned: the last structured dtype, */
-    unsigned char *last_covered; /* owned: which of its bytes are fields, */
-    int last_is_padded;          /* and whether any are not */
+    fp_padding_cache padding;
     fp_class_facts classes[FP_CLASS_CACHE];
 } fp_walk;
 
@@ -177,23 +173,9 @@ int fp_save_global(fp_walk *walk, PyObject *object, PyObject *name);
 int fp_save_reduced(fp_walk *walk, PyObject *reduced, PyObject *object);
 int fp_step_reduce(fp_walk *walk, fp_frame *frame);
 int fp_step_script(fp_walk *walk, fp_frame *frame);
-/* 1: written or pushed through *result; 0: not an array for us; -1. */
-int fp_save_array(fp_walk *walk, PyObject *object, int lonely, int *result);
-int fp_step_array(fp_walk *walk, fp_frame *frame);
-/* Puts an array off until its dtype is written: its frame keeps a copy of
- * `kept` in a capsule, and the dtype, as the pair `pending`. */
-int fp_push_array(fp_walk *walk, PyObject *array, PyObject *descr,
-                  const void *kept, size_t n_bytes);
 /* A NumPy number whose dtype and constructor the file has already: 1 when it
  * is written, 0: left to its own reducer, -1. */
 int fp_save_scalar(fp_walk *walk, PyObject *object);
-int fp_array_init(fp_state *state);
-/* The memory of an array; all zero for anything else (NULL allowed). */
-typedef struct {
-    const char *data;
-    size_t n_bytes;
-} fp_array_extent;
-fp_array_extent fp_extent_of(PyObject *exporter);
 
 /* containers.c: an exact list, dict (`flags`: FP_FLAG_ATTRIBUTES and
  * FP_FLAG_BUILD, or 0), tuple, set or frozenset that is not in the memo. */
