@@ -5,7 +5,6 @@
 #include "build/unpickler.h"
 #include "dump/dump.h"
 #include "in/lz4_reader.h"
-#include "load/joblib_layout.h"
 #include "load/load.h"
 #include "out/atomic_file_type.h"
 #include "out/lz4_writer.h"

@@ -97,6 +97,8 @@ typedef struct fp_state {
     PyObject *matrix_type;         /* numpy.matrix */
     PyObject *scalar_function;     /* numpy's multiarray.scalar */
     PyObject *frombuffer_function; /* numpy's numeric._frombuffer */
+    /* How arrays between opcodes are read (build/unpickle.h). */
+    const struct fp_wrapped_arrays *wrapped_arrays;
     /* What object itself defines: a class is plain while it inherits them. */
     PyObject *object_reduce_ex;
     PyObject *object_reduce;

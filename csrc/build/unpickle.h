@@ -1,7 +1,7 @@
 /* The unpickler: from opcodes to objects, with a stack of its own.
  *
  * One machine reads everything: plain pickles of protocols 0 to 5, the graph
- * of our own files (with blobs in the memo), and joblib's interleaved arrays.
+ * of our own files (with blobs in the memo), and arrays between the opcodes.
  * Parsing is a loop over opcodes: nesting costs heap, never C stack.
  *
  * Every count, length and index comes from the input and is checked against
@@ -54,6 +54,26 @@ typedef struct {
 
 struct fp_build_cache;
 
+struct fp_machine;
+
+/* Arrays that follow their wrapper in the stream, as in joblib's files: an
+ * instance of the class that the stream got under such a name is replaced,
+ * once BUILD has completed it, by the array whose bytes come next. The machine
+ * does not know how; load/ does, and puts this table into the state at import
+ * (`wrapped_arrays`). */
+typedef struct fp_wrapped_arrays {
+    /* Whether the name is a wrapper's. */
+    int (*is_wrapper)(PyObject *module_name, PyObject *name);
+    /* For load(), which imports no joblib: what stands for a wrapper of that
+     * name (new reference). NULL without an exception for any other name, with
+     * one where nobody but joblib can read what follows. */
+    PyObject *(*stand_in)(fp_state *state, PyObject *module_name,
+                          PyObject *name);
+    /* The wrapper whose BUILD has just been done: its array, read from the
+     * machine's input. New reference. */
+    PyObject *(*read)(struct fp_machine *machine, PyObject *wrapper);
+} fp_wrapped_arrays;
+
 typedef struct fp_machine {
     fp_state *state; /* borrowed */
     fp_input *input; /* borrowed */
@@ -90,15 +110,13 @@ typedef struct fp_machine {
     int fix_imports;
     int protocol;
 
-    /* joblib's layout: a NumpyArrayWrapper that BUILD completed is replaced
-     * by the array that follows in the input. The types that count as one:
-     * whatever the stream got under the name joblib.numpy_pickle.
-     * NumpyArrayWrapper. */
-    PyObject *wrapper_type;   /* owned; NULL until named */
-    struct fp_joblib *joblib; /* borrowed: how to read those, or NULL: by
-                               * default rules (joblib_layout.h) */
-    int own_wrappers; /* load(): the name means our stand-in, not an import */
-    int depth;        /* nested streams of object arrays */
+    /* fp_wrapped_arrays. The types that count as a wrapper: whatever the stream
+     * got under a name of one. */
+    PyObject *wrapper_type;  /* owned; NULL until named */
+    const void *array_rules; /* borrowed: of the load, for `read`; NULL: the
+                              * usual ones */
+    int own_wrappers;        /* load(): a wrapper is what `stand_in` says */
+    int depth;               /* nested streams of object arrays */
 
     /* Of a graph of ours: where the frame ends that was begun last, which is
      * where the next one begins, and the graph ends. */

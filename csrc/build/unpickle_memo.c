@@ -32,7 +32,7 @@ fp_machine_nested(fp_machine *machine, const fp_machine *parent,
     machine->errors = parent->errors;
     machine->fix_imports = parent->fix_imports;
     machine->wrapper_type = Py_XNewRef(parent->wrapper_type);
-    machine->joblib = parent->joblib;
+    machine->array_rules = parent->array_rules;
     machine->own_wrappers = parent->own_wrappers;
     machine->depth = parent->depth + 1;
 }

@@ -1,24 +1,8 @@
 /* Globals, and the opcodes that call something: NEWOBJ, REDUCE, BUILD, INST,
  * OBJ, EXT, persistent identifiers. */
-#include "load/joblib_layout.h"
 #include "unpickle_parts.h"
 
 /* --- globals ------------------------------------------------------------- */
-
-/* joblib's own name for its array wrapper, and the one of the copy that old
- * versions of scikit-learn carried. */
-static int
-names_array_wrapper(PyObject *module_name, PyObject *name)
-{
-    return PyUnicode_Check(name) && PyUnicode_Check(module_name)
-           && PyUnicode_CompareWithASCIIString(name, "NumpyArrayWrapper") == 0
-           && (PyUnicode_CompareWithASCIIString(module_name,
-                                                "joblib.numpy_pickle")
-                   == 0
-               || PyUnicode_CompareWithASCIIString(
-                      module_name, "sklearn.externals.joblib.numpy_pickle")
-                      == 0);
-}
 
 /* The names under which Python 3 has what Python 2 called so; new references.
  */
@@ -162,8 +146,9 @@ PyObject *
 fp_find_global(fp_machine *machine, PyObject *module_name, PyObject *name)
 {
     fp_state *state = machine->state;
-    int is_wrapper = names_array_wrapper(module_name, name);
-    PyObject *global;
+    const fp_wrapped_arrays *arrays = state->wrapped_arrays;
+    int is_wrapper = arrays->is_wrapper(module_name, name);
+    PyObject *global = NULL;
 
     fp_foreign_code(machine);
     machine->n_names++;
@@ -177,19 +162,13 @@ fp_find_global(fp_machine *machine, PyObject *module_name, PyObject *name)
             PyObject_CallFunctionObjArgs(find_class, module_name, name, NULL);
         Py_DECREF(find_class);
     }
-    else if (is_wrapper && machine->own_wrappers) {
-        if (PySys_Audit("pickle.find_class", "OO", module_name, name) < 0) {
-            return NULL;
-        }
-        global = Py_NewRef(state->array_wrapper_type);
-    }
-    else if (machine->own_wrappers
-             && fp_joblib_check_name(state, module_name, name) < 0)
-    {
-        return NULL;
-    }
     else {
-        global = fp_import_global(machine, module_name, name);
+        if (machine->own_wrappers) {
+            global = arrays->stand_in(state, module_name, name);
+        }
+        if (global == NULL && !PyErr_Occurred()) {
+            global = fp_import_global(machine, module_name, name);
+        }
     }
     if (is_wrapper && global != NULL && PyType_Check(global)) {
         Py_XSETREF(machine->wrapper_type, Py_NewRef(global));
@@ -510,7 +489,7 @@ fp_load_build(fp_machine *machine)
     {
         return status;
     }
-    array = fp_joblib_read_array(machine, instance);
+    array = machine->state->wrapped_arrays->read(machine, instance);
     if (array == NULL) {
         return -1;
     }

@@ -3,6 +3,7 @@
 #include "base/errors.h"
 #include "build/unpickle.h"
 #include "in/array_load.h"
+#include "load.h"
 
 #include <string.h>
 
@@ -449,11 +450,11 @@ as_subclass(fp_machine *machine, PyObject *array, const description *what)
     return view;
 }
 
-PyObject *
-fp_joblib_read_array(fp_machine *machine, PyObject *wrapper)
+static PyObject *
+read_wrapped(fp_machine *machine, PyObject *wrapper)
 {
     const fp_joblib *rules =
-        machine->joblib != NULL ? machine->joblib : &default_rules;
+        machine->array_rules != NULL ? machine->array_rules : &default_rules;
     description array = {.descr = NULL};
     PyObject *result = NULL;
 
@@ -485,30 +486,63 @@ done:
 
 /* --- names --------------------------------------------------------------- */
 
-int
-fp_joblib_check_name(fp_state *state, PyObject *module_name, PyObject *name)
+/* joblib's own name for its array wrapper, and the one of the copy that old
+ * versions of scikit-learn carried. */
+static int
+is_wrapper(PyObject *module_name, PyObject *name)
 {
-    if (!PyUnicode_Check(module_name) || !PyUnicode_Check(name)
-        || (PyUnicode_CompareWithASCIIString(name, "NDArrayWrapper") != 0
-            && PyUnicode_CompareWithASCIIString(name, "ZNDArrayWrapper") != 0)
-        || (PyUnicode_CompareWithASCIIString(module_name,
-                                             "joblib.numpy_pickle")
-                != 0
-            && PyUnicode_CompareWithASCIIString(module_name,
-                                                "joblib.numpy_pickle_compat")
-                   != 0))
-    {
-        return 0;
+    return PyUnicode_Check(name) && PyUnicode_Check(module_name)
+           && PyUnicode_CompareWithASCIIString(name, "NumpyArrayWrapper") == 0
+           && (PyUnicode_CompareWithASCIIString(module_name,
+                                                "joblib.numpy_pickle")
+                   == 0
+               || PyUnicode_CompareWithASCIIString(
+                      module_name, "sklearn.externals.joblib.numpy_pickle")
+                      == 0);
+}
+
+/* The wrappers of files before 0.10. */
+static int
+is_old_wrapper(PyObject *module_name, PyObject *name)
+{
+    return PyUnicode_Check(module_name) && PyUnicode_Check(name)
+           && (PyUnicode_CompareWithASCIIString(name, "NDArrayWrapper") == 0
+               || PyUnicode_CompareWithASCIIString(name, "ZNDArrayWrapper")
+                      == 0)
+           && (PyUnicode_CompareWithASCIIString(module_name,
+                                                "joblib.numpy_pickle")
+                   == 0
+               || PyUnicode_CompareWithASCIIString(
+                      module_name, "joblib.numpy_pickle_compat")
+                      == 0);
+}
+
+static PyObject *
+stand_in(fp_state *state, PyObject *module_name, PyObject *name)
+{
+    if (is_wrapper(module_name, name)) {
+        return PySys_Audit("pickle.find_class", "OO", module_name, name) < 0
+                   ? NULL
+                   : Py_NewRef(state->array_wrapper_type);
     }
-    PyErr_SetString(state->old_joblib_file,
-                    "the file was written by joblib before 0.10, and only "
-                    "joblib itself reads such files: pip install joblib");
-    return -1;
+    if (is_old_wrapper(module_name, name)) {
+        PyErr_SetString(state->old_joblib_file,
+                        "the file was written by joblib before 0.10, and only "
+                        "joblib itself reads such files: pip install joblib");
+    }
+    return NULL;
 }
 
 int
 fp_joblib_init(PyObject *module, fp_state *state)
 {
+    static const fp_wrapped_arrays arrays = {
+        .is_wrapper = is_wrapper,
+        .stand_in = stand_in,
+        .read = read_wrapped,
+    };
+
+    state->wrapped_arrays = &arrays;
     /* An ordinary class, as joblib's own: with a dict, and collected. */
     state->array_wrapper_type = PyObject_CallFunction(
         (PyObject *)&PyType_Type, "s(){ss}", "NumpyArrayWrapper", "__module__",

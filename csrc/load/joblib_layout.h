@@ -13,10 +13,8 @@
 
 #include "base/state.h"
 
-struct fp_machine;
-
-/* How the arrays of one load are to be made; borrowed by the machine. Without
- * one: foreign byte order is swapped, one thread reads. */
+/* How the arrays of one load are to be made: a machine's `array_rules`. Without
+ * them: foreign byte order is swapped, one thread reads. */
 typedef struct fp_joblib {
     int native_order; /* swap foreign byte order */
     /* Of a mapped file, else NULL; all borrowed (see blobs.h). The input's
@@ -29,19 +27,5 @@ typedef struct fp_joblib {
     PyObject *path;  /* as given, for a warning; NULL: map_filename */
     int is_skipping; /* arrays are read and dropped; None is their place */
 } fp_joblib;
-
-/* The stand-in for joblib.numpy_pickle.NumpyArrayWrapper, the exception for
- * older files. */
-int fp_joblib_init(PyObject *module, fp_state *state);
-
-/* Called by load() for every name that a stream asks for: 0, or -1 with
- * OldJoblibFile for the wrappers of files before 0.10, which
- * pypkg/fastpersist/_files.py hands to joblib. */
-int fp_joblib_check_name(fp_state *state, PyObject *module_name,
-                         PyObject *name);
-
-/* The wrapper whose BUILD has just been done: reads the array that follows
- * from machine->input. New reference. */
-PyObject *fp_joblib_read_array(struct fp_machine *machine, PyObject *wrapper);
 
 #endif

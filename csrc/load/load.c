@@ -159,7 +159,7 @@ run_pickle(fp_load *load, fp_input *input, fp_joblib *joblib,
     joblib->native_order = load->options->native_order;
     fp_machine_init(&machine, load->state, input);
     machine.own_wrappers = 1;
-    machine.joblib = joblib;
+    machine.array_rules = joblib;
     return run(load, &machine, 0, first_offset, n_bytes);
 }
 

@@ -41,6 +41,12 @@ typedef struct {
     const fp_sidecar_place *sidecar; /* borrowed; NULL: none was given */
 } fp_load_options;
 
+/* At import (joblib_layout.c): the stand-in for joblib's NumpyArrayWrapper,
+ * OldJoblibFile, which load() raises for the wrappers of files before 0.10 and
+ * pypkg/fastpersist/_files.py hands to joblib, and how the machine reads the
+ * arrays of wrappers (fp_wrapped_arrays). 0 or -1. */
+int fp_joblib_init(PyObject *module, fp_state *state);
+
 /* New references. `path` (str or bytes, borrowed) is what the caller gave: for
  * messages, and numpy.memmap's filename.
  *

@@ -246,7 +246,7 @@ fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
     machine.buffers = endless_buffers();
     machine.encoding = "bytes";
     machine.no_extensions = 1;
-    machine.joblib = &joblib;
+    machine.array_rules = &joblib;
     if (machine.buffers != NULL) {
         fp_collector_pause_begin(state, &pause);
         value = fp_machine_run(&machine, 0);
