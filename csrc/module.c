@@ -483,9 +483,9 @@ module_exec(PyObject *module)
         || fetch_of_object(&state->object_class, state->str_class_) < 0
         || fp_numpy_init(state) < 0 || fp_errors_init(module, state) < 0
         || fp_joblib_init(module, state) < 0
-        || fp_lz4_reader_type_init(module, state) < 0
+        || fp_lz4_reader_type_init(module) < 0
         || fp_lz4_writer_type_init(module, state) < 0
-        || fp_atomic_file_type_init(module, state) < 0)
+        || fp_atomic_file_type_init(module) < 0)
     {
         return -1;
     }

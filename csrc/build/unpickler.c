@@ -1,5 +1,6 @@
 #include "unpickler.h"
 
+#include "base/memo_proxy.h"
 #include "unpickle_parts.h"
 
 typedef struct {
@@ -11,11 +12,6 @@ typedef struct {
     int running;       /* in load() */
     int has_attribute; /* persistent_load was set, not found in the class */
 } Unpickler;
-
-typedef struct {
-    PyObject_HEAD
-    Unpickler *unpickler;
-} MemoProxy;
 
 /* --- loads --------------------------------------------------------------- */
 
@@ -406,94 +402,27 @@ unpickler_sizeof(PyObject *op, PyObject *Py_UNUSED(ignored))
     return PyLong_FromSize_t(n_bytes);
 }
 
-/* --- memo proxy ---------------------------------------------------------- */
+/* --- the memo, as an attribute ------------------------------------------- */
 
 static PyObject *
-proxy_clear_memo(PyObject *op, PyObject *Py_UNUSED(ignored))
+memo_as_dict(PyObject *owner)
 {
-    fp_memo_forget(&((MemoProxy *)op)->unpickler->machine);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-proxy_copy(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    return fp_memo_as_dict(&((MemoProxy *)op)->unpickler->machine);
-}
-
-static PyObject *
-proxy_reduce(PyObject *op, PyObject *ignored)
-{
-    PyObject *contents = proxy_copy(op, ignored);
-
-    return contents == NULL ? NULL
-                            : Py_BuildValue("(O(N))", &PyDict_Type, contents);
-}
-
-static int
-proxy_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(((MemoProxy *)op)->unpickler);
-    return 0;
-}
-
-static int
-proxy_clear(PyObject *op)
-{
-    Py_CLEAR(((MemoProxy *)op)->unpickler);
-    return 0;
+    return fp_memo_as_dict(&((Unpickler *)owner)->machine);
 }
 
 static void
-proxy_dealloc(PyObject *op)
+clear_memo(PyObject *owner)
 {
-    PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
-    proxy_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    fp_memo_forget(&((Unpickler *)owner)->machine);
 }
-
-static PyMethodDef proxy_methods[] = {
-    {"clear", proxy_clear_memo, METH_NOARGS,
-     PyDoc_STR("clear($self, /)\n--\n\nRemove all items from memo.")},
-    {"copy", proxy_copy, METH_NOARGS,
-     PyDoc_STR("copy($self, /)\n--\n\nCopy the memo to a new object.")},
-    {"__reduce__", proxy_reduce, METH_NOARGS,
-     PyDoc_STR("__reduce__($self, /)\n--\n\nImplement pickling support.")},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyType_Slot proxy_slots[] = {
-    {Py_tp_dealloc, proxy_dealloc},
-    {Py_tp_traverse, proxy_traverse},
-    {Py_tp_clear, proxy_clear},
-    {Py_tp_methods, proxy_methods},
-    {Py_tp_hash, PyObject_HashNotImplemented},
-    {0, NULL},
-};
-
-static PyType_Spec proxy_spec = {
-    .name = "fastpersist._core.UnpicklerMemoProxy",
-    .basicsize = sizeof(MemoProxy),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = proxy_slots,
-};
 
 static PyObject *
 unpickler_get_memo(PyObject *op, void *Py_UNUSED(closure))
 {
+    static const fp_memo_of memo = {memo_as_dict, clear_memo};
     fp_state *state = ((Unpickler *)op)->machine.state;
-    MemoProxy *proxy = PyObject_GC_New(MemoProxy, state->unpickler_memo_type);
 
-    if (proxy == NULL) {
-        return NULL;
-    }
-    proxy->unpickler = (Unpickler *)Py_NewRef(op);
-    PyObject_GC_Track((PyObject *)proxy);
-    return (PyObject *)proxy;
+    return fp_memo_proxy_new(state->unpickler_memo_type, op, &memo);
 }
 
 static int
@@ -532,7 +461,8 @@ unpickler_set_memo(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     }
     fp_machine_init(&replaced, state, machine->input);
     if (Py_IS_TYPE(value, state->unpickler_memo_type)) {
-        const fp_machine *source = &((MemoProxy *)value)->unpickler->machine;
+        const Unpickler *other = (Unpickler *)fp_memo_proxy_owner(value);
+        const fp_machine *source = &other->machine;
         replaced.memo_hint = source->memo_capacity;
         status = copy_memo(&replaced, source);
     }
@@ -664,7 +594,6 @@ fp_unpickler_init(PyObject *module, fp_state *state)
     {
         return -1;
     }
-    state->unpickler_memo_type =
-        (PyTypeObject *)PyType_FromModuleAndSpec(module, &proxy_spec, NULL);
+    state->unpickler_memo_type = fp_memo_proxy_type_new(module, 1);
     return state->unpickler_memo_type == NULL ? -1 : 0;
 }

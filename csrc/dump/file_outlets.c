@@ -79,7 +79,7 @@ fetch_blob(fp_walk *walk, const fp_array_place *place)
 }
 
 static int
-save_leaf(fp_walk *walk, fp_source *source, fp_blob_kind kind, int lonely)
+save_leaf(fp_walk *walk, fp_payload *source, fp_blob_kind kind, int lonely)
 {
     fp_sidecar *blobs = blobs_of(walk);
     uint32_t number;
@@ -148,7 +148,7 @@ fetch_buffer(fp_walk *walk, const fp_array_place *place)
 }
 
 static int
-save_buffer(fp_walk *walk, fp_source *source, int is_read_only, int lonely)
+save_buffer(fp_walk *walk, fp_payload *source, int is_read_only, int lonely)
 {
     static const unsigned char opcodes[] = {OP_NEXT_BUFFER,
                                             OP_READONLY_BUFFER};

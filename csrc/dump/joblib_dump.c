@@ -278,7 +278,7 @@ write_plain(fp_walk *walk, const fp_array_geometry *array)
 }
 
 static int
-pass(fp_walk *walk, fp_source *source)
+pass(fp_walk *walk, fp_payload *source)
 {
     return fp_staging_take(&stream_of(walk)->staging, source);
 }

@@ -1,6 +1,7 @@
 #include "lz4_reader.h"
 
 #include "base/errors.h"
+#include "base/small_type.h"
 #include "core/lz4_frame.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@
 #define READ_BYTES ((size_t)4 << 20)
 
 typedef struct {
-    PyObject_HEAD
+    fp_small_head head;
     fp_state *state; /* borrowed: the type's module lives as long */
     fp_lz4_reader *reader;
     fp_source source;
@@ -106,6 +107,8 @@ read_from_file(fp_source *source, void *target, size_t n_bytes, size_t *n_read)
 
 /* --- the type ------------------------------------------------------------ */
 
+static const fp_small_type reader_type;
+
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
@@ -119,7 +122,7 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     {
         return NULL;
     }
-    self = (reader *)type->tp_alloc(type, 0);
+    self = fp_small_new(type, &reader_type);
     if (self == NULL) {
         return NULL;
     }
@@ -150,11 +153,10 @@ failed:
 }
 
 static int
-reader_traverse(PyObject *object, visitproc visit, void *arg)
+reader_visit(PyObject *object, visitproc visit, void *arg)
 {
     reader *self = (reader *)object;
 
-    Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->read);
     Py_VISIT(self->readinto);
     return 0;
@@ -186,17 +188,6 @@ reader_clear(PyObject *object)
     Py_CLEAR(self->read);
     Py_CLEAR(self->readinto);
     return 0;
-}
-
-static void
-reader_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-
-    PyObject_GC_UnTrack(object);
-    reader_clear(object);
-    type->tp_free(object);
-    Py_DECREF(type);
 }
 
 static int
@@ -366,36 +357,22 @@ PyDoc_STRVAR(reader_doc, "Lz4Reader(file, n_threads)\n"
                          "\n"
                          "Reads LZ4 frames from a file object.");
 
-static PyType_Slot reader_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t)reader_doc},
-    {Py_tp_new, reader_new},
-    {Py_tp_traverse, reader_traverse},
-    {Py_tp_clear, reader_clear},
-    {Py_tp_dealloc, reader_dealloc},
-    {Py_tp_methods, reader_methods},
-    {Py_tp_getset, reader_getset},
-    {0, NULL},
-};
-
-static PyType_Spec reader_spec = {
+static const fp_small_type reader_type = {
     .name = "fastpersist._core.Lz4Reader",
-    .basicsize = sizeof(reader),
-    .flags =
-        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = reader_slots,
+    .doc = reader_doc,
+    .n_bytes = sizeof(reader),
+    .make = reader_new,
+    .methods = reader_methods,
+    .getset = reader_getset,
+    .visit = reader_visit,
+    .clear = reader_clear,
 };
 
 int
-fp_lz4_reader_type_init(PyObject *module, fp_state *state)
+fp_lz4_reader_type_init(PyObject *module)
 {
-    PyObject *type = PyType_FromModuleAndSpec(module, &reader_spec, NULL);
-    int status;
+    PyTypeObject *type = fp_small_type_add(module, &reader_type);
 
-    (void)state;
-    if (type == NULL) {
-        return -1;
-    }
-    status = PyModule_AddType(module, (PyTypeObject *)type);
-    Py_DECREF(type);
-    return status;
+    Py_XDECREF(type);
+    return type == NULL ? -1 : 0;
 }

@@ -19,6 +19,6 @@
 
 #include "base/state.h"
 
-int fp_lz4_reader_type_init(PyObject *module, fp_state *state);
+int fp_lz4_reader_type_init(PyObject *module);
 
 #endif

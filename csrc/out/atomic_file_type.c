@@ -1,6 +1,7 @@
 #include "atomic_file_type.h"
 
 #include "base/errors.h"
+#include "base/small_type.h"
 #include "object_sink.h"
 
 #include <errno.h>
@@ -132,12 +133,14 @@ fp_atomic_file_abort_path(fp_atomic_file *file)
 /* --- the type ------------------------------------------------------------ */
 
 typedef struct {
-    PyObject_HEAD
+    fp_small_head head;
     fp_atomic_file file;
     PyObject *path; /* owned */
     pid_t owner;
     int is_open; /* neither committed nor aborted */
 } atomic;
+
+static const fp_small_type atomic_type;
 
 static PyObject *
 atomic_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -152,7 +155,7 @@ atomic_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     {
         return NULL;
     }
-    self = (atomic *)type->tp_alloc(type, 0);
+    self = fp_small_new(type, &atomic_type);
     if (self == NULL) {
         return NULL;
     }
@@ -178,24 +181,23 @@ abort_file(atomic *self)
 }
 
 static int
-atomic_traverse(PyObject *object, visitproc visit, void *arg)
+atomic_visit(PyObject *object, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(object));
     Py_VISIT(((atomic *)object)->path);
     return 0;
 }
 
-static void
-atomic_dealloc(PyObject *object)
+static int
+atomic_clear(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
-    atomic *self = (atomic *)object;
+    Py_CLEAR(((atomic *)object)->path);
+    return 0;
+}
 
-    PyObject_GC_UnTrack(object);
-    abort_file(self);
-    Py_CLEAR(self->path);
-    type->tp_free(object);
-    Py_DECREF(type);
+static void
+atomic_end(PyObject *object)
+{
+    abort_file((atomic *)object);
 }
 
 static int
@@ -289,35 +291,23 @@ PyDoc_STRVAR(atomic_doc, "AtomicFile(path, durable)\n"
                          "\n"
                          "A file that replaces path whole, or not at all.");
 
-static PyType_Slot atomic_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t)atomic_doc},
-    {Py_tp_new, atomic_new},
-    {Py_tp_traverse, atomic_traverse},
-    {Py_tp_dealloc, atomic_dealloc},
-    {Py_tp_methods, atomic_methods},
-    {Py_tp_getset, atomic_getset},
-    {0, NULL},
-};
-
-static PyType_Spec atomic_spec = {
+static const fp_small_type atomic_type = {
     .name = "fastpersist._core.AtomicFile",
-    .basicsize = sizeof(atomic),
-    .flags =
-        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = atomic_slots,
+    .doc = atomic_doc,
+    .n_bytes = sizeof(atomic),
+    .make = atomic_new,
+    .methods = atomic_methods,
+    .getset = atomic_getset,
+    .visit = atomic_visit,
+    .clear = atomic_clear,
+    .end = atomic_end,
 };
 
 int
-fp_atomic_file_type_init(PyObject *module, fp_state *state)
+fp_atomic_file_type_init(PyObject *module)
 {
-    PyObject *type = PyType_FromModuleAndSpec(module, &atomic_spec, NULL);
-    int status;
+    PyTypeObject *type = fp_small_type_add(module, &atomic_type);
 
-    (void)state;
-    if (type == NULL) {
-        return -1;
-    }
-    status = PyModule_AddType(module, (PyTypeObject *)type);
-    Py_DECREF(type);
-    return status;
+    Py_XDECREF(type);
+    return type == NULL ? -1 : 0;
 }

@@ -19,7 +19,7 @@
 #include "base/state.h"
 #include "core/atomic_file.h"
 
-int fp_atomic_file_type_init(PyObject *module, fp_state *state);
+int fp_atomic_file_type_init(PyObject *module);
 
 /* What the type and a dump to a path share. 0, or -1 with an exception and
  * nothing open. */

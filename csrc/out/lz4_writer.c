@@ -2,6 +2,7 @@
 
 #include "base/errors.h"
 #include "base/signals.h"
+#include "base/small_type.h"
 #include "core/lz4_frame.h"
 #include "object_sink.h"
 
@@ -9,7 +10,7 @@
 #include <unistd.h>
 
 typedef struct {
-    PyObject_HEAD
+    fp_small_head head;
     fp_state *state; /* borrowed: the type's module lives as long */
     fp_lz4_writer *writer;
     fp_sink *output;       /* one of the two below */
@@ -84,6 +85,8 @@ open_output(writer *self, PyObject *file)
     return 0;
 }
 
+static const fp_small_type writer_type;
+
 static PyObject *
 writer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
@@ -97,7 +100,7 @@ writer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     {
         return NULL;
     }
-    self = (writer *)type->tp_alloc(type, 0);
+    self = fp_small_new(type, &writer_type);
     if (self == NULL) {
         return NULL;
     }
@@ -125,11 +128,10 @@ writer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 }
 
 static int
-writer_traverse(PyObject *object, visitproc visit, void *arg)
+writer_visit(PyObject *object, visitproc visit, void *arg)
 {
     writer *self = (writer *)object;
 
-    Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->object.write);
     Py_VISIT(self->path);
     return 0;
@@ -162,15 +164,9 @@ drop_frame(writer *self)
 }
 
 static void
-writer_dealloc(PyObject *object)
+writer_end(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
-
-    PyObject_GC_UnTrack(object);
     drop_frame((writer *)object);
-    writer_clear(object);
-    type->tp_free(object);
-    Py_DECREF(type);
 }
 
 PyDoc_STRVAR(write_doc, "write($self, data, /)\n"
@@ -284,31 +280,20 @@ PyDoc_STRVAR(writer_doc,
              "\n"
              "Writes one LZ4 frame to a file object or a descriptor.");
 
-static PyType_Slot writer_slots[] = {
-    {Py_tp_doc, (void *)(uintptr_t)writer_doc},
-    {Py_tp_new, writer_new},
-    {Py_tp_traverse, writer_traverse},
-    {Py_tp_clear, writer_clear},
-    {Py_tp_dealloc, writer_dealloc},
-    {Py_tp_methods, writer_methods},
-    {0, NULL},
-};
-
-static PyType_Spec writer_spec = {
+static const fp_small_type writer_type = {
     .name = "fastpersist._core.Lz4Writer",
-    .basicsize = sizeof(writer),
-    .flags =
-        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = writer_slots,
+    .doc = writer_doc,
+    .n_bytes = sizeof(writer),
+    .make = writer_new,
+    .methods = writer_methods,
+    .visit = writer_visit,
+    .clear = writer_clear,
+    .end = writer_end,
 };
 
 int
 fp_lz4_writer_type_init(PyObject *module, fp_state *state)
 {
-    state->lz4_writer_type =
-        (PyTypeObject *)PyType_FromModuleAndSpec(module, &writer_spec, NULL);
-    if (state->lz4_writer_type == NULL) {
-        return -1;
-    }
-    return PyModule_AddType(module, state->lz4_writer_type);
+    state->lz4_writer_type = fp_small_type_add(module, &writer_type);
+    return state->lz4_writer_type == NULL ? -1 : 0;
 }

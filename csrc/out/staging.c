@@ -79,7 +79,7 @@ fp_staging_write(fp_staging *staging, const void *data, size_t n_bytes)
 }
 
 int
-fp_staging_take(fp_staging *staging, fp_source *source)
+fp_staging_take(fp_staging *staging, fp_payload *source)
 {
     size_t n_left = source->n_bytes;
 

@@ -36,17 +36,17 @@ int fp_staging_write(fp_staging *staging, const void *data, size_t n_bytes);
 /* A payload that is read piece by piece. `read` fills `out` with exactly
  * n_bytes, the next of the payload; -1 with an exception where the object is no
  * longer what it was. */
-typedef struct fp_source {
-    int (*read)(struct fp_source *source, unsigned char *out, size_t n_bytes);
+typedef struct fp_payload {
+    int (*read)(struct fp_payload *source, unsigned char *out, size_t n_bytes);
     PyObject *object; /* borrowed */
     const char *data; /* as it was at the start */
     size_t n_bytes;
     size_t offset;         /* bytes read so far; of a str: characters */
     fp_array_extent array; /* of a PickleBuffer over an array */
-} fp_source;
+} fp_payload;
 
 /* All of a payload, block by block. */
-int fp_staging_take(fp_staging *staging, fp_source *source);
+int fp_staging_take(fp_staging *staging, fp_payload *source);
 /* As fp_staging_write(), but for much: the GIL is released, and without a
  * writer thread the bytes go to the sink as they lie. */
 int fp_staging_pass(fp_staging *staging, const void *data, size_t n_bytes);

@@ -158,7 +158,7 @@ fp_save_float(fp_walk *walk, PyObject *object)
 /* --- large leaves ------------------------------------------------------- */
 
 static int
-changed(const fp_source *source)
+changed(const fp_payload *source)
 {
     PyErr_Format(PyExc_RuntimeError,
                  "%.200s was resized while it was being dumped",
@@ -167,7 +167,7 @@ changed(const fp_source *source)
 }
 
 static int
-read_bytes(fp_source *source, unsigned char *out, size_t n_bytes)
+read_bytes(fp_payload *source, unsigned char *out, size_t n_bytes)
 {
     memcpy(out, source->data + source->offset, n_bytes);
     source->offset += n_bytes;
@@ -175,7 +175,7 @@ read_bytes(fp_source *source, unsigned char *out, size_t n_bytes)
 }
 
 static int
-read_bytearray(fp_source *source, unsigned char *out, size_t n_bytes)
+read_bytearray(fp_payload *source, unsigned char *out, size_t n_bytes)
 {
     if (PyByteArray_AS_STRING(source->object) != source->data
         || (size_t)PyByteArray_GET_SIZE(source->object) != source->n_bytes)
@@ -187,7 +187,7 @@ read_bytearray(fp_source *source, unsigned char *out, size_t n_bytes)
 
 /* An export pins the memory, but for ndarray.resize(refcheck=False). */
 static int
-read_pickle_buffer(fp_source *source, unsigned char *out, size_t n_bytes)
+read_pickle_buffer(fp_payload *source, unsigned char *out, size_t n_bytes)
 {
     const Py_buffer *view = PyPickleBuffer_GetBuffer(source->object);
     fp_array_extent now;
@@ -215,7 +215,7 @@ wants_stream(const fp_walk *walk, size_t n_bytes)
 
 static int
 save_in_stream(fp_walk *walk, const unsigned char *header, size_t n_header,
-               fp_source *source)
+               fp_payload *source)
 {
     const fp_outlet_methods *methods = walk->outlet->methods;
     int framing = fp_begin_unframed(walk);
@@ -239,7 +239,7 @@ wants_blob(const fp_walk *walk, size_t n_bytes)
 }
 
 static int
-save_as_blob(fp_walk *walk, fp_source *source, fp_blob_kind kind, int lonely)
+save_as_blob(fp_walk *walk, fp_payload *source, fp_blob_kind kind, int lonely)
 {
     return walk->outlet->methods->save_leaf(walk, source, kind, lonely);
 }
@@ -259,7 +259,7 @@ encode_length(unsigned char *out, unsigned char opcode, size_t n_length,
 
 static int
 emit_payload(fp_walk *walk, const unsigned char *header, size_t n_header,
-             fp_source *source, int lonely)
+             fp_payload *source, int lonely)
 {
     if ((wants_stream(walk, source->n_bytes)
              ? save_in_stream(walk, header, n_header, source)
@@ -274,7 +274,7 @@ emit_payload(fp_walk *walk, const unsigned char *header, size_t n_header,
 
 /* bytes in-band. */
 static int
-emit_bytes(fp_walk *walk, fp_source *source, int lonely)
+emit_bytes(fp_walk *walk, fp_payload *source, int lonely)
 {
     size_t n_bytes = source->n_bytes;
     unsigned char header[9];
@@ -299,7 +299,7 @@ emit_bytes(fp_walk *walk, fp_source *source, int lonely)
 }
 
 static int
-emit_bytearray(fp_walk *walk, fp_source *source, int lonely)
+emit_bytearray(fp_walk *walk, fp_payload *source, int lonely)
 {
     unsigned char header[9];
     size_t n_header = encode_length(header, OP_BYTEARRAY8, 8, source->n_bytes);
@@ -327,10 +327,10 @@ fp_save_bytes(fp_walk *walk, PyObject *object, int lonely)
     size_t n_bytes = (size_t)PyBytes_GET_SIZE(object);
 
     if (walk->protocol >= 3) {
-        fp_source from = {.read = read_bytes,
-                          .object = object,
-                          .data = data,
-                          .n_bytes = n_bytes};
+        fp_payload from = {.read = read_bytes,
+                           .object = object,
+                           .data = data,
+                           .n_bytes = n_bytes};
         return wants_blob(walk, n_bytes)
                    ? save_as_blob(walk, &from, FP_BLOB_BYTES, lonely)
                    : emit_bytes(walk, &from, lonely);
@@ -359,10 +359,10 @@ fp_save_bytearray(fp_walk *walk, PyObject *object, int lonely)
     size_t n_bytes = (size_t)PyByteArray_GET_SIZE(object);
 
     if (walk->protocol >= 5) {
-        fp_source from = {.read = read_bytearray,
-                          .object = object,
-                          .data = data,
-                          .n_bytes = n_bytes};
+        fp_payload from = {.read = read_bytearray,
+                           .object = object,
+                           .data = data,
+                           .n_bytes = n_bytes};
         return wants_blob(walk, n_bytes)
                    ? save_as_blob(walk, &from, FP_BLOB_BYTEARRAY, lonely)
                    : emit_bytearray(walk, &from, lonely);
@@ -386,7 +386,7 @@ int
 fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
 {
     const Py_buffer *view;
-    fp_source from;
+    fp_payload from;
 
     if (walk->protocol < 5) {
         PyErr_SetString(walk->state->pickling_error,
@@ -432,11 +432,11 @@ fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
             return fp_emit(walk, opcodes, view->readonly ? 2 : 1);
         }
     }
-    from = (fp_source){.read = read_pickle_buffer,
-                       .object = object,
-                       .data = view->buf,
-                       .n_bytes = (size_t)view->len,
-                       .array = fp_extent_of(view->obj)};
+    from = (fp_payload){.read = read_pickle_buffer,
+                        .object = object,
+                        .data = view->buf,
+                        .n_bytes = (size_t)view->len,
+                        .array = fp_extent_of(view->obj)};
     if (walk->outlet != NULL && walk->outlet->methods->save_buffer != NULL) {
         return walk->outlet->methods->save_buffer(walk, &from, view->readonly,
                                                   lonely);
@@ -534,13 +534,13 @@ encode_utf8(PyObject *text, unsigned char *out)
 /* The state of an encoding that goes on from block to block: a character may
  * be cut by the end of a block. */
 typedef struct {
-    fp_source base;
+    fp_payload base;
     unsigned char cut[4];
     size_t n_cut;
 } str_source;
 
 static int
-read_str(fp_source *source, unsigned char *out, size_t n_bytes)
+read_str(fp_payload *source, unsigned char *out, size_t n_bytes)
 {
     str_source *from = (str_source *)source;
     PyObject *text = source->object;

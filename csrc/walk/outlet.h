@@ -47,16 +47,16 @@ struct fp_outlet_methods {
     int is_ordered;
 
     /* A leaf of FP_OWN_BLOB_BYTES or more, written in full. */
-    int (*save_leaf)(fp_walk *walk, fp_source *source, fp_blob_kind kind,
+    int (*save_leaf)(fp_walk *walk, fp_payload *source, fp_blob_kind kind,
                      int lonely);
     /* A PickleBuffer of any size. */
-    int (*save_buffer)(fp_walk *walk, fp_source *source, int is_read_only,
+    int (*save_buffer)(fp_walk *walk, fp_payload *source, int is_read_only,
                        int lonely);
 
     /* Of a stream: takes everything in memory; no frame may be open. */
     int (*flush)(fp_walk *walk);
     /* A payload behind what was flushed; not in silence. */
-    int (*pass)(fp_walk *walk, fp_source *source);
+    int (*pass)(fp_walk *walk, fp_payload *source);
 
     /* Forgets everything: the walk starts over. */
     int (*start_over)(fp_walk *walk);

@@ -1,5 +1,6 @@
 #include "pickler.h"
 
+#include "base/memo_proxy.h"
 #include "walk.h"
 
 #include <structmember.h>
@@ -16,11 +17,6 @@ typedef struct {
     int bin;
     int fast;
 } Pickler;
-
-typedef struct {
-    PyObject_HEAD
-    Pickler *pickler;
-} MemoProxy;
 
 int
 fp_protocol_of(PyObject *argument, int if_none)
@@ -294,12 +290,12 @@ pickler_sizeof(PyObject *op, PyObject *Py_UNUSED(ignored))
                              + memo_bytes((Pickler *)op));
 }
 
-/* --- memo proxy --------------------------------------------------------- */
+/* --- the memo, as an attribute ------------------------------------------ */
 
 static PyObject *
-proxy_copy(PyObject *op, PyObject *Py_UNUSED(ignored))
+memo_as_dict(PyObject *owner)
 {
-    const fp_memo *memo = &((MemoProxy *)op)->pickler->memo;
+    const fp_memo *memo = &((Pickler *)owner)->memo;
     PyObject *copy = PyDict_New();
 
     if (copy == NULL || memo->slots == NULL) {
@@ -332,91 +328,21 @@ proxy_copy(PyObject *op, PyObject *Py_UNUSED(ignored))
     return copy;
 }
 
-static PyObject *
-proxy_clear_memo(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    fp_memo_clear(&((MemoProxy *)op)->pickler->memo);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-proxy_reduce(PyObject *op, PyObject *ignored)
-{
-    PyObject *copy = proxy_copy(op, ignored);
-
-    return copy == NULL
-               ? NULL
-               : Py_BuildValue("(O(N))", (PyObject *)&PyDict_Type, copy);
-}
-
-static int
-proxy_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(((MemoProxy *)op)->pickler);
-    return 0;
-}
-
-static int
-proxy_clear(PyObject *op)
-{
-    Py_CLEAR(((MemoProxy *)op)->pickler);
-    return 0;
-}
-
 static void
-proxy_dealloc(PyObject *op)
+clear_memo(PyObject *owner)
 {
-    PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
-    proxy_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    fp_memo_clear(&((Pickler *)owner)->memo);
 }
-
-static PyMethodDef proxy_methods[] = {
-    {"clear", proxy_clear_memo, METH_NOARGS,
-     PyDoc_STR("clear($self, /)\n--\n\nRemove all items from memo.")},
-    {"copy", proxy_copy, METH_NOARGS,
-     PyDoc_STR("copy($self, /)\n--\n\nCopy the memo to a new object.")},
-    {"__reduce__", proxy_reduce, METH_NOARGS,
-     PyDoc_STR("__reduce__($self, /)\n--\n\nImplement pickle support.")},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyType_Slot proxy_slots[] = {
-    {Py_tp_dealloc, proxy_dealloc},
-    {Py_tp_traverse, proxy_traverse},
-    {Py_tp_clear, proxy_clear},
-    {Py_tp_methods, proxy_methods},
-    {Py_tp_hash, PyObject_HashNotImplemented},
-    {0, NULL},
-};
-
-static PyType_Spec proxy_spec = {
-    .name = "fastpersist._core.PicklerMemoProxy",
-    .basicsize = sizeof(MemoProxy),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = proxy_slots,
-};
 
 static PyObject *
 pickler_get_memo(PyObject *op, void *Py_UNUSED(closure))
 {
+    static const fp_memo_of memo = {memo_as_dict, clear_memo};
     fp_state *state = fp_state_of_type(Py_TYPE(op));
-    MemoProxy *proxy;
 
-    if (state == NULL) {
-        return NULL;
-    }
-    proxy = PyObject_GC_New(MemoProxy, state->memo_proxy_type);
-    if (proxy == NULL) {
-        return NULL;
-    }
-    proxy->pickler = (Pickler *)Py_NewRef(op);
-    PyObject_GC_Track((PyObject *)proxy);
-    return (PyObject *)proxy;
+    return state == NULL
+               ? NULL
+               : fp_memo_proxy_new(state->memo_proxy_type, op, &memo);
 }
 
 static int
@@ -467,7 +393,8 @@ pickler_set_memo(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
         return -1;
     }
     if (Py_IS_TYPE(value, state->memo_proxy_type)) {
-        status = fp_memo_copy(&replaced, &((MemoProxy *)value)->pickler->memo);
+        const Pickler *other = (Pickler *)fp_memo_proxy_owner(value);
+        status = fp_memo_copy(&replaced, &other->memo);
     }
     else if (PyDict_Check(value)) {
         status = memo_from_dict(value, &replaced);
@@ -587,7 +514,6 @@ fp_pickler_init(PyObject *module, fp_state *state)
     {
         return -1;
     }
-    state->memo_proxy_type =
-        (PyTypeObject *)PyType_FromModuleAndSpec(module, &proxy_spec, NULL);
+    state->memo_proxy_type = fp_memo_proxy_type_new(module, 0);
     return state->memo_proxy_type == NULL ? -1 : 0;
 }
