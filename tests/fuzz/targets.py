@@ -25,7 +25,7 @@ import sysconfig
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CORE = ROOT / "csrc" / "core"
-LAYOUT = ["layout", "block_hash", "buffer"]
+LAYOUT = ["layout", "footer_read", "footer_write", "block_hash", "buffer"]
 LZ4 = ["lz4_frame_read", "lz4_frame_write", "workers", "buffer"]
 # What of the core each needs.
 ROOMS = {
