@@ -34,8 +34,7 @@ TAG = $(shell $(PY) -c 'import sys; print(sys.implementation.cache_tag)')
 
 C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/core/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
-           $(sort $(wildcard pypkg/fastpersist/*.py pypkg/fastpersist/*.pyi \
-                             pypkg/fastpersist/py.typed))
+           $(sort $(wildcard $(foreach f,*.py *.pyi py.typed */*.py,pypkg/fastpersist/$f)))
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
 PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools)
 

@@ -13,8 +13,6 @@ from functools import partial
 from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, UnpicklingError
 from typing import Any, Literal
 
-from fastpersist import _codecs
-from fastpersist._codecs import CompressorWrapper, register_compressor
 from fastpersist._core import (
     AtomicFile,
     CorruptFileError,
@@ -26,6 +24,8 @@ from fastpersist._core import (
     load_path,
     loads,
 )
+from fastpersist.codecs import registry
+from fastpersist.codecs.registry import CompressorWrapper, register_compressor
 
 __version__ = "0.1.0"
 
@@ -153,13 +153,13 @@ def dump(
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     is_path = isinstance(filename, str)
-    _codecs.checked(compress)
+    registry.checked(compress)
     if not is_path and not hasattr(filename, "write"):
         raise ValueError(
             "Second argument should be a filename or a file-like object, "
             f"{filename} (type {type(filename)}) was given."
         )
-    codec = _codecs.chosen(compress, filename if is_path else None)
+    codec = registry.chosen(compress, filename if is_path else None)
     if layout not in _LAYOUTS:
         raise ValueError(f"layout must be one of {list(_LAYOUTS)!r}, not {layout!r}")
     if layout == "joblib" and protocol is None:
@@ -173,7 +173,7 @@ def dump(
 
     write = partial(dump_value, value, sidecar, layout, number, durable, n_threads)
     if codec is not None:
-        open_stream = _codecs.prepare(*codec, n_threads)
+        open_stream = registry.prepare(*codec, n_threads)
         if is_path:
             file = AtomicFile(filename, durable)
             _dump_to_stream_at_path(write, file, filename, open_stream)
@@ -286,12 +286,12 @@ def _verify_level(verify: bool | str) -> int:
 
 def _checked_limit(max_bytes: int | None) -> int:
     if max_bytes is None:
-        return (1 << 64) - 1
+        return registry.NO_LIMIT
     if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
         raise TypeError(f"max_bytes must be an int or None, not {type(max_bytes).__name__}")
     if max_bytes < 0:
         raise ValueError(f"max_bytes must not be negative: {max_bytes}")
-    return min(max_bytes, (1 << 64) - 2)
+    return min(max_bytes, registry.NO_LIMIT - 1)
 
 
 def _load_foreign(*arguments: Any) -> Any:

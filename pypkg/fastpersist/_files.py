@@ -19,8 +19,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from fastpersist import _codecs, _decode
 from fastpersist._core import CorruptFileError, OldJoblibFile, TruncatedFileError
+from fastpersist.codecs import decoding, registry
 
 _OLD_JOBLIB = b"ZF"
 
@@ -71,7 +71,7 @@ def load_path(
     if codec == "joblib < 0.10":
         return _through_joblib(path, path, mmap_mode, native_order, max_bytes)
     if codec is None and head and _undecided(head):
-        raise _decode.damage(TruncatedFileError, "it ends", "compressed", path, len(head))
+        raise decoding.damage(TruncatedFileError, "it ends", "compressed", path, len(head))
     try:
         if codec is None:
             return load_descriptor(mmap_mode) if stream is file else load_stream(stream)
@@ -105,7 +105,7 @@ def load_file(
         raise ValueError(
             f"{file!r} was written by joblib before 0.10: such a file is loaded by its path"
         )
-    start = _decode.position(stream)
+    start = decoding.position(stream)
     try:
         if codec is None:
             return load_stream(stream)
@@ -126,11 +126,11 @@ def detect(head: bytes) -> str | None:
     """The codec of a file with these first bytes; None for a pickle, or what claims to be one."""
     if head.startswith(_OLD_JOBLIB):
         return "joblib < 0.10"
-    return _codecs.detect(head)
+    return registry.detect(head)
 
 
 def _prefixes() -> list[bytes]:
-    return [_OLD_JOBLIB, *(codec.prefix for codec in _codecs.COMPRESSORS.values())]
+    return [_OLD_JOBLIB, *(codec.prefix for codec in registry.COMPRESSORS.values())]
 
 
 def _undecided(head: bytes) -> bool:
@@ -149,7 +149,7 @@ def first_bytes(file: Any) -> tuple[bytes, Any]:
         head = bytes(peek(n_bytes))[:n_bytes]
         if not head or not _undecided(head):
             return head, file
-    start = _decode.position(file)
+    start = decoding.position(file)
     if start is not None:
         head = file.read(n_bytes)
         if not head and type(file) is io.BytesIO and start > 0:
@@ -251,7 +251,7 @@ def _through_joblib(
     file: Any, name: Any, mmap_mode: str | None, native_order: bool, max_bytes: int
 ) -> Any:
     """joblib's own reader for what it wrote before 0.10; it warns that the file is old."""
-    if max_bytes != _decode.NO_LIMIT:
+    if max_bytes != registry.NO_LIMIT:
         raise ValueError(
             "joblib wrote this file before 0.10 and reads it itself: it knows no max_bytes"
         )
@@ -273,16 +273,16 @@ def _load_decoded(
     n_threads: int,
     max_bytes: int,
 ) -> Any:
-    codec = _codecs.COMPRESSORS[name]
-    if not isinstance(codec, _codecs.Codec):
+    codec = registry.COMPRESSORS[name]
+    if not isinstance(codec, registry.Codec):
         return load_stream(registered(codec, file))
-    with _decode.open_stream(file, codec.name, path, n_threads, max_bytes) as stream:
+    with codec.open_stream(file, path, n_threads, max_bytes) as stream:
         try:
             value = load_stream(stream)
         except EOFError as error:
             if stream.raw.n_made > 0:
                 raise
-            raise _decode.not_whole(path, 0, f"{codec.name} stream") from error
+            raise decoding.not_whole(path, 0, f"{codec.name} stream") from error
         except Exception as error:
             if path is not None and not isinstance(error, CorruptFileError):
                 _blame_the_stream(stream, error)
@@ -312,9 +312,9 @@ def _blame_the_stream(stream: Any, error: Exception) -> None:
         return  # the first failure is the one to be told
 
 
-def registered(codec: _codecs.CompressorWrapper, file: Any) -> Any:
+def registered(codec: registry.CompressorWrapper, file: Any) -> Any:
     """The file object of a compressor that a user registered, buffered as joblib does it."""
     decoded = codec.decompressor_file(file)
     if hasattr(decoded, "readinto") and hasattr(decoded, "readable"):
-        return io.BufferedReader(decoded, _decode.CHUNK_BYTES)
+        return io.BufferedReader(decoded, decoding.CHUNK_BYTES)
     return decoded

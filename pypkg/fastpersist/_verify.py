@@ -15,8 +15,9 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from fastpersist import _codecs, _decode, _files, _load, _sidecar
+from fastpersist import _files, _load, _sidecar
 from fastpersist._core import verify_descriptor, verify_file, verify_pickle, verify_sidecar
+from fastpersist.codecs import decoding, registry
 
 _HEADER_BYTES = 21
 _SIDECAR_MAGIC = b"fastpersist sdc\0"
@@ -73,7 +74,7 @@ class _Check:
                     return
             self._every_part(file)
         if self._place is not None and self._place[1].read(1):
-            raise _decode.not_whole(self._sidecar_path, None, "sidecar")
+            raise decoding.not_whole(self._sidecar_path, None, "sidecar")
 
     def rest_of(self, stream: Any, file: Any) -> None:
         while self._dump(stream) is not None:
@@ -117,13 +118,11 @@ class _Check:
             raise ValueError("a file that joblib wrote before 0.10 cannot be verified")
         if name is None:
             return bool(self._dump(file))
-        codec = _codecs.COMPRESSORS[name]
-        if not isinstance(codec, _codecs.Codec):
+        codec = registry.COMPRESSORS[name]
+        if not isinstance(codec, registry.Codec):
             self._dumps(_files.registered(codec, file))
             return False
-        with _decode.open_stream(
-            file, codec.name, self.path, self._n_threads, self._max_bytes
-        ) as stream:
+        with codec.open_stream(file, self.path, self._n_threads, self._max_bytes) as stream:
             self._dumps(stream)
             stream.raw.finish()
         return True
@@ -131,10 +130,10 @@ class _Check:
     def _dumps(self, stream: Any) -> None:
         is_ours = self._dump(stream)
         if is_ours is None:
-            raise _decode.not_whole(self.path, 0, "stream")
+            raise decoding.not_whole(self.path, 0, "stream")
         while is_ours:
             is_ours = self._dump(stream)
-        while stream.read(_decode.CHUNK_BYTES):
+        while stream.read(decoding.CHUNK_BYTES):
             pass  # what follows a pickle of others is nobody's, but the codec checks it
 
     def _dump(self, file: Any) -> bool | None:
