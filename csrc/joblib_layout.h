@@ -36,7 +36,7 @@ int fp_joblib_init(PyObject *module, fp_state *state);
 
 /* Called by load() for every name that a stream asks for: 0, or -1 with
  * OldJoblibFile for the wrappers of files before 0.10, which
- * pypkg/fastpersist/_files.py hands to joblib. */
+ * pypkg/fastpersist/files/loading.py hands to joblib. */
 int fp_joblib_check_name(fp_state *state, PyObject *module_name,
                          PyObject *name);
 

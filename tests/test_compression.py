@@ -17,7 +17,7 @@ import zlib
 
 import array_values
 import fastpersist
-import fastpersist._load
+import fastpersist.files.loading
 import joblib
 import numpy as np
 import pytest
@@ -972,7 +972,7 @@ def test_a_read_that_fails_is_no_damage(error, name, monkeypatch, tmp_path):
     fastpersist.dump(value, path, compress=name)
     size = path.stat().st_size
     monkeypatch.setattr(
-        fastpersist._load,
+        fastpersist.files.loading,
         "open",
         lambda fd, mode, closefd: io.BufferedReader(Fails(fd, closefd=closefd)),
         raising=False,

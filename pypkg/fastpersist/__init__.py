@@ -5,6 +5,16 @@
 of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMAT.md``.
 """
 
+# Storeys of the package, from the ground; tools/check_imports.py holds every import to them.
+#     _environment   versions a file was saved with: the core imports it for a note
+#     _core          the compiled part: every byte of our own layout
+#     codecs         streams compressed and decompressed
+#     files          which file it is; file objects, pairs, checks
+#     __init__       the API: names, arguments, what a plain dump and load need; imports files late
+#     compare        one value in several formats
+#     demo           two models, compared
+#     __main__       the command line
+
 from __future__ import annotations
 
 import os
@@ -294,10 +304,10 @@ def _checked_limit(max_bytes: int | None) -> int:
     return min(max_bytes, registry.NO_LIMIT - 1)
 
 
-def _load_foreign(*arguments: Any) -> Any:
-    from fastpersist import _load
+def _load_foreign(path: str | bytes, request: tuple[Any, ...], fd: int) -> Any:
+    from fastpersist.files import loading
 
-    return _load.from_descriptor(*arguments)
+    return loading.from_descriptor(path, loading.Request(*request), fd)
 
 
 def load(
@@ -374,20 +384,21 @@ def load(
     n_threads = _thread_count(threads)
     limit = _checked_limit(max_bytes)
     if sidecar is not None:
-        from fastpersist import _sidecar
+        from fastpersist.files import pairs
 
-        return _sidecar.load_pair(filename, sidecar, mode, bool(native), level, n_threads, limit)
+        return pairs.load_pair(filename, sidecar, mode, bool(native), level, n_threads, limit)
+    request = (mmap_mode, mode, bool(native), level, n_threads, limit)
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     if isinstance(filename, (str, bytes)):
-        foreign = partial(_load_foreign, filename, mmap_mode, bool(native), level, n_threads, limit)
+        foreign = partial(_load_foreign, filename, request)
         return load_path(filename, mode, bool(native), level, n_threads, foreign, None, limit)
-    from fastpersist import _load
+    from fastpersist.files import loading
 
     if hasattr(filename, "read"):
-        return _load.from_file(filename, mmap_mode, bool(native), level, n_threads, limit)
+        return loading.from_file(filename, loading.Request(*request))
     with open(filename, "rb") as file:
-        return _load.from_file(file, mmap_mode, bool(native), level, n_threads, limit)
+        return loading.from_file(file, loading.Request(*request))
 
 
 def verify(
@@ -428,9 +439,9 @@ def verify(
     ValueError
         A sidecar is missing, or is given where there is none.
     """
-    from fastpersist import _verify
+    from fastpersist.files import checking
 
-    _verify.verify(filename, sidecar, _checked_limit(max_bytes), _thread_count(threads))
+    checking.verify(filename, sidecar, _checked_limit(max_bytes), _thread_count(threads))
 
 
 def read_sidecar(
@@ -460,6 +471,6 @@ def read_sidecar(
     CorruptFileError
         The file is damaged, or no sidecar; `TruncatedFileError` where it ends too early.
     """
-    from fastpersist import _sidecar
+    from fastpersist.files import pairs
 
-    return _sidecar.read(filename, _verify_level(verify), _thread_count(threads))
+    return pairs.read(filename, _verify_level(verify), _thread_count(threads))

@@ -41,13 +41,6 @@ def damage(
     return error
 
 
-def not_whole(path: str | bytes | None, offset: int | None, section: str) -> CorruptFileError:
-    where = "the file" if path is None else repr(path)
-    error = CorruptFileError(f"{where} is damaged: what stands in it, or at its end, is no dump")
-    error.path, error.offset, error.section = path, offset, section
-    return error
-
-
 class Counted(io.RawIOBase):
     """Counts what is made, up to a limit."""
 
