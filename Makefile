@@ -89,6 +89,7 @@ lint: $(VENV)/.built $(VENV)/.with-lint $(VENV)/.with-demo
 	$(VENV)/bin/clang-format --dry-run -Werror $(C_FORMATTED)
 	$(VENV)/bin/ruff check $(PY_FILES)
 	$(VENV)/bin/ruff format --check $(PY_FILES)
+	$(PY) tools/check_imports.py
 	$(VENV)/bin/mypy
 	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml fastpersist._core
 	rm -rf build/werror

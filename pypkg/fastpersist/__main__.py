@@ -8,8 +8,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import demo
-from .compare import WRITERS, compare, table
+from fastpersist import demo
+from fastpersist.compare import WRITERS, compare, table
 
 
 def bench(path: Path, repeat: int) -> int:
