@@ -61,6 +61,8 @@ class CompressorWrapper:
         Of file names that choose the codec by themselves.
     """
 
+    __module__ = "fastpersist"
+
     def __init__(self, obj: Any, prefix: bytes = b"", extension: str = "") -> None:
         self.fileobj_factory = obj
         self.prefix = prefix
@@ -173,6 +175,9 @@ def register_compressor(
     if compressor_name in COMPRESSORS and not force:
         raise ValueError(f"Compressor '{compressor_name}' already registered.")
     COMPRESSORS[compressor_name] = compressor
+
+
+register_compressor.__module__ = "fastpersist"
 
 
 # ---------------------------------------------------------------- choosing
