@@ -34,8 +34,7 @@ TAG = $(shell $(PY) -c 'import sys; print(sys.implementation.cache_tag)')
 
 C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/*/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
-           $(sort $(wildcard pypkg/fastpersist/*.py pypkg/fastpersist/*.pyi \
-                             pypkg/fastpersist/py.typed))
+           $(sort $(wildcard $(foreach f,*.py *.pyi py.typed */*.py,pypkg/fastpersist/$f)))
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
 PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools)
 
@@ -90,6 +89,7 @@ lint: $(VENV)/.built $(VENV)/.with-lint $(VENV)/.with-demo
 	$(VENV)/bin/clang-format --dry-run -Werror $(C_FORMATTED)
 	$(VENV)/bin/ruff check $(PY_FILES)
 	$(VENV)/bin/ruff format --check $(PY_FILES)
+	$(PY) tools/check_imports.py
 	$(VENV)/bin/mypy
 	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml fastpersist._core
 	rm -rf build/werror

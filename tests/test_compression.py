@@ -17,13 +17,14 @@ import zlib
 
 import array_values
 import fastpersist
-import fastpersist._load
+import fastpersist.files.loading
 import joblib
 import numpy as np
 import pytest
 import sample_classes as s
 from compare import assert_isomorphic
-from fastpersist import CompressorWrapper, CorruptFileError, _codecs, register_compressor
+from fastpersist import CompressorWrapper, CorruptFileError, register_compressor
+from fastpersist.codecs.registry import COMPRESSORS, detect
 from helpers import file_bytes, run_python
 
 try:
@@ -93,10 +94,10 @@ def joblib_reads(name):
 @pytest.fixture
 def registry():
     """What a test registers is gone behind it."""
-    before = dict(_codecs.COMPRESSORS)
-    yield _codecs.COMPRESSORS
-    _codecs.COMPRESSORS.clear()
-    _codecs.COMPRESSORS.update(before)
+    before = dict(COMPRESSORS)
+    yield COMPRESSORS
+    COMPRESSORS.clear()
+    COMPRESSORS.update(before)
 
 
 # ---------------------------------------------------------------- round trips
@@ -371,7 +372,7 @@ def kind(data):
         with open(data, "rb") as file:
             data = file.read()
     # FLG of zlib shows the level, as far as it shows at all.
-    return data[:2] if data[:1] == b"\x78" else _codecs.detect(data)
+    return data[:2] if data[:1] == b"\x78" else detect(data)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -379,10 +380,10 @@ def test_extensions(name, tmp_path):
     path = tmp_path / f"model{EXTENSIONS[name]}"
     for compress in (0, False, 3, True):
         fastpersist.dump([name], path, compress=compress)
-        assert _codecs.detect(path.read_bytes()) == name
+        assert detect(path.read_bytes()) == name
         assert fastpersist.load(path) == [name]
     fastpersist.dump([name], path, compress="bz2")
-    assert _codecs.detect(path.read_bytes()) == "bz2"
+    assert detect(path.read_bytes()) == "bz2"
 
 
 def test_sizes_stay_near_zlibs(tmp_path):
@@ -569,7 +570,7 @@ def test_our_own_codecs_can_be_replaced(registry, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_our_own_codecs_as_file_objects(name, tmp_path):
     """The interface of a CompressorWrapper, for who uses it himself."""
-    codec = _codecs.COMPRESSORS[name]
+    codec = COMPRESSORS[name]
     file = io.BytesIO()
     writer = codec.compressor_file(file, compresslevel=1)
     writer.write(b"one" * 100)
@@ -747,7 +748,7 @@ def test_damage_is_noticed(name, threads, tmp_path):
     value = LARGE if name in ("zlib", "gzip", "lz4", "zstd") else LARGE["records"]
     data = file_bytes(value, compress=name)
     rng = np.random.default_rng(1)
-    n_head = len(_codecs.COMPRESSORS[name].prefix)
+    n_head = len(COMPRESSORS[name].prefix)
     for at in rng.integers(n_head, len(data), 25):
         damaged = bytearray(data)
         damaged[at] ^= 1 << int(rng.integers(8))
@@ -762,7 +763,7 @@ def test_damage_is_noticed(name, threads, tmp_path):
 def test_cuts_are_noticed(name, tmp_path):
     value = LARGE["records"]
     data = file_bytes(value, compress=name)
-    n_head = len(_codecs.COMPRESSORS[name].prefix)
+    n_head = len(COMPRESSORS[name].prefix)
     rng = np.random.default_rng(1)
     for n_bytes in [
         n_head,
@@ -802,7 +803,7 @@ plain = bytearray(dumped.getvalue())
 at = plain.index(struct.pack("<Q", (64 << 10) + 3))
 plain[at:at + 8] = struct.pack("<Q", 1 << 45)
 file = io.BytesIO()
-writer = fastpersist._codecs.COMPRESSORS[name].compressor_file(file)
+writer = fastpersist.codecs.registry.COMPRESSORS[name].compressor_file(file)
 writer.write(bytes(plain))
 writer.write(bytes(3 << 20))
 writer.close()
@@ -971,7 +972,7 @@ def test_a_read_that_fails_is_no_damage(error, name, monkeypatch, tmp_path):
     fastpersist.dump(value, path, compress=name)
     size = path.stat().st_size
     monkeypatch.setattr(
-        fastpersist._load,
+        fastpersist.files.loading,
         "open",
         lambda fd, mode, closefd: io.BufferedReader(Fails(fd, closefd=closefd)),
         raising=False,

@@ -1,5 +1,6 @@
 """Memory-mapped loads: one map and one descriptor, joblib's meaning of the modes."""
 
+import contextlib
 import gc
 import io
 import mmap
@@ -9,6 +10,7 @@ import pickle
 import struct
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import array_values
 import fastpersist
@@ -330,6 +332,64 @@ def test_opened_files_that_cannot_be_mapped(path):
             loaded = fastpersist.load(file, "r")
         assert type(loaded["C"]) is np.ndarray
         assert file.tell() == 4 + len(data)
+
+
+class Passing:
+    """A file object without a file behind it."""
+
+    def __init__(self, data):
+        file = io.BytesIO(data)
+        self.read, self.readline = file.read, file.readline
+
+
+@contextlib.contextmanager
+def piped(path):
+    """A pipe by name, with the contents of a file."""
+    pipe = path.with_name(path.name + ".pipe")
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as thread:
+        sent = thread.submit(lambda: pipe.write_bytes(path.read_bytes()))
+        yield pipe
+        sent.result()
+
+
+def ignored_maps(tmp_path, opened):
+    """Loads that cannot map what they are asked to map."""
+    main, second, compressed = (tmp_path / name for name in ("main", "second", "main.gz"))
+    one = tmp_path / "one"
+    fastpersist.dump([np.arange(9.0)], one)
+    fastpersist.dump([np.arange(9.0)], compressed)
+    fastpersist.dump([np.arange(9.0)], main, sidecar=second)
+    displaced = tmp_path / "displaced"
+    displaced.write_bytes(b"lead" + one.read_bytes())
+
+    def open_file(path, at=0):
+        file = opened.enter_context(open(path, "rb"))
+        file.seek(at)
+        return file
+
+    yield "memory", lambda: fastpersist.load(io.BytesIO(one.read_bytes()), "r")
+    yield "no file", lambda: fastpersist.load(Passing(one.read_bytes()), "r")
+    yield "compressed", lambda: fastpersist.load(compressed, "r")
+    yield "compressed file object", lambda: fastpersist.load(open_file(compressed), "r")
+    yield "displaced", lambda: fastpersist.load(open_file(displaced, 4), "r")
+    yield "not writable", lambda: fastpersist.load(open_file(one), "r+")
+    yield "descriptor", lambda: fastpersist.load(os.open(one, os.O_RDONLY), "r")
+    yield "pipe", lambda: fastpersist.load(opened.enter_context(piped(one)), "r")
+    yield "sidecar as a file", lambda: fastpersist.load(main, "r", sidecar=open_file(second))
+    yield (
+        "sidecar as a pipe",
+        lambda: fastpersist.load(main, "r", sidecar=opened.enter_context(piped(second))),
+    )
+
+
+def test_warnings_of_ignored_maps_point_at_the_caller(tmp_path):
+    with contextlib.ExitStack() as opened:
+        for name, load in ignored_maps(tmp_path, opened):
+            with pytest.warns(UserWarning, match="will be ignored") as caught:
+                loaded = load()
+            assert [w.filename for w in caught] == [__file__], name
+            assert type(loaded[0]) is np.ndarray, name
 
 
 def test_joblibs_own_files_are_mapped(tmp_path):

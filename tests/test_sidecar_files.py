@@ -390,8 +390,10 @@ def test_a_private_map_leaves_the_file_alone(pair):
 
 
 def test_file_objects_are_not_mapped(pair):
-    with open(pair[1], "rb") as second, pytest.warns(UserWarning, match="will be ignored"):
-        loaded = fastpersist.load(pair[0], "r", sidecar=second)
+    with open(pair[1], "rb") as second:
+        with pytest.warns(UserWarning, match="will be ignored") as caught:
+            loaded = fastpersist.load(pair[0], "r", sidecar=second)
+    assert [warning.filename for warning in caught] == [__file__]
     assert type(loaded["large"]) is np.ndarray
 
 

@@ -17,7 +17,7 @@ import joblib
 import numpy as np
 import pytest
 from compare import assert_isomorphic
-from fastpersist import _codecs
+from fastpersist.codecs.registry import COMPRESSORS
 from helpers import file_bytes
 
 HAS_ZSTD = sys.version_info >= (3, 14)
@@ -354,6 +354,4 @@ def test_an_atomic_file_of_ones_own(tmp_path):
 
 
 def test_every_codec_is_here():
-    assert [c.values[0] if hasattr(c, "values") else c for c in CODECS][1:] == [
-        *_codecs.COMPRESSORS
-    ]
+    assert [c.values[0] if hasattr(c, "values") else c for c in CODECS][1:] == [*COMPRESSORS]

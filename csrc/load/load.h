@@ -5,8 +5,8 @@
  * checked before an opcode of the graph runs; or the file is mapped. Other
  * files (plain pickle, joblib) run as they are read. A file object is read
  * front to back, one dump, nothing behind it.
- * Compressed files never come here: pypkg/fastpersist/_files.py opens the
- * decompressor and hands over a file object.
+ * Compressed files never come here: pypkg/fastpersist/files/loading.py opens
+ * the decompressor and hands over a file object.
  *
  * One descriptor from open to end: what was checked is what is used.
  * GIL held on entry and return; released around input and hashing.
@@ -43,7 +43,7 @@ typedef struct {
 
 /* At import (joblib_layout.c): the stand-in for joblib's NumpyArrayWrapper,
  * OldJoblibFile, which load() raises for the wrappers of files before 0.10 and
- * pypkg/fastpersist/_files.py hands to joblib, and how the machine reads the
+ * pypkg/fastpersist/files/ hands to joblib, and how the machine reads the
  * arrays of wrappers (fp_wrapped_arrays). 0 or -1. */
 int fp_joblib_init(PyObject *module, fp_state *state);
 

@@ -6,12 +6,11 @@ import contextlib
 import io
 import os
 import stat
-from collections.abc import Iterator
 from typing import Any
 
-from fastpersist import _files
 from fastpersist._core import load_file, load_path
 from fastpersist._core import read_sidecar as read_place
+from fastpersist.files import warn
 
 # What the core takes: (descriptor, file object, path); a descriptor of -1 stands for none.
 Place = tuple[int, Any, Any]
@@ -38,7 +37,8 @@ def load_pair(
 
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
-    with open_place(sidecar, mmap_mode) as place:
+    with contextlib.ExitStack() as opened:
+        place = open_place(sidecar, mmap_mode, opened)
         if isinstance(filename, (str, bytes)):
             return load_path(
                 filename, mmap_mode, native, verify, n_threads, foreign, place, max_bytes
@@ -48,13 +48,12 @@ def load_pair(
 
 def read(sidecar: Any, verify: int, n_threads: int) -> list[bytearray | bytes]:
     """The buffers of a sidecar file, in order."""
-    with open_place(sidecar, None) as place:
-        return read_place(place, verify, n_threads)
+    with contextlib.ExitStack() as opened:
+        return read_place(open_place(sidecar, None, opened), verify, n_threads)
 
 
-@contextlib.contextmanager
-def open_place(sidecar: Any, mmap_mode: str | None) -> Iterator[Place]:
-    """A regular file by its descriptor, everything else as a file object."""
+def open_place(sidecar: Any, mmap_mode: str | None, opened: contextlib.ExitStack) -> Place:
+    """A regular file by its descriptor, everything else as a file object; `opened` closes it."""
     if isinstance(sidecar, os.PathLike):
         sidecar = os.fspath(sidecar)
     if not isinstance(sidecar, (str, bytes)):
@@ -64,18 +63,12 @@ def open_place(sidecar: Any, mmap_mode: str | None) -> Iterator[Place]:
                 f"{sidecar} (type {type(sidecar)}) was given."
             )
         if mmap_mode is not None:
-            _warn_ignored(repr(sidecar), "was given as a file object", mmap_mode)
-        yield -1, sidecar, None
-        return
+            warn.ignored(sidecar, "was given as a file object", mmap_mode)
+        return -1, sidecar, None
     mode = "r+b" if mmap_mode == "r+" else "rb"
-    with open(sidecar, mode, buffering=0) as file:
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            yield file.fileno(), None, sidecar
-            return
-        if mmap_mode is not None:
-            _warn_ignored(repr(sidecar), "is not a regular file", mmap_mode)
-        yield -1, io.BufferedReader(file), sidecar
-
-
-def _warn_ignored(name: str, reason: str, mmap_mode: str) -> None:
-    _files.warn_caller(f'"{name}" {reason}, mmap_mode "{mmap_mode}" flag will be ignored.')
+    file = opened.enter_context(open(sidecar, mode, buffering=0))
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file.fileno(), None, sidecar
+    if mmap_mode is not None:
+        warn.ignored(sidecar, "is not a regular file", mmap_mode)
+    return -1, io.BufferedReader(file), sidecar

@@ -2,21 +2,22 @@
 compressed files, file objects, and what `pickle` and joblib wrote.
 
 Of those last the codec's checksums are compared, where there is a codec, and the opcodes are run
-up to STOP with stand-ins: whatever the file names is `_Anything`, which takes every call, item and
-state and does nothing. Only joblib's wrappers of arrays and NumPy's dtypes are understood, as far
-as it takes to know how many bytes follow.
+up to STOP with stand-ins.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
-from collections.abc import Callable
 from typing import Any
 
-from fastpersist import _codecs, _decode, _files, _load, _sidecar
 from fastpersist._core import verify_descriptor, verify_file, verify_pickle, verify_sidecar
+from fastpersist.codecs import registry
+from fastpersist.codecs.decoding import CHUNK_BYTES
+from fastpersist.files import kinds, stand_ins, streams
+from fastpersist.files.pairs import open_place
 
 _HEADER_BYTES = 21
 _SIDECAR_MAGIC = b"fastpersist sdc\0"
@@ -28,7 +29,8 @@ def verify(filename: Any, sidecar: Any, max_bytes: int, n_threads: int) -> None:
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     if sidecar is not None:
-        with _sidecar.open_place(sidecar, None) as (fd, file, path):
+        with contextlib.ExitStack() as opened:
+            fd, file, path = open_place(sidecar, None, opened)
             if file is None:
                 file = open(fd, "rb", closefd=False)
             _Check(path, max_bytes, n_threads, (-1, file, path)).all_of(filename)
@@ -73,14 +75,14 @@ class _Check:
                     return
             self._every_part(file)
         if self._place is not None and self._place[1].read(1):
-            raise _decode.not_whole(self._sidecar_path, None, "sidecar")
+            raise kinds.not_whole(self._sidecar_path, None, "sidecar")
 
     def rest_of(self, stream: Any, file: Any) -> None:
         while self._dump(stream) is not None:
             pass
         stream.raw.finish()
         while True:
-            head, file = _files.first_bytes(file)
+            head, file = kinds.first_bytes(file)
             if not head:
                 return
             self._part(head, file)
@@ -89,7 +91,7 @@ class _Check:
         """To the end of a file: dumps, and streams that hold dumps."""
         is_first = True
         while True:
-            head, file = _files.first_bytes(file)
+            head, file = kinds.first_bytes(file)
             if not head:
                 if is_first:
                     raise EOFError("Ran out of input")
@@ -102,28 +104,26 @@ class _Check:
         """One dump, from where the caller's file object stands."""
         is_memory = type(file) is io.BytesIO
         if is_memory:
-            _load.refuse_known_end(file)
-        head, stream = _files.first_bytes(file)
+            streams.refuse_known_end(file)
+        head, stream = kinds.first_bytes(file)
         if not head:
             raise EOFError("Ran out of input")
         self._part(head, stream)
         if is_memory:
-            _load.note_end(file)
+            streams.note_end(file)
 
     def _part(self, head: bytes, file: Any) -> bool:
         """One dump, or one stream of them; whether another may follow."""
-        name = _files.detect(head)
-        if name == "joblib < 0.10":
+        name = kinds.detect(head)
+        if name == kinds.OLD_JOBLIB:
             raise ValueError("a file that joblib wrote before 0.10 cannot be verified")
         if name is None:
             return bool(self._dump(file))
-        codec = _codecs.COMPRESSORS[name]
-        if not isinstance(codec, _codecs.Codec):
-            self._dumps(_files.registered(codec, file))
+        codec = registry.COMPRESSORS[name]
+        if not isinstance(codec, registry.Codec):
+            self._dumps(streams.registered(codec, file))
             return False
-        with _decode.open_stream(
-            file, codec.name, self.path, self._n_threads, self._max_bytes
-        ) as stream:
+        with codec.open_stream(file, self.path, self._n_threads, self._max_bytes) as stream:
             self._dumps(stream)
             stream.raw.finish()
         return True
@@ -131,10 +131,10 @@ class _Check:
     def _dumps(self, stream: Any) -> None:
         is_ours = self._dump(stream)
         if is_ours is None:
-            raise _decode.not_whole(self.path, 0, "stream")
+            raise kinds.not_whole(self.path, 0, "stream")
         while is_ours:
             is_ours = self._dump(stream)
-        while stream.read(_decode.CHUNK_BYTES):
+        while stream.read(CHUNK_BYTES):
             pass  # what follows a pickle of others is nobody's, but the codec checks it
 
     def _dump(self, file: Any) -> bool | None:
@@ -147,7 +147,7 @@ class _Check:
             head += more
         if not head:
             return None
-        whole = _files.PushedBack(head, file)
+        whole = streams.PushedBack(head, file)
         if head.startswith(_SIDECAR_MAGIC):
             verify_sidecar((-1, whole, self.path), self._max_bytes)
             return True
@@ -157,88 +157,6 @@ class _Check:
             raise ValueError(
                 f"{self.path!r} is not a file with a sidecar: verify it without sidecar="
             )
-        whole = _files.PushedBack(head, file)
-        verify_pickle(whole, self.path, _find_class, _Anything, self._max_bytes)
+        whole = streams.PushedBack(head, file)
+        verify_pickle(whole, self.path, stand_ins.find_class, stand_ins.Anything, self._max_bytes)
         return False
-
-
-# ---------------------------------------------------------------- stand-ins
-
-
-def _nothing(*arguments: Any) -> None:
-    pass
-
-
-class _TakesItems(type):
-    def __setitem__(cls, key: Any, value: Any) -> None:
-        pass
-
-
-class _Anything(metaclass=_TakesItems):
-    """Stands for every class, function and instance of a file, the class itself for all of them."""
-
-    def __new__(cls, *arguments: Any, **keywords: Any) -> Any:
-        return cls
-
-    __setstate__ = staticmethod(_nothing)
-    append = staticmethod(_nothing)
-    extend = staticmethod(_nothing)
-    add = staticmethod(_nothing)
-    update = staticmethod(_nothing)
-
-
-class _Dtype:
-    """What the graph says about a dtype; `made` is the dtype of that size."""
-
-    def __init__(self, name: Any = "", *arguments: Any) -> None:
-        self.name = name if isinstance(name, str) else ""
-        self.state: tuple[Any, ...] = ()
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, tuple):
-            self.state = state
-
-    def made(self) -> Any:
-        """None: it is none."""
-        try:
-            return self._made()
-        except Exception:  # of NumPy, about what the file says
-            return None
-
-    def _made(self) -> Any:
-        import numpy as np
-
-        # (version, byte order, (base, shape), names, fields, size, alignment, flags)
-        subarray, _, fields, size = (*self.state[2:6], None, None, None, None)[:4]
-        if self.name.startswith("O"):
-            return np.dtype(object)
-        if isinstance(fields, dict) and any(_holds_objects(part) for part in fields.values()):
-            return np.dtype(object)
-        if isinstance(subarray, tuple) or isinstance(fields, dict):
-            return np.dtype(("V", size))
-        if isinstance(size, int) and size > 0:  # text, bytes, void of so many bytes
-            return np.dtype(("V", size))
-        return np.dtype(self.name)
-
-
-def _holds_objects(field: Any) -> bool:
-    return isinstance(field[0], _Dtype) and bool(field[0].made().hasobject)
-
-
-class _Wrapper:
-    """joblib's NumpyArrayWrapper: the core reads its attributes, and skips the array behind it."""
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.__dict__.update((k, v) for k, v in state.items() if isinstance(k, str))
-        dtype = self.__dict__.get("dtype")
-        if isinstance(dtype, _Dtype):
-            self.__dict__["dtype"] = dtype.made()
-
-
-def _find_class(module: Any, name: Any) -> Callable[..., Any]:
-    if (module, name) == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
-        return _Wrapper
-    if (module, name) == ("numpy", "dtype"):
-        return _Dtype
-    return _Anything

@@ -11,11 +11,39 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-NO_ZSTD = (
-    "zstd needs Python 3.14 or the package zstandard: pip install 'fastpersist[zstd]' brings it"
-)
+NO_LIMIT = (1 << 64) - 1  # of max_bytes
+BUFFER_BYTES = 128 << 10  # of decoded bytes; more is read past the buffer, to where it belongs
+
+# Makes a stream over a file object and the path that errors name; with a path the file is an
+# io.FileIO. A stream has write(), close() that ends it, and abandon(); the file stays open.
+OpenStream = Callable[[Any, str | None], Any]
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Writing(Protocol):
+        """A module that writes a codec, or several."""
+
+        def writer(self, name: str, level: Any, n_threads: int) -> OpenStream:
+            """Checks level and packages."""
+
+    class Reading(Protocol):
+        """A module that reads a codec, or several."""
+
+        def reader(
+            self,
+            codec: Codec,
+            file: Any,
+            path: str | bytes | None,
+            n_threads: int,
+            max_bytes: int,
+        ) -> io.RawIOBase:
+            """What Codec.open_stream puts a buffer over."""
+
+    class Both(Writing, Reading, Protocol):
+        """A module that does both."""
 
 
 class CompressorWrapper:
@@ -33,6 +61,8 @@ class CompressorWrapper:
         Of file names that choose the codec by themselves.
     """
 
+    __module__ = "fastpersist"
+
     def __init__(self, obj: Any, prefix: bytes = b"", extension: str = "") -> None:
         self.fileobj_factory = obj
         self.prefix = prefix
@@ -49,54 +79,6 @@ class CompressorWrapper:
         return self.fileobj_factory(fileobj, "rb")
 
 
-class Outlet:
-    """What compressed bytes are written to: all of them, until it is shut."""
-
-    def __init__(self, file: Any, path: str | None) -> None:
-        self._write = file.write
-        self._path = path
-        self._is_shut = False
-
-    def write(self, data: Any) -> int:
-        n_bytes = len(data)
-        n_done = 0
-        while n_done < n_bytes and not self._is_shut:
-            rest = data if n_done == 0 else memoryview(data)[n_done:]
-            try:
-                n_written = self._write(rest)
-            except OSError as error:
-                if self._path is not None and error.filename is None:
-                    error.filename = self._path
-                raise
-            if not isinstance(n_written, int):  # not every write() says how much it took
-                break
-            if not 0 < n_written <= n_bytes - n_done:
-                raise OSError(f"write() of {n_bytes - n_done} bytes returned {n_written}")
-            n_done += n_written
-        return n_bytes
-
-    def flush(self) -> None:
-        """Nothing is held back here."""
-
-    def shut(self) -> None:
-        """What is written from now on is dropped."""
-        self._is_shut = True
-
-
-class _ThroughOutlet:
-    """A stream of one of the standard library's compressed file objects."""
-
-    def __init__(self, outlet: Outlet, file: Any) -> None:
-        self._outlet = outlet
-        self._file = file
-        self.write = file.write
-        self.close = file.close
-
-    def abandon(self) -> None:
-        self._outlet.shut()
-        self._file.close()
-
-
 class _AtPath:
     """A stream and the file that was opened for it."""
 
@@ -111,19 +93,38 @@ class _AtPath:
 
 
 class Codec(CompressorWrapper):
-    """A codec that comes with fastpersist."""
+    """A codec that comes with fastpersist; `writing` and `reading` import what it consists of."""
 
-    def __init__(self, name: str, prefix: bytes, extension: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        prefix: bytes,
+        extension: str,
+        writing: Callable[[], Writing],
+        reading: Callable[[], Reading],
+    ) -> None:
         super().__init__(None, prefix, extension)
         self.name = name
+        self._writing = writing
+        self._reading = reading
 
-    def writer(self, level: Any, n_threads: int) -> Callable[[Any, str | None], Any]:
-        """Checks level and packages; what comes back makes the stream over a file object.
+    def writer(self, level: Any, n_threads: int) -> OpenStream:
+        """Checks level and packages; what comes back makes the stream."""
+        return self._writing().writer(self.name, level, n_threads)
 
-        Its arguments are the file, or for lz4 also a descriptor, and the path that errors name. A
-        stream has ``write``, ``close`` that ends it, and ``abandon``.
+    def open_stream(
+        self, file: Any, path: str | bytes | None, n_threads: int, max_bytes: int = NO_LIMIT
+    ) -> Any:
+        """A buffered file object over the decoded bytes of a file.
+
+        Its ``raw`` has ``finish()``: decodes what is left of the member, so that its checksum is
+        compared, and goes back over what was read behind it, where the file can. Its ``n_made`` is
+        how many bytes came out so far: more than `max_bytes` (and a buffer) is an UnpicklingError.
+        ``is_broken``: a read failed, and bytes may be lost. ``close()`` ends the threads; `file`
+        stays open.
         """
-        raise NotImplementedError
+        raw = self._reading().reader(self, file, path, n_threads, max_bytes)
+        return io.BufferedReader(raw, BUFFER_BYTES)
 
     def compressor_file(self, fileobj: Any, compresslevel: int | None = None) -> Any:
         make = self.writer(compresslevel, 1)
@@ -133,85 +134,11 @@ class Codec(CompressorWrapper):
         return make(fileobj, None)
 
     def decompressor_file(self, fileobj: Any) -> Any:
-        from fastpersist import _decode
-
-        return _decode.open_stream(fileobj, self.name, None, 1)
+        return self.open_stream(fileobj, None, 1)
 
 
-class _Deflate(Codec):
-    def writer(self, level: Any, n_threads: int) -> Callable[[Any, str | None], Any]:
-        from fastpersist import _deflate
-
-        checked = _deflate.checked_level(level)
-        kind = _deflate.WRITERS[self.name]
-        return lambda file, path: kind(Outlet(file, path), checked, n_threads)
-
-
-class _Bz2(Codec):
-    def writer(self, level: Any, n_threads: int) -> Callable[[Any, str | None], Any]:
-        try:
-            import bz2
-        except ImportError:
-            raise ValueError(
-                "bz2 module is not compiled on your python standard library."
-            ) from None
-        checked = 9 if level is None else level
-        bz2.BZ2Compressor(checked)  # refuses a level that is none
-
-        def make(file: Any, path: str | None) -> _ThroughOutlet:
-            outlet = Outlet(file, path)
-            return _ThroughOutlet(outlet, bz2.BZ2File(outlet, "wb", compresslevel=checked))
-
-        return make
-
-
-class _Lzma(Codec):
-    def writer(self, level: Any, n_threads: int) -> Callable[[Any, str | None], Any]:
-        try:
-            import lzma
-        except ImportError:
-            raise ValueError(
-                "lzma module is not compiled on your python standard library."
-            ) from None
-        kind = lzma.FORMAT_XZ if self.name == "xz" else lzma.FORMAT_ALONE
-        lzma.LZMACompressor(format=kind, preset=level)
-
-        def make(file: Any, path: str | None) -> _ThroughOutlet:
-            outlet: Any = Outlet(file, path)
-            return _ThroughOutlet(outlet, lzma.LZMAFile(outlet, "wb", format=kind, preset=level))
-
-        return make
-
-
-class _Lz4(Codec):
-    def writer(self, level: Any, n_threads: int) -> Callable[[Any, str | None], Any]:
-        from fastpersist._core import Lz4Writer
-
-        checked = 0 if level is None else int(level)
-        return lambda file, path: Lz4Writer(file, checked, n_threads, path)
-
-
-class _Zstd(Codec):
-    def writer(self, level: Any, n_threads: int) -> Callable[[Any, str | None], Any]:
-        from fastpersist import _zstd
-
-        checked = _zstd.DEFAULT_LEVEL if level is None else int(level)
-        return lambda file, path: _zstd.ZstdWriter(Outlet(file, path), checked, n_threads)
-
-
-# In joblib's order; zstd is ours.
-COMPRESSORS: dict[str, CompressorWrapper] = {
-    codec.name: codec
-    for codec in (
-        _Deflate("zlib", b"\x78", ".z"),
-        _Deflate("gzip", b"\x1f\x8b", ".gz"),
-        _Bz2("bz2", b"BZh", ".bz2"),
-        _Lzma("lzma", b"\x5d\x00", ".lzma"),
-        _Lzma("xz", b"\xfd7zXZ", ".xz"),
-        _Lz4("lz4", b"\x04\x22\x4d\x18", ".lz4"),
-        _Zstd("zstd", b"\x28\xb5\x2f\xfd", ".zst"),
-    )
-}
+# By name; fastpersist.codecs adds those that come with fastpersist.
+COMPRESSORS: dict[str, CompressorWrapper] = {}
 
 
 def register_compressor(
@@ -248,6 +175,9 @@ def register_compressor(
     if compressor_name in COMPRESSORS and not force:
         raise ValueError(f"Compressor '{compressor_name}' already registered.")
     COMPRESSORS[compressor_name] = compressor
+
+
+register_compressor.__module__ = "fastpersist"
 
 
 # ---------------------------------------------------------------- choosing
@@ -320,13 +250,10 @@ class _Registered:
             self._file.close()
 
 
-def prepare(
-    codec: CompressorWrapper, level: Any, n_threads: int
-) -> Callable[[Any, str | None], Any]:
+def prepare(codec: CompressorWrapper, level: Any, n_threads: int) -> OpenStream:
     """Checks everything that can be checked; what comes back makes the stream over a target.
 
-    The target is a file object, or, with the path that errors name, an AtomicFile. The stream has
-    ``write``, ``close`` that ends it, and ``abandon``; neither closes the target.
+    The target is a file object, or, with the path that errors name, an AtomicFile.
     """
     if not isinstance(codec, Codec):
         return lambda target, path: _Registered(
@@ -337,8 +264,6 @@ def prepare(
     def open_target(target: Any, path: str | None) -> Any:
         if path is None:
             return make(target, None)
-        if isinstance(codec, _Lz4):
-            return make(target.fileno(), path)
         return make(io.FileIO(target.fileno(), "wb", closefd=False), path)
 
     return open_target

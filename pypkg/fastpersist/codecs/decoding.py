@@ -8,40 +8,16 @@ member is left alone: it may be the caller's.
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Any
 
-from fastpersist import _codecs
-from fastpersist._core import CorruptFileError, Lz4Reader, TruncatedFileError
+from fastpersist._core import CorruptFileError, TruncatedFileError
+from fastpersist.codecs.registry import BUFFER_BYTES, Codec
 
 Buffer = bytes | memoryview
 
 CHUNK_BYTES = 1 << 20  # compressed bytes read at once, and decoded bytes made at once
-# More is read past the buffer, straight to where it belongs.
-BUFFER_BYTES = 128 << 10
-
-
-NO_LIMIT = (1 << 64) - 1  # of max_bytes
-
-
-def open_stream(
-    file: Any, name: str, path: str | bytes | None, n_threads: int, max_bytes: int = NO_LIMIT
-) -> Any:
-    """A buffered file object over the decoded bytes of a file of one of our own codecs.
-
-    Its ``raw`` has ``finish()``: decodes what is left of the member, so that its checksum is
-    compared, and goes back over what was read behind it, where the file can. Its ``n_made`` is how
-    many bytes came out so far: more than `max_bytes` (and a buffer) is an UnpicklingError.
-    ``close()`` ends the threads; `file` stays open.
-    """
-    raw: DecodedLz4 | Decoded
-    if name == "lz4":
-        raw = DecodedLz4(file, path, n_threads, max_bytes)
-    else:
-        raw = Decoded(file, name, path, n_threads, max_bytes)
-    return io.BufferedReader(raw, BUFFER_BYTES)
 
 
 def position(file: Any) -> int | None:
@@ -65,14 +41,7 @@ def damage(
     return error
 
 
-def not_whole(path: str | bytes | None, offset: int | None, section: str) -> CorruptFileError:
-    where = "the file" if path is None else repr(path)
-    error = CorruptFileError(f"{where} is damaged: what stands in it, or at its end, is no dump")
-    error.path, error.offset, error.section = path, offset, section
-    return error
-
-
-class _Counted(io.RawIOBase):
+class Counted(io.RawIOBase):
     """Counts what is made, up to a limit."""
 
     def __init__(self, max_bytes: int) -> None:
@@ -138,27 +107,33 @@ class _Source:
             n_bytes -= len(data)
 
 
-class Decoded(_Counted):
+class Decoded(Counted):
+    """The bytes of a codec whose members are decoded by what `start` gives, called with a number of
+    threads: see Member. `joins`: whether the format lets one member follow another."""
+
     def __init__(
         self,
+        codec: Codec,
         file: Any,
-        name: str,
         path: str | bytes | None,
         n_threads: int,
-        max_bytes: int = NO_LIMIT,
+        max_bytes: int,
+        *,
+        start: Callable[[int], Any],
+        joins: bool,
     ) -> None:
         super().__init__(max_bytes)
         self._source = _Source(file)
         # Several threads read ahead of the stream's end.
         self._n_threads = n_threads if self._source.can_seek else 1
-        self._format = FORMATS[name]
-        self._prefix = _codecs.COMPRESSORS[name].prefix
-        self._name = name
+        self._start = start
+        self._joins = joins
+        self._codec = codec
         self._path = path
         self._input: Buffer = b""  # compressed, not decoded yet
         self._at_end = False  # of the source
         self.is_broken = False
-        self._member: Any = self._format.start(self._n_threads)
+        self._member: Any = self._start(self._n_threads)
 
     def readinto(self, target: Any) -> int:
         with memoryview(target).cast("B") as view:
@@ -212,13 +187,14 @@ class Decoded(_Counted):
 
     def _next_member(self) -> bool:
         """Whether another member follows, behind padding of zeros if any."""
-        while self._format.joins:
+        prefix = self._codec.prefix
+        while self._joins:
             rest = bytes(self._input).lstrip(b"\0")
             self._input = rest
-            if len(rest) >= len(self._prefix):
-                if not rest.startswith(self._prefix):
+            if len(rest) >= len(prefix):
+                if not rest.startswith(prefix):
                     return False
-                self._member = self._format.start(self._n_threads)
+                self._member = self._start(self._n_threads)
                 return True
             if self._at_end:
                 return False
@@ -228,46 +204,7 @@ class Decoded(_Counted):
 
     def _damage(self, kind: type[CorruptFileError], what: str) -> CorruptFileError:
         offset = self._source.n_taken - len(self._input)
-        return damage(kind, what, self._name, self._path, offset)
-
-
-class DecodedLz4(_Counted):
-    def __init__(
-        self, file: Any, path: str | bytes | None, n_threads: int, max_bytes: int = NO_LIMIT
-    ) -> None:
-        super().__init__(max_bytes)
-        self._file = file
-        self._path = path
-        self._reader = Lz4Reader(file, n_threads)
-        self.is_broken = False
-
-    def readinto(self, target: Any) -> int:
-        self.is_broken = True
-        try:
-            n_made = self._count(self._reader.readinto(target))
-        except CorruptFileError as error:
-            raise self._located(error) from None
-        self.is_broken = False
-        return n_made
-
-    def finish(self) -> None:
-        try:
-            self._reader.finish()
-        except CorruptFileError as error:
-            raise self._located(error) from None
-        n_bytes = len(self._reader.behind)
-        if n_bytes and position(self._file) is not None:
-            self._file.seek(-n_bytes, io.SEEK_CUR)
-
-    def close(self) -> None:
-        self._reader.close()
-        super().close()
-
-    def _located(self, error: CorruptFileError) -> CorruptFileError:
-        what = self._reader.damage
-        if what is None:  # the file's own
-            return error
-        return damage(type(error), what, "lz4", self._path, self._reader.offset)
+        return damage(kind, what, self._codec.name, self._path, offset)
 
 
 class Member:
@@ -293,85 +230,3 @@ class Member:
 
     def close(self) -> None:
         """There is nothing to end."""
-
-
-class _Zstandard:
-    """The zstandard package, which has no limit on what one call makes: it gets little at once."""
-
-    SLICE_BYTES = 1024  # 32 MiB decoded at most: a block of 128 KiB takes four
-
-    def __init__(self, module: Any) -> None:
-        self.errors = (module.ZstdError,)
-        self.at_end = False
-        self._decoder = module.ZstdDecompressor().decompressobj()
-        self._made = memoryview(b"")
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._made
-
-    def decode(self, data: Buffer, view: memoryview) -> tuple[int, Buffer]:
-        rest = memoryview(data)
-        if not self._made:
-            self._made = memoryview(self._decoder.decompress(rest[: self.SLICE_BYTES]))
-            rest = rest[self.SLICE_BYTES :]
-            if self._decoder.eof and self._decoder.unused_data:
-                rest = memoryview(self._decoder.unused_data + bytes(rest))
-        made, self._made = self._made[: len(view)], self._made[len(view) :]
-        view[: len(made)] = made
-        self.at_end = self._decoder.eof and not self._made
-        return len(made), rest
-
-    def close(self) -> None:
-        """There is nothing to end."""
-
-
-def _start_zlib(n_threads: int) -> Any:
-    from fastpersist import _inflate
-
-    return _inflate.start_zlib(n_threads)
-
-
-def _start_gzip(n_threads: int) -> Any:
-    from fastpersist import _inflate
-
-    return _inflate.start_gzip(n_threads)
-
-
-def _start_bz2(n_threads: int) -> Member:
-    import bz2
-
-    return Member(bz2.BZ2Decompressor(), OSError)
-
-
-def _start_lzma(n_threads: int) -> Member:
-    import lzma
-
-    return Member(lzma.LZMADecompressor(), lzma.LZMAError)
-
-
-def _start_zstd(n_threads: int) -> Member | _Zstandard:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-
-        return Member(zstd.ZstdDecompressor(), zstd.ZstdError)
-    try:
-        import zstandard
-    except ImportError as error:
-        raise ImportError(_codecs.NO_ZSTD) from error
-    return _Zstandard(zstandard)
-
-
-class _Format(NamedTuple):
-    start: Callable[[int], Any]  # the decoder of one member
-    joins: bool  # whether the format lets one member follow another
-
-
-FORMATS = {
-    "zlib": _Format(_start_zlib, False),
-    "gzip": _Format(_start_gzip, True),
-    "bz2": _Format(_start_bz2, True),
-    "lzma": _Format(_start_lzma, False),
-    "xz": _Format(_start_lzma, True),
-    "zstd": _Format(_start_zstd, True),
-}

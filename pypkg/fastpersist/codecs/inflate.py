@@ -1,4 +1,4 @@
-"""zlib and gzip streams, decoded by ISA-L; those that `_deflate` wrote by several threads.
+"""zlib and gzip streams, decoded by ISA-L; those that `deflate` wrote by several threads.
 
 Nothing in such a stream says where its blocks begin. But each ends with a full flush, four bytes
 that are rare elsewhere, and can be decoded without what stands before it: so each piece between
@@ -14,9 +14,10 @@ from typing import Any
 from isal import igzip_lib, isal_zlib
 from zlib_ng import zlib_ng
 
-from fastpersist._blocks import InOrder
-from fastpersist._decode import Buffer, Member
-from fastpersist._deflate import BLOCK_BYTES, adler32_combine
+from fastpersist.codecs.blocks import InOrder
+from fastpersist.codecs.decoding import Buffer, Decoded, Member
+from fastpersist.codecs.deflate import BLOCK_BYTES, adler32_combine
+from fastpersist.codecs.registry import Codec
 
 _RAW = -15
 _ERROR: type[Exception] = igzip_lib.error  # type: ignore[assignment]
@@ -27,6 +28,14 @@ _END_OF_STREAM = b"\x03\x00"  # an empty last block, where deflate stands at a b
 _PIECE_BYTES = BLOCK_BYTES + BLOCK_BYTES // 64
 
 
+def reader(
+    codec: Codec, file: Any, path: str | bytes | None, n_threads: int, max_bytes: int
+) -> Decoded:
+    is_gzip = codec.name == "gzip"
+    start = _start_gzip if is_gzip else _start_zlib
+    return Decoded(codec, file, path, n_threads, max_bytes, start=start, joins=is_gzip)
+
+
 def _zlib_member() -> Member:
     return Member(igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_ZLIB), _ERROR)
 
@@ -35,16 +44,16 @@ def _gzip_member() -> Member:
     return Member(igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP), _ERROR)
 
 
-def start_zlib(n_threads: int) -> Any:
+def _start_zlib(n_threads: int) -> Any:
     return _zlib_member() if n_threads == 1 else _ZlibBlocks(n_threads)
 
 
-def start_gzip(n_threads: int) -> Any:
+def _start_gzip(n_threads: int) -> Any:
     return _gzip_member() if n_threads == 1 else _GzipBlocks(n_threads)
 
 
 class _Blocks:
-    """A member whose blocks are decoded in parallel, as long as they are `_deflate`'s."""
+    """A member whose blocks are decoded in parallel, as long as they are `deflate`'s."""
 
     n_header = 0
     n_trailer = 0

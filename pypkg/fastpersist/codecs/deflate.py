@@ -17,7 +17,9 @@ from typing import Any
 from isal import isal_zlib
 from zlib_ng import zlib_ng
 
-from fastpersist._blocks import BlockWriter
+from fastpersist.codecs.blocks import BlockWriter
+from fastpersist.codecs.outlet import Outlet
+from fastpersist.codecs.registry import OpenStream
 
 DEFAULT_LEVEL = 3  # joblib's
 BLOCK_BYTES = 1 << 20
@@ -49,7 +51,7 @@ def adler32_combine(first: int, second: int, n_second: int) -> int:
     return high << 16 | low
 
 
-def checked_level(level: Any) -> int:
+def _checked_level(level: Any) -> int:
     """The level as joblib's zlib file takes it."""
     if level is None:
         return DEFAULT_LEVEL
@@ -124,7 +126,7 @@ class _DeflateWriter(BlockWriter):
         raise NotImplementedError
 
 
-class ZlibWriter(_DeflateWriter):
+class _ZlibWriter(_DeflateWriter):
     def __init__(self, file: Any, level: int, n_threads: int) -> None:
         super().__init__(file, level, n_threads)
         self._sum = 1
@@ -143,7 +145,7 @@ class ZlibWriter(_DeflateWriter):
         self.write_out(struct.pack(">I", self._sum))
 
 
-class GzipWriter(_DeflateWriter):
+class _GzipWriter(_DeflateWriter):
     def __init__(self, file: Any, level: int, n_threads: int) -> None:
         super().__init__(file, level, n_threads)
         self._crc = 0
@@ -164,4 +166,10 @@ class GzipWriter(_DeflateWriter):
         self.write_out(struct.pack("<II", self._crc, self._n_bytes & 0xFFFFFFFF))
 
 
-WRITERS = {"zlib": ZlibWriter, "gzip": GzipWriter}
+_WRITERS = {"zlib": _ZlibWriter, "gzip": _GzipWriter}
+
+
+def writer(name: str, level: Any, n_threads: int) -> OpenStream:
+    checked = _checked_level(level)
+    kind = _WRITERS[name]
+    return lambda file, path: kind(Outlet(file, path), checked, n_threads)
