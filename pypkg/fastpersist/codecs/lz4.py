@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from operator import index
 from typing import Any
 
 from fastpersist._core import CorruptFileError, Lz4Reader, Lz4Writer
@@ -11,7 +12,7 @@ from fastpersist.codecs.registry import Codec, OpenStream
 
 
 def writer(name: str, level: Any, n_threads: int) -> OpenStream:
-    checked = 0 if level is None else int(level)
+    checked = 0 if level is None else index(level)
 
     def make(file: Any, path: str | None) -> Lz4Writer:
         target = file if path is None else file.fileno()

@@ -141,6 +141,10 @@ class Codec(CompressorWrapper):
 COMPRESSORS: dict[str, CompressorWrapper] = {}
 
 
+# What a CompressorWrapper has; joblib's own has it, too.
+_INTERFACE = ("fileobj_factory", "prefix", "extension", "compressor_file", "decompressor_file")
+
+
 def register_compressor(
     compressor_name: str, compressor: CompressorWrapper, force: bool = False
 ) -> None:
@@ -150,6 +154,7 @@ def register_compressor(
     ----------
     compressor_name : str
     compressor : CompressorWrapper
+        Or anything that has its attributes and methods, such as joblib's own.
     force : bool
         Replace a codec of that name, those that come with fastpersist included.
 
@@ -160,10 +165,17 @@ def register_compressor(
     """
     if not isinstance(compressor_name, str):
         raise ValueError(f"Compressor name should be a string, '{compressor_name}' given.")
-    if not isinstance(compressor, CompressorWrapper):
+    if isinstance(compressor, type) or not all(hasattr(compressor, name) for name in _INTERFACE):
         raise ValueError(
             f"Compressor should implement the CompressorWrapper interface, '{compressor}' given."
         )
+    # Else every load would fail, of any file.
+    for attribute, wanted in (("prefix", bytes), ("extension", str)):
+        if not isinstance(getattr(compressor, attribute), wanted):
+            raise ValueError(
+                f"Compressor '{attribute}' attribute should be {wanted.__name__}, "
+                f"'{getattr(compressor, attribute)}' given."
+            )
     factory = compressor.fileobj_factory
     if factory is not None and not all(
         hasattr(factory, name) for name in ("read", "write", "seek", "tell")

@@ -7,6 +7,7 @@ frame with zstd's own threads would have other bytes with one thread than with s
 from __future__ import annotations
 
 import sys
+from operator import index
 from typing import Any
 
 from fastpersist.codecs.blocks import BlockWriter
@@ -45,7 +46,7 @@ else:
 
 
 def writer(name: str, level: Any, n_threads: int) -> OpenStream:
-    checked = _DEFAULT_LEVEL if level is None else int(level)
+    checked = _DEFAULT_LEVEL if level is None else index(level)
     return lambda file, path: _Writer(Outlet(file, path), checked, n_threads)
 
 
