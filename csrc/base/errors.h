@@ -57,9 +57,12 @@ void fp_name_damage(fp_state *state, PyObject *path, fp_section section,
                     uint64_t offset, int is_truncated, int no_foreign_code);
 
 /* Adds to the exception that is set a note with the path from the root to the
- * object the walk was at, such as value.steps[1][1].kernel. Runs no code of
- * the objects on the path. */
+ * object the walk was at, such as value.steps[1][1].kernel; an older one goes.
+ * Runs no code of the objects on the path. */
 void fp_note_path(struct fp_walk *walk);
+/* What an exception's reducer returned, without such notes in its state: the
+ * exception may have been raised by a dump before. New reference, or NULL. */
+PyObject *fp_without_notes(const fp_state *state, PyObject *reduced);
 /* Adds a note to the exception that is set: where in the input the unpickler
  * was. `path` may be NULL. */
 void fp_note_place(fp_state *state, PyObject *path, uint64_t offset);

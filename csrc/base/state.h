@@ -67,6 +67,7 @@
     X(toreadonly, "toreadonly")                                               \
     X(local_scope, "<locals>")                                                \
     X(add_note, "add_note")                                                   \
+    X(notes, "__notes__")                                                     \
     X(numpy_new_multiarray, "numpy._core.multiarray")                         \
     X(numpy_old_multiarray, "numpy.core.multiarray")
 

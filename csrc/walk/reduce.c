@@ -1,6 +1,8 @@
 #include "outlet.h"
 #include "walk.h"
 
+#include "base/errors.h"
+
 enum {
     BY_CALL,
     BY_NEWOBJ,
@@ -758,7 +760,12 @@ fp_save_reduced(fp_walk *walk, PyObject *reduced, PyObject *object)
     if (form == BY_NEWOBJ_EX && check_newobj_ex(state, arguments) < 0) {
         return -1;
     }
-    Py_INCREF(reduced);
+    reduced = object != NULL && PyExceptionInstance_Check(object)
+                  ? fp_without_notes(state, reduced)
+                  : Py_NewRef(reduced);
+    if (reduced == NULL) {
+        return -1;
+    }
     if (form == BY_NEWOBJ_EX && walk->protocol < 4) {
         form = BY_CALL;
         Py_SETREF(reduced, with_partial(state, reduced));
