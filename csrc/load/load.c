@@ -297,6 +297,9 @@ fp_load_descriptor(fp_state *state, int fd, PyObject *path, uint64_t start,
     }
     load.size = (uint64_t)status.st_size;
     kind = fp_load_look(&load, start);
+    if (kind == FP_FILE_ENDS_AS_OURS) {
+        kind = FP_FILE_OURS; /* whoever calls knows that it is no other */
+    }
     if (kind == FP_FILE_EMPTY) {
         no_input();
     }

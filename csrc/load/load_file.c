@@ -144,12 +144,14 @@ fp_load_look(fp_load *load, uint64_t start)
                           "a file that does not become shorter");
     }
     if (is_start_of_header(head, n_bytes)
-        || fp_header_decode(head, (size_t)n_head, &error) != FP_NOT_OURS
-        || (n_bytes >= FP_TAIL_READ_BYTES
-            && fp_tail_decode(tail, n_bytes, &footer_bytes, &error)
-                   != FP_NOT_OURS))
+        || fp_header_decode(head, (size_t)n_head, &error) != FP_NOT_OURS)
     {
         return FP_FILE_OURS;
+    }
+    if (n_bytes >= FP_TAIL_READ_BYTES
+        && fp_tail_decode(tail, n_bytes, &footer_bytes, &error) != FP_NOT_OURS)
+    {
+        return FP_FILE_ENDS_AS_OURS;
     }
     return n_bytes >= 2 && head[0] == OP_PROTO && head[1] >= 3
                ? FP_FILE_PICKLE

@@ -77,9 +77,10 @@ int fp_load_is_ours(const fp_load *load, fp_input *input);
 
 /* What the first and the last bytes say. */
 typedef enum {
-    FP_FILE_OURS,    /* whole or damaged */
-    FP_FILE_PICKLE,  /* starts as a pickle of protocol 3 or later does */
-    FP_FILE_FOREIGN, /* anything else */
+    FP_FILE_OURS,         /* whole or damaged */
+    FP_FILE_ENDS_AS_OURS, /* only that: damaged, unless it is compressed */
+    FP_FILE_PICKLE,       /* starts as a pickle of protocol 3 or later does */
+    FP_FILE_FOREIGN,      /* anything else */
     FP_FILE_EMPTY,
 } fp_file_kind;
 

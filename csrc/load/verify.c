@@ -140,6 +140,9 @@ fp_verify_descriptor(fp_state *state, int fd, PyObject *path, int n_threads)
     }
     load.size = end = (uint64_t)info.st_size;
     kind = fp_load_look(&load, 0);
+    if (kind == FP_FILE_ENDS_AS_OURS) {
+        kind = FP_FILE_OURS; /* whoever calls knows that it is no other */
+    }
     while (kind == FP_FILE_OURS && status == 0 && end > 0) {
         load.start = 0;
         status = fp_load_dump_before(&load, &end);

@@ -12,6 +12,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     codecs         streams compressed and decompressed
 #     files          which file it is; file objects, pairs, checks
 #     __init__       the API: names, arguments, what a plain dump and load need; imports files late
+#     joblib         joblib's names, with ours among them
 #     compare        one value in several formats
 #     demo           two models, compared
 #     __main__       the command line

@@ -93,7 +93,10 @@ class _AtPath:
 
 
 class Codec(CompressorWrapper):
-    """A codec that comes with fastpersist; `writing` and `reading` import what it consists of."""
+    """A codec that comes with fastpersist; `writing` and `reading` import what it consists of.
+
+    What it reads may also begin with `old_prefix`.
+    """
 
     def __init__(
         self,
@@ -102,8 +105,10 @@ class Codec(CompressorWrapper):
         extension: str,
         writing: Callable[[], Writing],
         reading: Callable[[], Reading],
+        old_prefix: bytes = b"",
     ) -> None:
         super().__init__(None, prefix, extension)
+        self.prefixes = (prefix, old_prefix) if old_prefix else (prefix,)
         self.name = name
         self._writing = writing
         self._reading = reading
@@ -236,12 +241,17 @@ def chosen(compress: Any, path: str | None) -> tuple[CompressorWrapper, Any] | N
     return None if level == 0 else (COMPRESSORS[method], level)
 
 
+def prefixes_of(codec: CompressorWrapper) -> tuple[bytes, ...]:
+    return codec.prefixes if isinstance(codec, Codec) else (codec.prefix,)
+
+
 def detect(head: bytes) -> str | None:
     """The codec of a file with these first bytes."""
     found, n_bytes = None, 1
     for name, codec in COMPRESSORS.items():
-        if len(codec.prefix) >= n_bytes and head.startswith(codec.prefix):
-            found, n_bytes = name, len(codec.prefix)
+        for prefix in prefixes_of(codec):
+            if len(prefix) >= n_bytes and head.startswith(prefix):
+                found, n_bytes = name, len(prefix)
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastpersist._core import verify_descriptor, verify_file, verify_pickle, verify_sidecar
 from fastpersist.codecs import registry
-from fastpersist.codecs.decoding import CHUNK_BYTES
+from fastpersist.codecs.decoding import CHUNK_BYTES, position
 from fastpersist.files import kinds, stand_ins, streams
 from fastpersist.files.pairs import open_place
 
@@ -69,7 +69,8 @@ class _Check:
         with open(filename, "rb") as file:
             fd = file.fileno()
             is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
-            if is_regular and self._place is None:
+            # What is compressed may still end as a file of ours does.
+            if is_regular and self._place is None and not kinds.is_encoded(os.pread(fd, 16, 0)):
                 if verify_descriptor(fd, filename, self._n_threads):
                     return
             self._every_part(file)
@@ -81,7 +82,7 @@ class _Check:
             pass
         stream.raw.finish()
         while True:
-            head, file = kinds.first_bytes(file)
+            head, file = kinds.first_bytes(file, self.path)
             if not head:
                 return
             self._part(head, file)
@@ -90,8 +91,10 @@ class _Check:
         """To the end of a file: dumps, and streams that hold dumps."""
         is_first = True
         while True:
-            head, file = kinds.first_bytes(file)
+            head, file = kinds.first_bytes(file, self.path)
             if not head:
+                if is_first and (position(file) or 0) > 0:
+                    raise kinds.not_whole(self.path, 0, "compressed stream")
                 if is_first:
                     raise EOFError("Ran out of input")
                 return
@@ -102,10 +105,12 @@ class _Check:
     def _one_of_file(self, file: Any) -> None:
         """One dump, from where the caller's file object stands."""
         with streams.rewound(file):
-            head, stream = kinds.first_bytes(file)
-            if not head:
-                raise EOFError("Ran out of input")
-            self._part(head, stream)
+            kinds.behind_empty_streams(file, self._next)
+
+    def _next(self, head: bytes, stream: Any, file: Any) -> None:
+        if not head:
+            raise EOFError("Ran out of input")
+        self._part(head, stream)
 
     def _part(self, head: bytes, file: Any) -> bool:
         """One dump, or one stream of them; whether another may follow."""
@@ -116,17 +121,23 @@ class _Check:
             return bool(self._dump(file))
         codec = registry.COMPRESSORS[name]
         if not isinstance(codec, registry.Codec):
-            self._dumps(streams.registered(codec, file))
+            self._dumps(streams.registered(codec, file), name)
             return False
         with codec.open_stream(file, self.path, self._n_threads, self._max_bytes) as stream:
-            self._dumps(stream)
+            try:
+                self._dumps(stream, name)
+            except kinds.EmptyStream:
+                stream.raw.finish()
+                raise
             stream.raw.finish()
         return True
 
-    def _dumps(self, stream: Any) -> None:
+    def _dumps(self, stream: Any, name: str) -> None:
         is_ours = self._dump(stream)
+        if is_ours is None and self.path is None:
+            raise kinds.EmptyStream(name)
         if is_ours is None:
-            raise kinds.not_whole(self.path, 0, "stream")
+            raise kinds.not_whole(self.path, 0, f"{name} stream")
         while is_ours:
             is_ours = self._dump(stream)
         while stream.read(CHUNK_BYTES):

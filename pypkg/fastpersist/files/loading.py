@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from functools import partial
 from typing import Any, NamedTuple
 
 from fastpersist._core import (
@@ -45,7 +46,9 @@ def from_descriptor(path: str | bytes, request: Request, fd: int) -> Any:
     """Load what an open path holds, which is not a regular file of our own layout."""
     is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
     with open(fd, "rb", closefd=False) as file:
-        head, stream = kinds.first_bytes(file)
+        head, stream = kinds.first_bytes(file, path)
+        if is_regular and not head:
+            raise kinds.not_whole(path, 0, "compressed stream")
         codec = kinds.detect(head)
         if codec == kinds.OLD_JOBLIB:
             return _through_joblib(path, path, request.mmap_mode, request)
@@ -90,7 +93,10 @@ def _dump_in(stream: Any, path: Path, request: Request) -> Any:
 
 
 def _next_dump(file: Any, request: Request) -> Any:
-    head, stream = kinds.first_bytes(file)
+    return kinds.behind_empty_streams(file, partial(_dump_behind, request))
+
+
+def _dump_behind(request: Request, head: bytes, stream: Any, file: Any) -> Any:
     codec = kinds.detect(head)
     name = getattr(file, "name", "")
     if request.mmap_mode is not None:
@@ -140,6 +146,9 @@ def _decoded(file: Any, name: str, path: Path, request: Request) -> Any:
         except EOFError as error:
             if stream.raw.n_made > 0:
                 raise
+            if path is None:
+                stream.raw.finish()
+                raise kinds.EmptyStream(codec.name) from None
             raise kinds.not_whole(path, 0, f"{codec.name} stream") from error
         except Exception as error:
             if path is not None and not isinstance(error, CorruptFileError):
