@@ -1,5 +1,6 @@
 #include "dump.h"
 
+#include "compat.h"
 #include "core/graph.h"
 #include "core/layout.h"
 #include "core/ring.h"
@@ -277,7 +278,7 @@ dump_to_sinks(fp_dump *dump, PyObject *value)
 static int
 commit(fp_dump *dump)
 {
-    PyObject *type, *error, *traceback;
+    PyObject *error;
 
     if (!dump->has_sidecar_file) {
         return fp_target_commit(&dump->main);
@@ -293,14 +294,12 @@ commit(fp_dump *dump)
     /* Where the sidecar is renamed but its directory not synced, the pair is
      * made whole all the same. */
     if (dump->second.file.is_renamed) {
-        PyErr_Fetch(&type, &error, &traceback);
+        error = fp_take_exception();
         if (fp_target_commit(&dump->main) == 0) {
-            PyErr_Restore(type, error, traceback);
+            fp_put_exception(error);
         }
         else {
-            Py_XDECREF(type);
             Py_XDECREF(error);
-            Py_XDECREF(traceback);
         }
     }
     return -1;

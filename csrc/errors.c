@@ -1,5 +1,7 @@
 #include "errors.h"
 
+#include "compat.h"
+#include "messages.h"
 #include "walk.h"
 
 #include <errno.h>
@@ -278,33 +280,38 @@ void
 fp_name_damage(fp_state *state, PyObject *path, fp_section section,
                uint64_t offset, int is_truncated, int no_foreign_code)
 {
-    PyObject *type, *cause, *traceback, *kind;
-    int is_end;
+    PyObject *cause = fp_take_exception();
+    PyObject *type, *traceback, *error;
+    int is_end, is_foreign;
 
-    PyErr_Fetch(&type, &cause, &traceback);
-    PyErr_NormalizeException(&type, &cause, &traceback);
+    if (cause == NULL) {
+        return;
+    }
+    type = (PyObject *)Py_TYPE(cause);
     if (PyErr_GivenExceptionMatches(type, state->corrupt_error)) {
         place_damage(state, cause, path, section, offset);
-        PyErr_Restore(type, cause, traceback);
+        fp_put_exception(cause);
         return;
     }
     is_end = type == PyExc_EOFError;
-    if (traceback != NULL || (is_end && offset == 0)
+    traceback = PyException_GetTraceback(cause);
+    is_foreign = traceback != NULL;
+    Py_XDECREF(traceback);
+    if (is_foreign || (is_end && offset == 0)
         || (type != state->unpickling_error && !is_end
             && !(no_foreign_code && is_about_bytes(state, type))))
     {
-        PyErr_Restore(type, cause, traceback);
+        fp_put_exception(cause);
         return;
     }
-    kind =
-        is_end || is_truncated ? state->truncated_error : state->corrupt_error;
-    raise_at(state, kind, path, section, offset,
+    raise_at(state,
+             is_end || is_truncated ? state->truncated_error
+                                    : state->corrupt_error,
+             path, section, offset,
              no_pickle_message(path, section, offset, cause));
-    Py_DECREF(type);
-    PyErr_Fetch(&type, &kind, &traceback);
-    PyErr_NormalizeException(&type, &kind, &traceback);
-    PyException_SetCause(kind, cause); /* steals */
-    PyErr_Restore(type, kind, traceback);
+    error = fp_take_exception();
+    PyException_SetCause(error, cause); /* steals */
+    fp_put_exception(error);
 }
 
 /* --- notes -------------------------------------------------------------- */
@@ -314,22 +321,47 @@ fp_name_damage(fp_state *state, PyObject *path, fp_section section,
 static void
 add_note(fp_state *state, PyObject *(*make)(const void *), const void *context)
 {
-    PyObject *type, *error, *traceback;
+    PyObject *error = fp_take_exception();
     PyObject *note, *done = NULL;
 
-    PyErr_Fetch(&type, &error, &traceback);
-    if (type == NULL) {
+    if (error == NULL) {
         return;
     }
-    PyErr_NormalizeException(&type, &error, &traceback);
     note = make(context);
-    if (note != NULL && error != NULL) {
+    if (note != NULL) {
         done = PyObject_CallMethodOneArg(error, state->str_add_note, note);
     }
     Py_XDECREF(done);
     Py_XDECREF(note);
     PyErr_Clear();
-    PyErr_Restore(type, error, traceback);
+    fp_put_exception(error);
+}
+
+void
+fp_add_note(const char *format, ...)
+{
+#if FP_HAS_NOTES
+    PyObject *error = fp_take_exception();
+    PyObject *note, *done = NULL;
+    va_list arguments;
+
+    if (error == NULL) {
+        return;
+    }
+    va_start(arguments, format);
+    note = PyUnicode_FromFormatV(format, arguments);
+    va_end(arguments);
+    if (note != NULL) {
+        /* Not the exception's own method, which may be another one. */
+        done = PyObject_CallMethod(PyExc_BaseException, "add_note", "OO",
+                                   error, note);
+        Py_DECREF(note);
+    }
+    Py_XDECREF(done);
+    fp_chain_exception(error);
+#else
+    (void)format;
+#endif
 }
 
 typedef struct {
@@ -450,7 +482,7 @@ dict_step(const fp_frame *frame, int is_state)
 {
     PyObject *key = current_key(frame);
     /* In the middle of a key the frame has not come to its value yet. */
-    int in_key = frame->stage == 1;
+    int in_key = frame->stage == FP_DICT_KEY;
 
     if (in_key) {
         PyObject *repr = safe_repr(key);

@@ -56,6 +56,12 @@ int fp_raise_over_limit(fp_state *state, PyObject *path, uint64_t max_bytes);
 void fp_name_damage(fp_state *state, PyObject *path, fp_section section,
                     uint64_t offset, int is_truncated, int no_foreign_code);
 
+/* Adds a note to the exception that is set, if any, as pickle itself does: where
+ * that fails, its failure is raised in place of the exception, which is its
+ * context. A note of messages.h; before 3.14 there are none, and this does
+ * nothing. */
+void fp_add_note(const char *format, ...);
+
 /* Adds to the exception that is set a note with the path from the root to the
  * object the walk was at, such as value.steps[1][1].kernel. Runs no code of
  * the objects on the path. */
