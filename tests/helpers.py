@@ -171,3 +171,16 @@ def _persistent_id_is_read_only():
 
 # Python 3.13.0 alone; ours takes the attribute on every version.
 PERSISTENT_ID_IS_READ_ONLY = _persistent_id_is_read_only()
+
+
+def _pickler_forbids_reentry():
+    class Dumps:
+        def write(self, data):
+            pickler.dump(None)
+
+    pickler = pickle.Pickler(Dumps())
+    return outcome(pickler.dump, None) == (RuntimeError, "Pickler object is already used")
+
+
+# From 3.13.12 and 3.14.3 on; before that what pickle does then may be a crash.
+PICKLER_FORBIDS_REENTRY = _pickler_forbids_reentry()
