@@ -52,18 +52,54 @@ def outcome(function, *arguments, **keywords):
     except RecursionError:
         return RecursionError  # where it is noticed, and so its text, may differ
     except Exception as error:
-        return type(error), re.sub("0x[0-9a-f]+", "0x...", str(error))
+        return type(error), without_addresses(error)
+
+
+def without_addresses(text):
+    return re.sub("0x[0-9a-f]+", "0x...", str(text))
+
+
+OUR_NOTE = "while dumping value"
+
+
+def pickles_notes(error):
+    """The notes that pickle adds itself (from 3.14 on), without the one of ours behind them."""
+    notes = getattr(error, "__notes__", [])
+    return [without_addresses(note) for note in notes if not note.startswith(OUR_NOTE)]
+
+
+def outcome_of_dump(function, *arguments, **keywords):
+    """As outcome(), with all else that pickle says: notes, cause and context."""
+    raised = None
+
+    def call():
+        nonlocal raised
+        try:
+            return function(*arguments, **keywords)
+        except Exception as error:
+            raised = error
+            raise
+
+    result = outcome(call)
+    if not isinstance(result, tuple):
+        return result
+    chain = []
+    linked = raised
+    while linked is not None:
+        chain.append((type(linked), without_addresses(linked), linked.__suppress_context__))
+        linked = linked.__cause__ or linked.__context__
+    return *result, pickles_notes(raised), chain[1:]
 
 
 def assert_same_pickle(value, protocols=PROTOCOLS, **kwargs):
     """dumps and a Pickler give pickle's very bytes, or fail as it does."""
     for protocol in protocols:
-        expected = outcome(pickle.dumps, value, protocol, **kwargs)
+        expected = outcome_of_dump(pickle.dumps, value, protocol, **kwargs)
         if expected is RecursionError:
             continue  # ours goes deeper, or takes longer to give up: see test_depth.py
-        got = outcome(fastpersist.dumps, value, protocol, **kwargs)
+        got = outcome_of_dump(fastpersist.dumps, value, protocol, **kwargs)
         assert same_bytes(got, expected), f"dumps, protocol {protocol}"
-        got = outcome(pickler_bytes, value, protocol, **kwargs)
+        got = outcome_of_dump(pickler_bytes, value, protocol, **kwargs)
         assert same_bytes(got, expected), f"Pickler, protocol {protocol}"
 
 
@@ -135,3 +171,16 @@ def _persistent_id_is_read_only():
 
 # Python 3.13.0 alone; ours takes the attribute on every version.
 PERSISTENT_ID_IS_READ_ONLY = _persistent_id_is_read_only()
+
+
+def _pickler_forbids_reentry():
+    class Dumps:
+        def write(self, data):
+            pickler.dump(None)
+
+    pickler = pickle.Pickler(Dumps())
+    return outcome(pickler.dump, None) == (RuntimeError, "Pickler object is already used")
+
+
+# From 3.13.12 and 3.14.3 on; before that what pickle does then may be a crash.
+PICKLER_FORBIDS_REENTRY = _pickler_forbids_reentry()

@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 import sample_classes as s
 from compare import assert_isomorphic
-from helpers import examples, file_bytes, outcome, run_python, through_file
+from helpers import (
+    examples,
+    file_bytes,
+    outcome,
+    outcome_of_dump,
+    run_python,
+    same_bytes,
+    through_file,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -166,6 +174,91 @@ def test_a_dict_that_is_emptied_at_a_batch(size, dumps):
 
     with pytest.raises(RuntimeError):
         dumps(build())
+
+
+class WhilePickled:
+    """Calls a function when it is pickled; has the place of another element in a set."""
+
+    def __init__(self, call, hashed_as):
+        self.call, self.hashed_as = call, hashed_as
+
+    def __hash__(self):
+        return hash(self.hashed_as)
+
+    def __reduce__(self):
+        self.call()
+        return int, ()
+
+
+def list_changed_at(n, at, change):
+    x = [0] * n
+    x[at] = WhilePickled(lambda: change(x), None)
+    return x
+
+
+def dict_changed_at(n, at, change):
+    x = dict.fromkeys(range(n), 0)
+    x[at] = WhilePickled(lambda: change(x), None)
+    return x
+
+
+def set_changed_at(n, at, change):
+    x = {float(i) for i in range(n)}
+    element = list(x)[at]
+    x.remove(element)
+    x.add(WhilePickled(lambda: change(x), element))
+    return x
+
+
+def replaced(x):
+    copy = x.copy()
+    x.clear()
+    (x.extend if isinstance(x, list) else x.update)(copy)
+
+
+CHANGES_OF_SIZE = {
+    list_changed_at: {
+        "nothing": lambda x: None,
+        "one more": lambda x: x.append(1),
+        "many more": lambda x: x.extend(range(1500)),
+        "last away": lambda x: x.pop(),
+        "first away": lambda x: x.pop(0),
+        "empty": lambda x: x.clear(),
+        "replaced": replaced,
+    },
+    dict_changed_at: {
+        "nothing": lambda x: None,
+        "one more": lambda x: x.__setitem__(-1, 1),
+        "many more": lambda x: x.update(dict.fromkeys(range(-1500, 0))),
+        "last away": lambda x: x.popitem(),
+        "empty": lambda x: x.clear(),
+        "replaced": replaced,
+    },
+    set_changed_at: {
+        "nothing": lambda x: None,
+        "one more": lambda x: x.add(-1),
+        "many more": lambda x: x.update(range(-1500, 0)),
+        "one away": lambda x: x.pop(),
+        "empty": lambda x: x.clear(),
+        "replaced": replaced,
+    },
+}
+
+
+@pytest.mark.parametrize("n", [1, 2, 1000, 1001, 1002, 2000, 2001])
+@pytest.mark.parametrize("make", CHANGES_OF_SIZE)
+def test_a_size_that_changes_at_a_batch(make, n):
+    """Bytes or exception are pickle's, wherever in a batch it happens."""
+    for at in {0, n // 2, min(n - 1, 999), min(n - 1, 1000), n - 1}:
+        for name, change in CHANGES_OF_SIZE[make].items():
+            for protocol in (0, 1, 2, 4):
+
+                def build(at=at, change=change):
+                    return make(n, at, change)
+
+                expected = outcome_of_dump(lambda p=protocol, b=build: pickle.dumps(b(), p))
+                got = outcome_of_dump(lambda p=protocol, b=build: fastpersist.dumps(b(), p))
+                assert same_bytes(got, expected), (at, name, protocol)
 
 
 def test_a_set_that_changes(dumps):
@@ -944,6 +1037,32 @@ def test_buffer_callbacks_that_misbehave():
         fastpersist.dumps(value, 5, buffer_callback=clears)
     except (RuntimeError, IndexError):
         pass
+
+
+class ReleasedWhenAsked:
+    """The answer of a callback, which releases the buffer while it is looked at."""
+
+    def __init__(self, buffer, in_band):
+        self.buffer, self.in_band = buffer, in_band
+
+    def __bool__(self):
+        self.buffer.release()
+        return self.in_band
+
+
+@pytest.mark.parametrize("n", [16, 100_000])
+def test_a_buffer_that_its_callback_releases(n):
+    for memory in (b"a" * n, bytearray(b"a" * n), memoryview(b"a" * 2 * n)[n:]):
+        for in_band in (True, False):
+            expected = pickle.dumps(
+                pickle.PickleBuffer(memory), 5, buffer_callback=lambda buffer, b=in_band: b
+            )
+            got = fastpersist.dumps(
+                pickle.PickleBuffer(memory),
+                5,
+                buffer_callback=lambda buffer, b=in_band: ReleasedWhenAsked(buffer, b),
+            )
+            assert got == expected
 
 
 # ---------------------------------------------------------------- odd classes

@@ -10,7 +10,14 @@ import weakref
 import fastpersist
 import pytest
 import sample_classes as s
-from helpers import PERSISTENT_ID_IS_READ_ONLY, PROTOCOLS, outcome, same_bytes
+from helpers import (
+    PERSISTENT_ID_IS_READ_ONLY,
+    PICKLER_FORBIDS_REENTRY,
+    PROTOCOLS,
+    outcome,
+    outcome_of_dump,
+    same_bytes,
+)
 from values import catalogue, shared_and_cyclic
 
 BASES = {"ours": fastpersist.Pickler, "theirs": pickle.Pickler}
@@ -19,8 +26,8 @@ BASES = {"ours": fastpersist.Pickler, "theirs": pickle.Pickler}
 def compared(build, protocols=PROTOCOLS):
     """What `build` does with our Pickler and with theirs gives the same bytes or exception."""
     for protocol in protocols:
-        got = outcome(build, fastpersist.Pickler, protocol)
-        assert same_bytes(got, outcome(build, pickle.Pickler, protocol)), protocol
+        got = outcome_of_dump(build, fastpersist.Pickler, protocol)
+        assert same_bytes(got, outcome_of_dump(build, pickle.Pickler, protocol)), protocol
 
 
 def dump_all(pickler_class, values, protocol, prepare=lambda pickler: None, **kwargs):
@@ -192,6 +199,119 @@ def test_persistent_id_as_an_attribute():
         return dump_all(base, [[5, 6]], protocol, prepare)
 
     compared(build)
+
+
+def without_module(result):
+    """What a call returned or raised, where that names the type's module."""
+    return repr(result).replace("_pickle.Pickler", "Pickler").replace("fastpersist.Pickler", "Pickler")
+
+
+@pytest.mark.skipif(
+    PERSISTENT_ID_IS_READ_ONLY or not hasattr(pickle.Pickler(io.BytesIO()), "persistent_id"),
+    reason="pickle has no such method (before 3.13), or refuses the attribute (3.13.0)",
+)
+def test_persistent_id_as_method_and_attribute():
+    def always(x):
+        return "id"
+
+    def build(base):
+        class Overrides(base):
+            def persistent_id(self, x):
+                return None
+
+        class Inherits(base):
+            pass
+
+        done = []
+        for cls in (base, Overrides, Inherits):
+            file = io.BytesIO()
+            pickler = cls(file, 4)
+            for step in (
+                lambda p: type(p.persistent_id).__name__,
+                lambda p: p.persistent_id(1),
+                lambda p: delattr(p, "persistent_id"),
+                lambda p: setattr(p, "persistent_id", always),
+                lambda p: p.persistent_id is always,
+                lambda p: p.dump([5]),
+                lambda p: super(cls, p).persistent_id(1),
+                lambda p: setattr(p, "persistent_id", 5),
+                lambda p: p.dump([6]),
+                lambda p: delattr(p, "persistent_id"),
+                lambda p: delattr(p, "persistent_id"),
+                lambda p: type(p.persistent_id).__name__,
+                lambda p: p.dump([7]),
+                lambda p: setattr(p, "other", 1),
+                lambda p: delattr(p, "other"),
+                lambda p: cls.persistent_id(p, 1),
+                lambda p: type(cls.__dict__.get("persistent_id")).__name__,
+            ):
+                done.append(without_module(outcome(step, pickler)))
+            done.append(file.getvalue())
+        return done
+
+    assert build(fastpersist.Pickler) == build(pickle.Pickler)
+
+
+REENTRIES = {
+    "dump": lambda p: p.dump(1),
+    "init": lambda p: p.__init__(io.BytesIO()),
+    "init with nonsense": lambda p: p.__init__(5),
+    "clear_memo": lambda p: p.clear_memo(),
+    "memo": lambda p: p.memo.copy(),
+    "memo.clear": lambda p: p.memo.clear(),
+    "set memo": lambda p: setattr(p, "memo", {}),
+    "its memo for another": lambda p: setattr(type(p)(io.BytesIO()), "memo", p.memo),
+    "sizeof": lambda p: p.__sizeof__() > 0,
+    "fast": lambda p: setattr(p, "fast", 0),
+    "dispatch_table": lambda p: setattr(p, "dispatch_table", {}),
+}
+
+
+@pytest.mark.skipif(not PICKLER_FORBIDS_REENTRY, reason="this pickle may crash there")
+@pytest.mark.parametrize("reentry", REENTRIES)
+def test_a_pickler_that_is_used_already(reentry):
+    class Reduces:
+        def __init__(self, call):
+            self.call = call
+
+        def __reduce__(self):
+            self.call()
+            return list, ()
+
+    class File(io.BytesIO):
+        call = staticmethod(lambda: None)
+
+        def write(self, data):
+            self.call()
+            return super().write(data)
+
+    def build(base, protocol):
+        found = []
+
+        class WithId(base):
+            def persistent_id(self, x):
+                if x == "now":
+                    again()
+                return None
+
+        def again():
+            result = outcome(lambda: REENTRIES[reentry](pickler))
+            if not found or result != found[-1]:
+                found.append(result)
+
+        file = File()
+        pickler = base(file, protocol)
+        pickler.dump([1, Reduces(again)])
+        pickler = WithId(File(), protocol)
+        pickler.dump([1, "now"])
+        file = File()
+        pickler = base(file, protocol)
+        file.call = again
+        pickler.dump(["x" * 100_000])
+        pickler.dump([2])  # used no more
+        return repr([found if reentry != "memo" else len(found), pickler.fast])
+
+    compared(build, (2, 5))
 
 
 def test_persistent_id_by_static_and_class_method():

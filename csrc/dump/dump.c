@@ -1,5 +1,6 @@
 #include "dump.h"
 
+#include "base/compat.h"
 #include "base/environment.h"
 #include "base/errors.h"
 #include "core/graph.h"
@@ -274,7 +275,7 @@ dump_to_sinks(fp_dump *dump, PyObject *value)
 static int
 commit(fp_dump *dump)
 {
-    PyObject *type, *error, *traceback;
+    PyObject *error;
 
     if (!dump->has_sidecar_file) {
         return fp_target_commit(&dump->main);
@@ -290,14 +291,12 @@ commit(fp_dump *dump)
     /* Where the sidecar is renamed but its directory not synced, the pair is
      * made whole all the same. */
     if (dump->second.file.is_renamed) {
-        PyErr_Fetch(&type, &error, &traceback);
+        error = fp_take_exception();
         if (fp_target_commit(&dump->main) == 0) {
-            PyErr_Restore(type, error, traceback);
+            fp_put_exception(error);
         }
         else {
-            Py_XDECREF(type);
             Py_XDECREF(error);
-            Py_XDECREF(traceback);
         }
     }
     return -1;

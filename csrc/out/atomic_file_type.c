@@ -1,5 +1,6 @@
 #include "atomic_file_type.h"
 
+#include "base/compat.h"
 #include "base/errors.h"
 #include "base/small_type.h"
 #include "object_sink.h"
@@ -121,13 +122,12 @@ fp_atomic_file_commit_path(fp_atomic_file *file, PyObject *path)
 void
 fp_atomic_file_abort_path(fp_atomic_file *file)
 {
-    PyObject *type, *error, *traceback;
+    PyObject *error = fp_take_exception();
 
-    PyErr_Fetch(&type, &error, &traceback);
     Py_BEGIN_ALLOW_THREADS
     fp_atomic_file_abort(file);
     Py_END_ALLOW_THREADS
-    PyErr_Restore(type, error, traceback);
+    fp_put_exception(error);
 }
 
 /* --- the type ------------------------------------------------------------ */

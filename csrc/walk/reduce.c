@@ -1,3 +1,6 @@
+#include "base/compat.h"
+#include "base/errors.h"
+#include "base/messages.h"
 #include "outlet.h"
 #include "walk.h"
 
@@ -26,17 +29,19 @@ enum {
 
 /* --- plain instances ---------------------------------------------------- */
 
+/* What the class's own dict holds: a new reference, or NULL with or without an
+ * exception set. */
 static PyObject *
 own_dict_entry(PyTypeObject *type, PyObject *name)
 {
-#if PY_VERSION_HEX >= 0x030c0000
-    PyObject *dict = PyType_GetDict(type);
-    PyObject *entry = PyDict_GetItemWithError(dict, name);
-    Py_XDECREF(dict);
-    return entry; /* borrowed: the type keeps it */
-#else
-    return PyDict_GetItemWithError(type->tp_dict, name);
-#endif
+    PyObject *dict = fp_type_dict(type);
+    PyObject *entry = NULL;
+
+    if (dict != NULL) {
+        (void)fp_dict_get(dict, name, &entry);
+        Py_DECREF(dict);
+    }
+    return entry;
 }
 
 /* Whether no class of the type adds a slot that would belong to the state.
@@ -51,6 +56,7 @@ has_no_slots(const fp_state *state, PyTypeObject *type)
         && (cached == NULL
             || (PyList_CheckExact(cached) && PyList_GET_SIZE(cached) == 0));
 
+    Py_XDECREF(cached);
     for (Py_ssize_t i = 0; result && i < PyTuple_GET_SIZE(mro); i++) {
         PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
         PyObject *slots;
@@ -61,6 +67,7 @@ has_no_slots(const fp_state *state, PyTypeObject *type)
         result = slots == NULL ? !PyErr_Occurred()
                                : PyTuple_CheckExact(slots)
                                      && PyTuple_GET_SIZE(slots) == 0;
+        Py_XDECREF(slots);
     }
     PyErr_Clear();
     return result;
@@ -76,13 +83,18 @@ has_plain_names(PyTypeObject *type)
         PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
         Py_ssize_t position = 0;
         PyObject *key, *value;
+        PyObject *dict;
+        int is_plain = 1;
         if (!(base->tp_flags & Py_TPFLAGS_HEAPTYPE)) {
             continue;
         }
-        while (PyDict_Next(base->tp_dict, &position, &key, &value)) {
-            if (!PyUnicode_CheckExact(key)) {
-                return 0;
-            }
+        dict = fp_type_dict(base);
+        while (is_plain && PyDict_Next(dict, &position, &key, &value)) {
+            is_plain = PyUnicode_CheckExact(key);
+        }
+        Py_DECREF(dict);
+        if (!is_plain) {
+            return 0;
         }
     }
     return mro != NULL;
@@ -193,18 +205,19 @@ static int
 class_goes_by_name(const fp_walk *walk, PyTypeObject *type)
 {
     PyTypeObject *meta = Py_TYPE(type);
+    PyObject *reducer;
+    int found;
 
     if (meta == &PyType_Type) {
         return 1;
     }
-    if (Py_TYPE(meta)->tp_hash != PyType_Type.tp_hash
-        || PyDict_GetItemWithError(walk->state->dispatch_table,
-                                   (PyObject *)meta)
-               != NULL)
-    {
+    if (Py_TYPE(meta)->tp_hash != PyType_Type.tp_hash) {
         return 0;
     }
-    return PyErr_Occurred() ? -1 : 1;
+    found =
+        fp_dict_get(walk->state->dispatch_table, (PyObject *)meta, &reducer);
+    Py_XDECREF(reducer);
+    return found < 0 ? -1 : !found;
 }
 
 /* The class and NEWOBJ; the object is in the memo then. FP_SAVED + 2: the class
@@ -221,6 +234,8 @@ save_bare_instance(fp_walk *walk, PyObject *object, int lonely)
         return FP_SAVED + 2;
     }
     if (status < 0) {
+        fp_add_note(FP_NOTE_CLASS, Py_TYPE(object));
+        fp_add_note(FP_NOTE_OBJECT, Py_TYPE(object));
         return -1;
     }
     nothing = PyTuple_New(0);
@@ -265,7 +280,7 @@ save_instance(fp_walk *walk, PyObject *object, int kind, int lonely)
         status = save_bare_instance(walk, object, lonely);
         if (status == 0 && dict != NULL && PyDict_GET_SIZE(dict) > 0) {
             /* Two references: the instance's and ours. */
-            status = fp_save_state_dict(walk, dict,
+            status = fp_save_state_dict(walk, type, dict,
                                         walk->silent && Py_REFCNT(dict) == 2);
         }
         goto done;
@@ -291,7 +306,7 @@ save_instance(fp_walk *walk, PyObject *object, int kind, int lonely)
         goto done;
     }
     frame->pending = Py_NewRef(state);
-    frame->flags |= FP_FLAG_OWNS_PENDING;
+    frame->flags |= FP_FLAG_OWNS_PENDING | FP_FLAG_OF_OBJECT;
     frame->stage = REDUCE_ONLY_STATE;
     walk->n_reduces++;
     status = FP_PUSHED;
@@ -311,8 +326,9 @@ registered_reducer(fp_walk *walk, PyTypeObject *type)
     PyObject *reducer;
 
     if (walk->dispatch_table == NULL) {
-        return Py_XNewRef(PyDict_GetItemWithError(walk->state->dispatch_table,
-                                                  (PyObject *)type));
+        (void)fp_dict_get(walk->state->dispatch_table, (PyObject *)type,
+                          &reducer);
+        return reducer;
     }
     reducer = PyObject_GetItem(walk->dispatch_table, (PyObject *)type);
     if (reducer == NULL && PyErr_ExceptionMatches(PyExc_KeyError)) {
@@ -346,9 +362,8 @@ call_own_reducer(fp_walk *walk, PyObject *object)
         Py_DECREF(method);
     }
     else if (!PyErr_Occurred()) {
-        PyErr_Format(walk->state->pickling_error,
-                     "can't pickle '%.200s' object: %R",
-                     Py_TYPE(object)->tp_name, object);
+        PyErr_Format(walk->state->pickling_error, FP_NO_REDUCER,
+                     FP_TYPE_OF(object), object);
     }
     return reduced;
 }
@@ -359,12 +374,19 @@ save_answer(fp_walk *walk, PyObject *reduced, PyObject *object)
     if (PyUnicode_Check(reduced)) {
         return fp_save_global(walk, object, reduced);
     }
-    if (!PyTuple_Check(reduced)) {
-        PyErr_SetString(walk->state->pickling_error,
-                        "__reduce__ must return a string or tuple");
-        return -1;
+    if (PyTuple_Check(reduced)) {
+        int status = fp_save_reduced(walk, reduced, object);
+        if (status == FP_PUSHED) {
+            walk->frames[walk->n_frames - 1].flags |= FP_FLAG_OF_OBJECT;
+            return status;
+        }
     }
-    return fp_save_reduced(walk, reduced, object);
+    else {
+        PyErr_Format(walk->state->pickling_error, FP_NEITHER_STRING_NOR_TUPLE,
+                     FP_TYPE_OF(reduced));
+    }
+    fp_add_note(FP_NOTE_OBJECT, Py_TYPE(object));
+    return -1;
 }
 
 static int
@@ -547,38 +569,29 @@ check_reduced(const fp_state *state, PyObject *reduced)
                                "2 through 6 elements");
         return -1;
     }
-    if (!PyCallable_Check(PyTuple_GET_ITEM(reduced, 0))) {
-        PyErr_SetString(error, "first item of the tuple returned by "
-                               "__reduce__ must be callable");
+    item = PyTuple_GET_ITEM(reduced, 0);
+    if (!PyCallable_Check(item)) {
+        PyErr_Format(error, FP_CALLABLE_NOT_CALLABLE, FP_TYPE_OF(item));
         return -1;
     }
-    if (!PyTuple_Check(PyTuple_GET_ITEM(reduced, 1))) {
-        PyErr_SetString(error, "second item of the tuple returned by "
-                               "__reduce__ must be a tuple");
+    item = PyTuple_GET_ITEM(reduced, 1);
+    if (!PyTuple_Check(item)) {
+        PyErr_Format(error, FP_ARGUMENTS_NOT_TUPLE, FP_TYPE_OF(item));
         return -1;
     }
     item = part(reduced, 3);
     if (item != NULL && !PyIter_Check(item)) {
-        PyErr_Format(error,
-                     "fourth element of the tuple returned by __reduce__ "
-                     "must be an iterator, not %s",
-                     Py_TYPE(item)->tp_name);
+        PyErr_Format(error, FP_LIST_ITEMS_NOT_ITERATOR, FP_TYPE_OF(item));
         return -1;
     }
     item = part(reduced, 4);
     if (item != NULL && !PyIter_Check(item)) {
-        PyErr_Format(error,
-                     "fifth element of the tuple returned by __reduce__ "
-                     "must be an iterator, not %s",
-                     Py_TYPE(item)->tp_name);
+        PyErr_Format(error, FP_DICT_ITEMS_NOT_ITERATOR, FP_TYPE_OF(item));
         return -1;
     }
     item = part(reduced, 5);
     if (item != NULL && !PyCallable_Check(item)) {
-        PyErr_Format(error,
-                     "sixth element of the tuple returned by __reduce__ "
-                     "must be a function, not %s",
-                     Py_TYPE(item)->tp_name);
+        PyErr_Format(error, FP_SETTER_NOT_CALLABLE, FP_TYPE_OF(item));
         return -1;
     }
     return 0;
@@ -614,12 +627,12 @@ check_newobj(const fp_state *state, PyObject *arguments, PyObject *object)
     int wrong;
 
     if (PyTuple_GET_SIZE(arguments) < 1) {
-        PyErr_SetString(error, "__newobj__ arglist is empty");
+        PyErr_Format(error, FP_NEWOBJ_EMPTY, PyTuple_GET_SIZE(arguments));
         return -1;
     }
     cls = PyTuple_GET_ITEM(arguments, 0);
     if (!PyType_Check(cls)) {
-        PyErr_SetString(error, "args[0] from __newobj__ args is not a type");
+        PyErr_Format(error, FP_NEWOBJ_NOT_CLASS, FP_TYPE_OF(cls));
         return -1;
     }
     if (object == NULL) {
@@ -633,13 +646,11 @@ check_newobj(const fp_state *state, PyObject *arguments, PyObject *object)
         object_class = Py_NewRef(Py_TYPE(object));
     }
     wrong = object_class != cls;
-    Py_DECREF(object_class);
     if (wrong) {
-        PyErr_SetString(error,
-                        "args[0] from __newobj__ args has the wrong class");
-        return -1;
+        PyErr_Format(error, FP_NEWOBJ_OTHER_CLASS, object_class, cls);
     }
-    return 0;
+    Py_DECREF(object_class);
+    return wrong ? -1 : 0;
 }
 
 static int
@@ -649,34 +660,22 @@ check_newobj_ex(const fp_state *state, PyObject *arguments)
     PyObject *item;
 
     if (PyTuple_GET_SIZE(arguments) != 3) {
-        PyErr_Format(error,
-                     "length of the NEWOBJ_EX argument tuple must be "
-                     "exactly 3, not %zd",
-                     PyTuple_GET_SIZE(arguments));
+        PyErr_Format(error, FP_NEWOBJ_EX_SIZE, PyTuple_GET_SIZE(arguments));
         return -1;
     }
     item = PyTuple_GET_ITEM(arguments, 0);
     if (!PyType_Check(item)) {
-        PyErr_Format(error,
-                     "first item from NEWOBJ_EX argument tuple must be a "
-                     "class, not %.200s",
-                     Py_TYPE(item)->tp_name);
+        PyErr_Format(error, FP_NEWOBJ_EX_NOT_CLASS, FP_TYPE_OF(item));
         return -1;
     }
     item = PyTuple_GET_ITEM(arguments, 1);
     if (!PyTuple_Check(item)) {
-        PyErr_Format(error,
-                     "second item from NEWOBJ_EX argument tuple must be a "
-                     "tuple, not %.200s",
-                     Py_TYPE(item)->tp_name);
+        PyErr_Format(error, FP_NEWOBJ_EX_NOT_TUPLE, FP_TYPE_OF(item));
         return -1;
     }
     item = PyTuple_GET_ITEM(arguments, 2);
     if (!PyDict_Check(item)) {
-        PyErr_Format(error,
-                     "third item from NEWOBJ_EX argument tuple must be a "
-                     "dict, not %.200s",
-                     Py_TYPE(item)->tp_name);
+        PyErr_Format(error, FP_NEWOBJ_EX_NOT_DICT, FP_TYPE_OF(item));
         return -1;
     }
     return 0;
@@ -827,6 +826,36 @@ finish_building(fp_walk *walk, const fp_frame *frame)
     return fp_memo_put(walk, frame->object, 0);
 }
 
+const char *
+fp_reduce_note(const fp_frame *frame)
+{
+    int is_call = frame->size == BY_CALL;
+
+    switch (frame->stage) { /* one ahead of what is being saved */
+    case REDUCE_CALLABLE + 1:
+        return is_call ? FP_NOTE_RECONSTRUCTOR : FP_NOTE_CLASS;
+    case REDUCE_ARGUMENTS + 1:
+        return is_call ? FP_NOTE_ARGUMENTS : FP_NOTE_NEW_ARGUMENTS;
+    case REDUCE_KEYWORDS + 1:
+        return is_call ? NULL : FP_NOTE_NEW_ARGUMENTS;
+    case REDUCE_STATE + 1:
+        return FP_NOTE_SETTER;
+    case REDUCE_SETTER_STATE + 1:
+    case REDUCE_BUILD:
+        return FP_NOTE_STATE;
+    default:
+        return NULL;
+    }
+}
+
+PyObject *
+fp_reduce_owner(const fp_frame *frame)
+{
+    return frame->stage == REDUCE_LIST + 1 || frame->stage == REDUCE_DICT + 1
+               ? frame->object
+               : NULL;
+}
+
 static int
 push_items(fp_walk *walk, fp_frame_kind kind, PyObject *iterator)
 {
@@ -896,7 +925,7 @@ fp_step_reduce(fp_walk *walk, fp_frame *frame)
             if (frame->object == NULL) {
                 PyErr_SetString(walk->state->pickling_error,
                                 "a state setter needs an object");
-                return -1;
+                return fp_fail_itself(frame);
             }
             status = fp_save(walk, frame->object, 0);
             break;
