@@ -1,6 +1,5 @@
 #include "joblib_layout.h"
 
-#include "base/errors.h"
 #include "build/unpickle.h"
 #include "in/array_load.h"
 #include "load.h"
