@@ -24,7 +24,8 @@ as_byte_array(PyObject *object, unsigned char *out, size_t n_bytes)
 static int
 big_int_bytes(PyObject *object, size_t *n_bytes)
 {
-    size_t n_bits = _PyLong_NumBits(object);
+    /* An int64_t from Python 3.14 on. */
+    size_t n_bits = (size_t)_PyLong_NumBits(object);
     if (n_bits == (size_t)-1 && PyErr_Occurred()) {
         return -1;
     }
