@@ -36,9 +36,9 @@ C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/*/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
            $(sort $(wildcard $(foreach f,*.py *.pyi py.typed */*.py,pypkg/fastpersist/$f)))
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
-PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools)
+PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools) tools/check_layers
 
-.PHONY: build demo test test-base bench lint format asan coverage hostile fuzz clean
+.PHONY: build demo test test-base bench lint werror format asan coverage hostile fuzz clean
 .DELETE_ON_ERROR:
 
 # setuptools keeps files in build/ that the sources no longer have.
@@ -85,13 +85,17 @@ bench:
 
 # --- checks -------------------------------------------------------------------
 
-lint: $(VENV)/.built $(VENV)/.with-lint $(VENV)/.with-demo
+lint: werror $(VENV)/.with-lint $(VENV)/.with-demo
 	$(VENV)/bin/clang-format --dry-run -Werror $(C_FORMATTED)
 	$(VENV)/bin/ruff check $(PY_FILES)
 	$(VENV)/bin/ruff format --check $(PY_FILES)
+	tools/check_layers
 	$(PY) tools/check_imports.py
 	$(VENV)/bin/mypy
 	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml fastpersist._core
+
+# A warning of the compiler is an error.
+werror: $(VENV)/.built
 	rm -rf build/werror
 	FASTPERSIST_WERROR=1 $(PIP_INSTALL) --target build/werror/installed .
 
@@ -139,5 +143,6 @@ fuzz: $(VENV)/.built $(VENV)/.with-test-base
 	FUZZ_CC='$(FUZZ_CC)' $(PY) tests/fuzz/targets.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 clean:
+	tools/newer_pythons clean
 	rm -rf build dist .venv .venv-* pypkg/*.egg-info .hypothesis \
 	    .mypy_cache .pytest_cache .ruff_cache
