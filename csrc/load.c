@@ -1,5 +1,6 @@
 #include "load.h"
 
+#include "compat.h"
 #include "joblib_layout.h"
 #include "load_parts.h"
 #include "opcodes.h"
@@ -401,7 +402,7 @@ fp_load_path(fp_state *state, PyObject *path, const fp_load_options *options,
     fp_load load = {
         .state = state, .options = options, .path = path, .fd = -1};
     PyObject *result;
-    PyObject *type, *error, *traceback;
+    PyObject *error;
 
     load.fd =
         open_path(path, options->sidecar == NULL ? options->mmap_mode : NULL);
@@ -409,10 +410,10 @@ fp_load_path(fp_state *state, PyObject *path, const fp_load_options *options,
         return NULL;
     }
     result = load_opened(&load, foreign);
-    PyErr_Fetch(&type, &error, &traceback);
+    error = fp_take_error();
     fp_load_free(&load);
     (void)close(load.fd); /* was only read, or synced */
-    PyErr_Restore(type, error, traceback);
+    fp_restore_error(error);
     return result;
 }
 
