@@ -13,8 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FRAME_BYTES 9 /* opcode and length */
-
 void
 fp_load_free(fp_load *load)
 {
@@ -102,11 +100,11 @@ fp_load_check_frames(const fp_load *load)
 
     do {
         uint64_t length = 0;
-        for (int i = 8; n_left >= FRAME_BYTES && i > 0; i--) {
+        for (int i = 8; n_left >= FP_FRAME_BYTES && i > 0; i--) {
             length = length << 8 | next[i];
         }
-        if (n_left < FRAME_BYTES || next[0] != OP_FRAME
-            || length > n_left - FRAME_BYTES)
+        if (n_left < FP_FRAME_BYTES || next[0] != OP_FRAME
+            || length > n_left - FP_FRAME_BYTES)
         {
             return fp_raise_damage(load->state, FP_CORRUPT, load->path,
                                    FP_SECTION_GRAPH,
@@ -114,8 +112,8 @@ fp_load_check_frames(const fp_load *load)
                                        + (uint64_t)(next - load->graph),
                                    "a whole frame");
         }
-        next += FRAME_BYTES + length;
-        n_left -= FRAME_BYTES + length;
+        next += FP_FRAME_BYTES + length;
+        n_left -= FP_FRAME_BYTES + length;
     } while (n_left > 0);
     return 0;
 }
