@@ -206,10 +206,8 @@ class FileLayoutAtPathTests(FileLayoutTests):
 
 
 @listed
-class UnpicklerTests(test_pickle.PyUnpicklerTests):
+class UnpicklerTests(test_pickle.CUnpicklerTests):
     unpickler = fastpersist.Unpickler
-    bad_stack_errors = (pickle.UnpicklingError,)
-    truncated_errors = (pickle.UnpicklingError,)
 
 
 @listed

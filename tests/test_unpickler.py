@@ -4,6 +4,7 @@ import copyreg
 import io
 import os
 import pickle
+import re
 import sys
 import threading
 
@@ -11,7 +12,7 @@ import fastpersist
 import pytest
 import sample_classes as s
 from compare import assert_isomorphic
-from helpers import PROTOCOLS, examples, file_bytes, outcome, run_python
+from helpers import PERSISTENT_ID_IS_READ_ONLY, PROTOCOLS, examples, file_bytes, outcome, run_python
 from hypothesis import given
 from values import catalogue, graphs
 
@@ -304,6 +305,101 @@ def test_names():
         both(lambda f, d=data: f(d))
 
 
+class Found:
+    """With attributes that are hard to get."""
+
+    inner = None
+
+    def __getattr__(self, name):
+        if name == "wrong":
+            raise ValueError("wrong")
+        if name == "own":
+            raise type("OwnError", (AttributeError,), {})("own")
+        if name == "stopped":
+            raise KeyboardInterrupt
+        raise AttributeError(name)
+
+
+Found.inner = Found()
+PATHS = ["no", "own", "wrong", "inner", "inner.no", "inner.own", "inner.wrong", "inner.inner.no"]
+PATHS += ["inner.stopped", "no.no", ".", "", "inner.", ".inner", "inner..inner", "<locals>"]
+PATHS += ["inner.<locals>.x", "f.<locals>", "\xe9", "\xe9.x", "\ud800.x", "inner.inner"]
+
+
+@pytest.mark.parametrize("protocol", [0, 3, 4])
+def test_find_class(protocol, monkeypatch):
+    module = Found()
+    monkeypatch.setitem(sys.modules, "found_module", module)
+
+    def told(base):
+        unpickler = base(io.BytesIO(b"\x80%cN." % protocol))
+        unpickler.load()
+        names = [("found_module", path) for path in PATHS]
+        names += [("math", "log.spam"), ("os.path", "join.spam"), ("no.such", "x"), ("", "x")]
+        names += [("found_module", wrong) for wrong in (None, 5, b"x")] + [(None, "x"), (5, "x")]
+        for name in names:
+            try:
+                yield name, unpickler.find_class(*name)
+            except (Exception, KeyboardInterrupt) as error:
+                context = error.__context__
+                yield name, type(error).__name__, str(error), repr(context), error.__cause__
+
+    def text(base):
+        return [re.sub("0x[0-9a-f]+", "0x...", ascii(line)) for line in told(base)]
+
+    assert text(fastpersist.Unpickler) == text(pickle.Unpickler)
+
+
+class Extends:
+    def __init__(self):
+        self.log = []
+
+    def extend(self, items):
+        self.log.append(("extend", list(items)))
+
+
+class Appends(Extends):
+    extend = property()
+
+    def append(self, item):
+        self.log.append(("append", item))
+
+
+class Adds(Extends):
+    extend = property()
+
+    def add(self, item):
+        self.log.append(("add", item))
+
+
+class Numbers(Extends):
+    extend = append = add = 5
+
+
+class ListLike(list):
+    def extend(self, items):
+        super().extend(["extended", *items])
+
+
+class SetLike(set):
+    def add(self, item):
+        raise AssertionError("pickle does not come here")
+
+
+@pytest.mark.parametrize("cls", [Extends, Appends, Adds, Numbers, ListLike, SetLike, frozenset])
+def test_what_is_extended(cls):
+    new = b"c%s\n%s\n)R" % (cls.__module__.encode(), cls.__qualname__.encode())
+
+    def told(load, data):
+        result = load(data)
+        return type(result), getattr(result, "log", None) or sorted(result)
+
+    for items in (b"", b"K\1", b"K\1K\2"):
+        for opcode in (b"e", b"\x90"):
+            both(lambda f, i=items, o=opcode: told(f, new + b"(" + i + o + b"."))
+    both(lambda f: told(f, new + b"K\1a."))
+
+
 def test_errors_of_opcodes():
     for data in (
         b"",
@@ -370,8 +466,35 @@ def test_errors_of_opcodes():
         b"e.",
         b"\x95\5\0\0\0\0\0\0\0N.",
         b"\x95\xff\xff\xff\xff\xff\xff\xff\xffN.",
+        b"N(e.",
+        b"N(\x90.",
+        b"N(u.",
+        b"](\x90.",
+        b"\x8f(e.",
+        b"(e.",
+        b"N((e.",
+        b"P\xff\n.",
+        b"Q.",
+        b"T\0\0\0\x80",
+        b"T\xff\xff\xff\xff",
+        b"U\5abc",
     ):
         both(lambda f, d=data: f(d))
+
+
+NUMBERS = ["0", "1", "00", "01", "02", "+0", " 0", "-0", "0 ", "+1", " 1", "1 ", "007", "-010"]
+NUMBERS += ["0x10", "0X1f", "0b11", "0o17", "1_0", "1__0", "_1", "", "L", "-", "-L", "5L", "5LL"]
+NUMBERS += [" 5L", "x", "1x", "9" * 18, "9" * 19, "-" + "9" * 30, "0x" + "f" * 30, "1\x002", "\x00"]
+NUMBERS += ["9" * 5000, "\u0665", "1.0", "010L", "0x10L", "\t7", "1_0L", "00L", "01L"]
+
+
+@pytest.mark.parametrize("opcode", [b"I", b"L", b"F", b"g", b"Np"])
+def test_numbers_as_text(opcode):
+    for number in NUMBERS:
+        if opcode == b"Np" and len(number) > 5:
+            continue  # it makes room for so many
+        both(lambda f, n=number: f(opcode + n.encode() + b"\n."))
+        both(lambda f, n=number: type(f(opcode + n.encode() + b"\n.")))
 
 
 def test_extension_codes():
@@ -487,13 +610,83 @@ def test_persistent_load():
         assert unpickler.load() == ["idid", 1]
         with pytest.raises(pickle.UnpicklingError, match="no persistent_load function"):
             load(data)
-    unpickler = fastpersist.Unpickler(io.BytesIO())
-    for wrong in (5, None):
-        with pytest.raises(TypeError):
-            unpickler.persistent_load = wrong
-    with pytest.raises(TypeError):
+
+
+def persistent_loads(base):
+    """What an attribute persistent_load does on an Unpickler of `base`, step by step."""
+    data = b"\x8c\1aQ." * 3
+
+    def attribute(unpickler):
+        found = outcome(getattr, unpickler, "persistent_load")
+        return "the class's" if callable(found) and found is not new_load else found
+
+    def new_load(pid):
+        return ["new", pid]
+
+    class Method(base):
+        def persistent_load(self, pid):
+            return ["method", pid]
+
+    class Asking(base):
+        def persistent_load(self, pid):
+            if sys.version_info < (3, 13):  # the standard one calls itself there without end
+                raise pickle.UnpicklingError("no persistent_load function")
+            return super().persistent_load(pid)
+
+    class Refusing(base):
+        @property
+        def persistent_load(self):
+            raise ZeroDivisionError
+
+    class Before(base):
+        def __init__(self, file):
+            self.persistent_load = new_load
+            super().__init__(file)
+
+    class Number(base):
+        persistent_load = 5
+
+    for cls in (base, Method, Asking, Number):
+        unpickler = cls(io.BytesIO(data))
+        yield cls.__name__, attribute(unpickler), outcome(unpickler.load)
+        for value in (new_load, 5, None):
+            unpickler = cls(io.BytesIO(data))
+            yield outcome(setattr, unpickler, "persistent_load", value), attribute(unpickler)
+            yield outcome(unpickler.load)
+            yield outcome(delattr, unpickler, "persistent_load"), attribute(unpickler)
+        unpickler = cls(io.BytesIO(data))
+        yield outcome(delattr, unpickler, "persistent_load"), outcome(unpickler.load)
+        yield outcome(setattr, unpickler, "other", 5)
+    yield outcome(lambda: Refusing(io.BytesIO(data)).load())
+    yield outcome(lambda: Before(io.BytesIO(data)).load())
+    unpickler = base(io.BytesIO(data))
+    yield outcome(setattr, unpickler, "persistent_load", new_load)
+    unpickler.__init__(io.BytesIO(data))
+    yield attribute(unpickler), outcome(unpickler.load)
+    unpickler = Method(io.BytesIO(data))
+    Method.persistent_load = lambda self, pid: ["changed", pid]
+    yield outcome(unpickler.load)
+    unpickler = base(io.BytesIO(data))
+
+    def leaves(pid):
         del unpickler.persistent_load
-    assert hasattr(unpickler, "persistent_load") == (sys.version_info >= (3, 13))
+        return pid
+
+    yield outcome(setattr, unpickler, "persistent_load", leaves)
+    yield outcome(unpickler.load), outcome(unpickler.load)
+    yield outcome(lambda: base.__new__(base).persistent_load)
+
+
+@pytest.mark.skipif(
+    PERSISTENT_ID_IS_READ_ONLY, reason="3.13.0 alone takes no such attribute; ours is as 3.13.1's"
+)
+def test_persistent_load_as_an_attribute():
+    def told(base):
+        text = "\n".join(map(repr, persistent_loads(base)))
+        text = text.replace("_pickle.Unpickler", "fastpersist.Unpickler")
+        return re.sub("0x[0-9a-f]+", "0x...", text)
+
+    assert told(fastpersist.Unpickler) == told(pickle.Unpickler)
 
 
 def test_an_unpickler_that_was_not_initialized():

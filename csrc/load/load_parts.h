@@ -67,6 +67,7 @@ void fp_load_free(fp_load *load);
 
 /* --- load.c -------------------------------------------------------------- */
 
+#define FP_FRAME_BYTES 9 /* opcode and length */
 /* The graph is whole frames. */
 int fp_load_check_frames(const fp_load *load);
 /* Whether the input starts as a file of ours does, or would but for one byte:
