@@ -216,7 +216,7 @@ class Decoded(_Counted):
             rest = bytes(self._input).lstrip(b"\0")
             self._input = rest
             if len(rest) >= len(self._prefix):
-                if not rest.startswith(self._prefix):
+                if not rest.startswith((self._prefix, *self._format.others)):
                     return False
                 self._member = self._format.start(self._n_threads)
                 return True
@@ -365,6 +365,7 @@ def _start_zstd(n_threads: int) -> Member | _Zstandard:
 class _Format(NamedTuple):
     start: Callable[[int], Any]  # the decoder of one member
     joins: bool  # whether the format lets one member follow another
+    others: tuple[bytes, ...] = ()  # how members begin that hold nothing
 
 
 FORMATS = {
@@ -373,5 +374,5 @@ FORMATS = {
     "bz2": _Format(_start_bz2, True),
     "lzma": _Format(_start_lzma, False),
     "xz": _Format(_start_lzma, True),
-    "zstd": _Format(_start_zstd, True),
+    "zstd": _Format(_start_zstd, True, tuple(bytes([i, 0x2A, 0x4D, 0x18]) for i in range(80, 96))),
 }
