@@ -11,7 +11,15 @@ import pytest
 
 TESTS = pathlib.Path(__file__).resolve().parent
 CORE = TESTS.parent / "csrc" / "core"
-ROOMS = ("atomic_file", "block_hash", "block_read", "buffer", "footer_read", "footer_write", "layout")
+ROOMS = (
+    "atomic_file",
+    "block_hash",
+    "block_read",
+    "buffer",
+    "footer_read",
+    "footer_write",
+    "layout",
+)
 ROOMS += ("ring", "sidecar_layout", "sink", "strided")
 WRAPPED = (
     "malloc",

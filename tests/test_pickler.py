@@ -203,7 +203,9 @@ def test_persistent_id_as_an_attribute():
 
 def without_module(result):
     """What a call returned or raised, where that names the type's module."""
-    return repr(result).replace("_pickle.Pickler", "Pickler").replace("fastpersist.Pickler", "Pickler")
+    return (
+        repr(result).replace("_pickle.Pickler", "Pickler").replace("fastpersist.Pickler", "Pickler")
+    )
 
 
 @pytest.mark.skipif(

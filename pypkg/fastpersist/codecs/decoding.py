@@ -109,7 +109,8 @@ class _Source:
 
 class Decoded(Counted):
     """The bytes of a codec whose members are decoded by what `start` gives, called with a number of
-    threads: see Member. `joins`: whether the format lets one member follow another."""
+    threads: see Member. `joins`: whether the format lets one member follow another; `empty`: how
+    members begin that hold nothing, where that is not the codec's prefix."""
 
     def __init__(
         self,
@@ -121,6 +122,7 @@ class Decoded(Counted):
         *,
         start: Callable[[int], Any],
         joins: bool,
+        empty: tuple[bytes, ...] = (),
     ) -> None:
         super().__init__(max_bytes)
         self._source = _Source(file)
@@ -128,6 +130,7 @@ class Decoded(Counted):
         self._n_threads = n_threads if self._source.can_seek else 1
         self._start = start
         self._joins = joins
+        self._empty = empty
         self._codec = codec
         self._path = path
         self._input: Buffer = b""  # compressed, not decoded yet
@@ -192,7 +195,7 @@ class Decoded(Counted):
             rest = bytes(self._input).lstrip(b"\0")
             self._input = rest
             if len(rest) >= len(prefix):
-                if not rest.startswith(prefix):
+                if not rest.startswith((prefix, *self._empty)):
                     return False
                 self._member = self._start(self._n_threads)
                 return True

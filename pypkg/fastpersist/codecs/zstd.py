@@ -15,6 +15,8 @@ from fastpersist.codecs.outlet import Outlet
 from fastpersist.codecs.registry import Codec, OpenStream
 
 _DEFAULT_LEVEL = 3
+# Skippable frames: four bytes, the first from 0x50 to 0x5f.
+_SKIPPABLE = tuple(bytes([first, 0x2A, 0x4D, 0x18]) for first in range(0x50, 0x60))
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -52,7 +54,9 @@ def writer(name: str, level: Any, n_threads: int) -> OpenStream:
 def reader(
     codec: Codec, file: Any, path: str | bytes | None, n_threads: int, max_bytes: int
 ) -> Decoded:
-    return Decoded(codec, file, path, n_threads, max_bytes, start=_start, joins=True)
+    return Decoded(
+        codec, file, path, n_threads, max_bytes, start=_start, joins=True, empty=_SKIPPABLE
+    )
 
 
 class _Writer(BlockWriter):
