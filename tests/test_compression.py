@@ -119,6 +119,15 @@ def test_what_we_write_everybody_reads(name, level, protocol, tmp_path):
     assert data == file_bytes(value, compress=(name, level), protocol=protocol)
 
 
+def zstd_decompress(data):
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        return zstd.decompress(data)
+    decompressor = zstandard.ZstdDecompressor()
+    return decompressor.stream_reader(data, read_across_frames=True).readall()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_content_is_the_uncompressed_dump(name, tmp_path):
     """Read by the codec's own library."""
@@ -128,11 +137,7 @@ def test_the_content_is_the_uncompressed_dump(name, tmp_path):
         if lz4 is not None:
             assert lz4.frame.decompress(data) == plain
     elif name == "zstd":
-        if zstandard is not None:
-            assert (
-                zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).readall()
-                == plain
-            )
+        assert zstd_decompress(data) == plain
     else:
         modules = {"zlib": zlib, "gzip": gzip, "bz2": bz2, "lzma": lzma, "xz": lzma}
         assert modules[name].decompress(data) == plain
@@ -584,9 +589,21 @@ def test_our_own_codecs_as_file_objects(name, tmp_path):
         assert codec.decompressor_file(file).read() == b"three"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="zstd is a package there")
+def test_zstd_is_the_standard_librarys(tmp_path):
+    code = """
+import sys
+sys.modules["zstandard"] = None
+import fastpersist
+value = list(range(100_000))
+fastpersist.dump(value, sys.argv[1], compress="zstd", threads=2)
+print("compression.zstd" in sys.modules, fastpersist.load(sys.argv[1]) == value)
+"""
+    assert run_python(code, tmp_path / "file").split() == ["True", "True"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="zstd is in the standard library")
 def test_a_missing_package_is_named(tmp_path):
-    if sys.version_info >= (3, 14):
-        pytest.skip("zstd is in the standard library")
     code = """
 import io, os, sys
 sys.modules["zstandard"] = None
