@@ -580,9 +580,21 @@ def test_our_own_codecs_as_file_objects(name, tmp_path):
         assert codec.decompressor_file(file).read() == b"three"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="zstd is a package there")
+def test_zstd_is_the_standard_librarys(tmp_path):
+    code = """
+import sys
+sys.modules["zstandard"] = None
+import fastpersist
+value = list(range(100_000))
+fastpersist.dump(value, sys.argv[1], compress="zstd", threads=2)
+print("compression.zstd" in sys.modules, fastpersist.load(sys.argv[1]) == value)
+"""
+    assert run_python(code, tmp_path / "file").split() == ["True", "True"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="zstd is in the standard library")
 def test_a_missing_package_is_named(tmp_path):
-    if sys.version_info >= (3, 14):
-        pytest.skip("zstd is in the standard library")
     code = """
 import io, os, sys
 sys.modules["zstandard"] = None

@@ -460,8 +460,10 @@ def test_the_same_notes_from_the_file(holder):
         lambda: HOLDERS[holder](local_function()),
         lambda: s.Plain(a=[HOLDERS[holder](local_function())]),
     ):
-        expected = outcome_of_dump(lambda build=build: pickle.dumps(build(), 5))
-        assert outcome_of_dump(lambda build=build: file_bytes(build())) == expected
+        for protocol in PROTOCOLS:
+            expected = outcome_of_dump(lambda b=build, p=protocol: pickle.dumps(b(), p))
+            got = outcome_of_dump(lambda b=build, p=protocol: file_bytes(b(), protocol=p))
+            assert got == expected
 
 
 @examples(60)

@@ -235,7 +235,7 @@ def test_persistent_id_as_method_and_attribute():
                 lambda p: setattr(p, "persistent_id", always),
                 lambda p: p.persistent_id is always,
                 lambda p: p.dump([5]),
-                lambda p: super(cls, p).persistent_id(1),
+                lambda p: super(type(p), p).persistent_id(1),
                 lambda p: setattr(p, "persistent_id", 5),
                 lambda p: p.dump([6]),
                 lambda p: delattr(p, "persistent_id"),
@@ -244,8 +244,8 @@ def test_persistent_id_as_method_and_attribute():
                 lambda p: p.dump([7]),
                 lambda p: setattr(p, "other", 1),
                 lambda p: delattr(p, "other"),
-                lambda p: cls.persistent_id(p, 1),
-                lambda p: type(cls.__dict__.get("persistent_id")).__name__,
+                lambda p: type(p).persistent_id(p, 1),
+                lambda p: type(type(p).__dict__.get("persistent_id")).__name__,
             ):
                 done.append(without_module(outcome(step, pickler)))
             done.append(file.getvalue())

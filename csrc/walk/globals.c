@@ -206,10 +206,10 @@ silent_names(const fp_state *state, PyObject *object, PyObject **module_name,
     int is_found;
 
     if (PyType_Check(object)) {
-        if (_PyType_Lookup(type, state->str_module)
-                != _PyType_Lookup(&PyType_Type, state->str_module)
-            || _PyType_Lookup(type, state->str_qualname)
-                   != _PyType_Lookup(&PyType_Type, state->str_qualname)
+        if (fp_type_lookup(type, state->str_module)
+                != fp_type_lookup(&PyType_Type, state->str_module)
+            || fp_type_lookup(type, state->str_qualname)
+                   != fp_type_lookup(&PyType_Type, state->str_qualname)
             || type->tp_getattro != PyType_Type.tp_getattro)
         {
             return 0;

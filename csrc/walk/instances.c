@@ -117,18 +117,18 @@ kind_of_class(const fp_state *state, PyTypeObject *type)
     if (!has_plain_names(type)) {
         return BY_REDUCER;
     }
-    getstate = _PyType_Lookup(type, state->str_getstate);
+    getstate = fp_type_lookup(type, state->str_getstate);
     is_ours =
         Py_TYPE(type)->tp_hash == PyType_Type.tp_hash
         && type->tp_getattro == PyObject_GenericGetAttr && type->tp_new != NULL
         && !PyType_IsSubtype(type, &PyList_Type)
         && !PyType_IsSubtype(type, &PyDict_Type)
-        && _PyType_Lookup(type, state->str_reduce_ex)
+        && fp_type_lookup(type, state->str_reduce_ex)
                == state->object_reduce_ex
-        && _PyType_Lookup(type, state->str_reduce) == state->object_reduce
-        && _PyType_Lookup(type, state->str_class_) == state->object_class
-        && _PyType_Lookup(type, state->str_getnewargs) == NULL
-        && _PyType_Lookup(type, state->str_getnewargs_ex) == NULL;
+        && fp_type_lookup(type, state->str_reduce) == state->object_reduce
+        && fp_type_lookup(type, state->str_class_) == state->object_class
+        && fp_type_lookup(type, state->str_getnewargs) == NULL
+        && fp_type_lookup(type, state->str_getnewargs_ex) == NULL;
 
     if (!is_ours) {
         return BY_REDUCER;
