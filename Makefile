@@ -22,9 +22,9 @@ SANITIZERS ?= address,undefined
 BASE_TESTS := not models and not boosters and not slow
 # The large tables of codecs and foreign files, which one Python runs without sanitizers, and what
 # one Python runs with and without them. Everything: make asan MATRIX=, make test-base MATRIX= ONCE=
-MATRIX ?= --ignore=tests/test_joblib_files.py --ignore=tests/test_joblib_layout.py \
-          --ignore=tests/test_compression.py --ignore=tests/hostile
-ONCE ?= --ignore=tests/faults --ignore=tests/test_streams.py
+MATRIX ?= --ignore=tests/load/test_joblib_files.py --ignore=tests/dump/test_joblib_layout.py \
+          --ignore=tests/codecs/test_compression.py --ignore=tests/hostile
+ONCE ?= --ignore=tests/faults --ignore=tests/load/test_streams.py
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -127,7 +127,7 @@ coverage: $(VENV)/.built $(VENV)/.with-test-base $(VENV)/.with-coverage
 	FASTPERSIST_COVERAGE=1 $(PIP_INSTALL) --target build/coverage/$(TAG) .
 	PYTHONPATH=$(CURDIR)/build/coverage/$(TAG) $(PY) -m pytest -n $(PYTEST_WORKERS) -m '$(BASE_TESTS)' $(PYTEST_ARGS)
 	CC='$(ASAN_CC) --coverage -fprofile-update=atomic' CFLAGS=-O0 $(PY) -m pytest --basetemp=build/coverage/programs \
-	    tests/test_core_units.py tests/fuzz
+	    tests/core tests/fuzz
 	$(VENV)/bin/gcovr --root . --filter csrc/ --print-summary --gcov-ignore-parse-errors=negative_hits.warn build/coverage
 
 # --- what takes long ----------------------------------------------------------

@@ -21,7 +21,9 @@ import sidecar_reader
 import values
 from compare import assert_isomorphic
 from fastpersist import CorruptFileError, TruncatedFileError, read_sidecar
+from file_objects import WriteOnly
 from helpers import file_bytes, run_python
+from restless import Meddler, Unpicklable
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the matrix subclass is not:PendingDeprecationWarning"),
@@ -185,15 +187,6 @@ def test_large_leaves_stay_in_the_main_file():
     assert sidecar_reader.read(second)[0] == []
 
 
-class Meddler:
-    def __init__(self, action):
-        self.action = action
-
-    def __reduce__(self):
-        self.action()
-        return int, ()
-
-
 def test_what_a_dtypes_reducer_does_to_its_array():
     box = {}
     dtype = np.dtype("f8", metadata={"x": Meddler(lambda: box["array"].resize(1, refcheck=False))})
@@ -272,14 +265,6 @@ def test_the_plain_layout_is_as_it_was():
 # ---------------------------------------------------------------- streams
 
 
-class Silent:
-    def __init__(self):
-        self.data = b""
-
-    def write(self, data):
-        self.data += data
-
-
 class Reading:
     """What pickle asks of a file, and nothing else."""
 
@@ -289,7 +274,7 @@ class Reading:
 
 
 def test_file_objects_with_little_more_than_read_and_write():
-    main, second = Silent(), Silent()
+    main, second = WriteOnly(), WriteOnly()
     fastpersist.dump(graph(), main, sidecar=second)
     assert (main.data, second.data) == pair_of(graph())
     second = Reading(second.data)
@@ -428,7 +413,7 @@ def test_a_buffer_of_a_map_that_is_no_array_is_checked(tmp_path):
 WORKERS = """
 import sys
 import joblib, numpy as np, fastpersist
-from test_mmap import look
+from maps import look
 from test_sidecar_files import graph
 
 if __name__ == "__main__":
@@ -617,11 +602,6 @@ def test_durable(tmp_path):
     fastpersist.dump(graph(), tmp_path / "main", sidecar=tmp_path / "second", durable=True)
     loaded = fastpersist.load(tmp_path / "main", None, False, sidecar=tmp_path / "second")
     assert_isomorphic(graph(), loaded)
-
-
-class Unpicklable:
-    def __reduce__(self):
-        raise RuntimeError("not this one")
 
 
 def test_a_failed_dump_leaves_both_old_files(pair):

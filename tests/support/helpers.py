@@ -15,7 +15,8 @@ from hypothesis import settings
 
 # How much more than usual the generated tests do: see examples().
 EFFORT = int(os.environ.get("FASTPERSIST_TEST_EFFORT", "1"))
-TESTS = pathlib.Path(__file__).resolve().parent
+SUPPORT = pathlib.Path(__file__).resolve().parent
+PROJECT = SUPPORT.parents[1]
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 
@@ -143,8 +144,8 @@ FRUGAL = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size
 
 
 def run_python(code, *arguments, warnings="error", timeout=300, env=None, python=sys.executable):
-    """Runs a script in a process of its own that sees tests/, and returns what it printed."""
-    path = [str(TESTS)]
+    """Runs a script in a process of its own that sees all tests, and returns what it printed."""
+    path = [str(SUPPORT), *sorted(map(str, SUPPORT.parent.glob("*/")))]
     path += [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), **(env or {})}
     done = subprocess.run(

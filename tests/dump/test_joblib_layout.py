@@ -17,7 +17,9 @@ import pytest
 import sample_classes as s
 import values
 from compare import assert_isomorphic
-from helpers import PROTOCOLS, run_python
+from file_objects import WriteOnly
+from helpers import PROTOCOLS, SUPPORT, run_python
+from restless import Meddler, Unpicklable
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the matrix subclass is not:PendingDeprecationWarning"),
@@ -156,17 +158,6 @@ def test_a_registered_reducer_is_not_asked():
     assert_isomorphic([np.arange(3)], loaded)
 
 
-class Meddler:
-    """Its reducer does something to an array that is written later, or has been."""
-
-    def __init__(self, action):
-        self.action = action
-
-    def __reduce__(self):
-        self.action()
-        return int, ()
-
-
 def test_an_array_that_changes_during_the_dump():
     a = np.zeros(3)
 
@@ -281,7 +272,7 @@ WORKERS = """
 import sys
 import joblib, numpy as np, fastpersist
 from test_joblib_layout import graph
-from test_mmap import look
+from maps import look
 
 if __name__ == "__main__":
     path, = sys.argv[1:]
@@ -342,12 +333,10 @@ def test_a_process_without_fastpersist_loads_it(tmp_path):
     reason="FASTPERSIST_OLD_JOBLIB_PYTHON names no Python with joblib 1.2 and NumPy 1.26",
 )
 def test_joblib_12_loads_it(tmp_path):
-    from test_numpy126 import LEFT_OUT
-
     everything = array_values.everything()
     # NumPy 2's reducer of an array in an array of objects names what 1.26 does not have; joblib's
     # own files have the same.
-    left_out = set(LEFT_OUT) | {"objects nested", "mixed graph"}
+    left_out = set(array_values.NOT_IN_NUMPY_126) | {"objects nested", "mixed graph"}
     value = {name: build() for name, build in everything.items() if name not in left_out}
     fastpersist.dump(value, tmp_path / "file", layout="joblib")
     run_python(
@@ -356,21 +345,11 @@ def test_joblib_12_loads_it(tmp_path):
         ",".join(left_out),
         warnings="ignore",
         python=os.environ["FASTPERSIST_OLD_JOBLIB_PYTHON"],
-        env={"PYTHONPATH": os.path.dirname(__file__)},
+        env={"PYTHONPATH": str(SUPPORT)},
     )
 
 
 # ---------------------------------------------------------------- streams and codecs
-
-
-class Silent:
-    """A file object that can write and nothing else."""
-
-    def __init__(self):
-        self.data = b""
-
-    def write(self, data):
-        self.data += data
 
 
 class NotTelling(io.BytesIO):
@@ -383,9 +362,9 @@ class NotTelling(io.BytesIO):
 
 def test_file_objects_that_cannot_tell():
     value = graph()
-    for file in (Silent(), NotTelling()):
+    for file in (WriteOnly(), NotTelling()):
         fastpersist.dump(value, file, layout="joblib")
-        data = file.data if isinstance(file, Silent) else file.getvalue()
+        data = file.data if isinstance(file, WriteOnly) else file.getvalue()
         assert data == joblib_bytes(value)
 
 
@@ -456,11 +435,6 @@ def test_an_array_of_no_size_is_an_ordinary_object():
     value = [np.zeros(3, [("a", "S0")])["a"], np.zeros(2, "V0"), np.arange(2)]
     for load in (joblib.load, fastpersist.load):
         assert_isomorphic(value, load(io.BytesIO(joblib_bytes(value))))
-
-
-class Unpicklable:
-    def __reduce__(self):
-        raise RuntimeError("not this one")
 
 
 @pytest.mark.parametrize("where", ["outside", "inside an array"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sample_classes as s
 from helpers import file_bytes, run_python
-from test_errors import UNPICKLABLE
+from unpicklable import UNPICKLABLE
 from values import catalogue
 
 # ---------------------------------------------------------------- references of the input
@@ -172,8 +172,7 @@ def work():
 steady("two files", work)
 """,
     "errors": """
-from test_errors import UNPICKLABLE
-import test_errors
+from unpicklable import UNPICKLABLE
 path = sys.argv[1]
 class Broken:
     def __init__(self): self.n = 0

@@ -410,7 +410,8 @@ def test_joblibs_own_files_are_mapped(tmp_path):
 WORKERS = """
 import sys
 import joblib, numpy as np, fastpersist
-from test_mmap import arrays, look
+from maps import look
+from test_mmap import arrays
 
 if __name__ == "__main__":
     path, mode = sys.argv[1:]
@@ -430,14 +431,6 @@ if __name__ == "__main__":
         np.testing.assert_array_equal(got, value[name][..., 1:], name)
         assert file == path or got.size == 0, (name, file)
 """
-
-
-def look(array):
-    """What a worker sees: its type, the file behind it, its values."""
-    base = array
-    while base is not None and not isinstance(base, np.memmap):
-        base = base.base
-    return type(array).__name__, getattr(base, "filename", None), np.array(array)
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])

@@ -12,6 +12,7 @@ import fastpersist
 import pytest
 import sample_classes as s
 from compare import assert_isomorphic
+from file_objects import Bare
 from helpers import PERSISTENT_ID_IS_READ_ONLY, PROTOCOLS, examples, file_bytes, outcome, run_python
 from hypothesis import given
 from values import catalogue, graphs
@@ -28,18 +29,6 @@ def load(data, **kwargs):
 
 
 # ---------------------------------------------------------------- sources
-
-
-class Bare:
-    """read and readline alone; returns what it is asked for, or less."""
-
-    def __init__(self, data, at_most=None):
-        self.file = io.BytesIO(data)
-        self.readline = self.file.readline
-        self.at_most = at_most or len(data) + 1
-
-    def read(self, n):
-        return self.file.read(min(n, self.at_most))
 
 
 class ShortReadinto(Bare):

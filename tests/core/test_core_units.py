@@ -9,8 +9,8 @@ import sysconfig
 
 import pytest
 
-TESTS = pathlib.Path(__file__).resolve().parent
-CORE = TESTS.parent / "csrc" / "core"
+HERE = pathlib.Path(__file__).resolve().parent
+CORE = HERE.parents[1] / "csrc" / "core"
 ROOMS = (
     "atomic_file",
     "block_hash",
@@ -57,7 +57,7 @@ def links(directory, name, text, flags):
 
 def case_names():
     """Read from the sources: nothing is compiled before a test runs."""
-    for source in sorted((TESTS / "core").glob("test_*.c")):
+    for source in sorted(HERE.glob("test_*.c")):
         yield from re.findall(r'^    \{"(\w+)", \w+\},$', source.read_text(), re.MULTILINE)
 
 
@@ -83,7 +83,7 @@ def program(tmp_path_factory):
         ["-Wl,--wrap=malloc"],
     ):
         flags += ["-DFP_WRAP_MALLOC"] + wrap
-    sources = sorted((TESTS / "core").glob("test_*.c"))
+    sources = sorted(HERE.glob("test_*.c"))
     sources += [CORE / (room + ".c") for room in ROOMS]
     out = directory / "test_core"
     result = compile_program(sources, out, flags)

@@ -3,10 +3,10 @@
 import importlib.util
 
 import pytest
-from helpers import TESTS
+from helpers import PROJECT
 
 spec = importlib.util.spec_from_file_location(
-    "check_imports", TESTS.parent / "tools" / "check_imports.py"
+    "check_imports", PROJECT / "tools" / "check_imports.py"
 )
 check = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(check)

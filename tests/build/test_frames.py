@@ -18,6 +18,7 @@ import frames
 import numpy as np
 import pytest
 import sample_classes as s
+from file_objects import Bare
 from frames import EXHAUSTED, NESTED, frame
 from helpers import outcome
 
@@ -129,12 +130,6 @@ def two_frames(data, chance, n):
         elif chance.random() < 0.5:
             ends[0] = second - first
         yield (data[:first] + frame(ends[0]) + data[first:second] + frame(ends[1]) + data[second:])
-
-
-class Bare:
-    def __init__(self, data):
-        file = io.BytesIO(data)
-        self.read, self.readline = file.read, file.readline
 
 
 def with_ids(base):

@@ -23,6 +23,7 @@ from helpers import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from restless import ChangingSink
 
 LARGE = 40_000  # doubles: a blob of its own, several staging blocks
 
@@ -418,19 +419,6 @@ def test_an_array_resized_between_visits(n, dumps):
     assert got[0].tolist() == list(range(n)) and got[2] is got[0]
 
 
-class ResizesWhileWritten:
-    """A sink that resizes an array while its bytes are on their way."""
-
-    def __init__(self, change):
-        self.change = change
-        self.pieces = []
-
-    def write(self, data):
-        self.pieces.append(bytes(data))
-        self.change()
-        return len(data)
-
-
 @pytest.mark.parametrize("make", ["C", "F", "strided"])
 @pytest.mark.parametrize("how", ["shrink", "grow", "setstate", "reshape"])
 def test_an_array_resized_while_it_is_copied(make, how):
@@ -454,7 +442,7 @@ def test_an_array_resized_while_it_is_copied(make, how):
         except (ValueError, AttributeError):
             pass
 
-    sink = ResizesWhileWritten(change_quietly)
+    sink = ChangingSink(change_quietly)
     try:
         # NumPy 2.5 deprecates both ways to change an array in place.
         import warnings
@@ -476,7 +464,7 @@ def test_a_bytearray_cannot_be_resized_while_it_is_copied():
         with pytest.raises(BufferError):
             data.append(1)
 
-    sink = ResizesWhileWritten(lambda: None)
+    sink = ChangingSink(lambda: None)
     try:
         sink.change = lambda: data.__iadd__(b"x")
         fastpersist.dump([data], sink)
@@ -781,22 +769,9 @@ def test_finalizers_run_during_the_walk(dumps):
 # ---------------------------------------------------------------- sinks
 
 
-class MutatingSink:
-    """Changes the graph at each write, the first of which comes in the middle of the walk."""
-
-    def __init__(self, change):
-        self.change = change
-        self.pieces = []
-
-    def write(self, data):
-        self.pieces.append(bytes(data))
-        self.change()
-        return len(data)
-
-
 def test_a_sink_that_changes_a_list_in_the_walk():
     value = [np.zeros(600_000), ["a"], np.zeros(600_000), ["b"]]
-    sink = MutatingSink(lambda: value.append("more") if len(value) < 100 else None)
+    sink = ChangingSink(lambda: value.append("more") if len(value) < 100 else None)
     try:
         fastpersist.dump(value, sink)
     except RuntimeError:
@@ -807,7 +782,7 @@ def test_a_sink_that_changes_a_list_in_the_walk():
 
 def test_a_sink_that_clears_what_is_walked():
     value = {"x": [np.zeros(600_000), ["a"], np.zeros(600_000)], "y": ["b"]}
-    sink = MutatingSink(lambda: (value["x"].clear() if "x" in value else 0, value.clear()))
+    sink = ChangingSink(lambda: (value["x"].clear() if "x" in value else 0, value.clear()))
     try:
         fastpersist.dump(value, sink)
     except RuntimeError:
@@ -823,7 +798,7 @@ def test_a_sink_that_hands_out_what_was_written():
         if not value[2]:
             value[2].append(value[0])
 
-    sink = MutatingSink(change)
+    sink = ChangingSink(change)
     fastpersist.dump(value, sink)
     back = pickle.loads(b"".join(sink.pieces))
     assert back[0] == ["inner"]

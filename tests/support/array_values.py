@@ -355,3 +355,23 @@ def as_loaded(value):
     Arrays are not sent through pickle for this: it gives some foreign byte orders back swapped.
     """
     return value if type(value) is np.ndarray else pickle.loads(pickle.dumps(value, 5))
+
+
+# Of everything(), what NumPy 1.26 cannot load, and why.
+NOT_IN_NUMPY_126 = {
+    "generators": "random generators keep NumPy's reducers, which name 2.x internals",
+    "bit generators": "as generators",
+    "random state": "as generators",
+    "64 dimensions": "1.26 has at most 32",
+    "recarray": "numpy.rec is no module before 2.0",
+    "chararray": "numpy.char is no module before 2.0",
+    "polynomial": "its attributes are of another type in 1.26",
+    "struct two fields of": "1.26 cannot read the flags of an aligned structure written by 2.x",
+    "void scalars": "as two fields of",
+    "dtypes": "as two fields of",
+}
+NOT_IN_NUMPY_126 |= {
+    f"struct {name}{how}": NOT_IN_NUMPY_126["struct two fields of"]
+    for name in ("aligned", "nested")
+    for how in ("", " strided", " large", " empty")
+}

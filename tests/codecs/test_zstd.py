@@ -9,6 +9,7 @@ import fastpersist
 import numpy as np
 import pytest
 from compare import assert_isomorphic
+from file_objects import Bare
 from helpers import file_bytes
 
 zstd_frames = pytest.importorskip(
@@ -33,12 +34,6 @@ KINDS = [
 @functools.cache
 def made(content):
     return zstd_frames.kinds(CONTENTS[content])
-
-
-class Bare:
-    def __init__(self, data):
-        file = io.BytesIO(data)
-        self.read, self.readline = file.read, file.readline
 
 
 def readers(data, path):
