@@ -270,8 +270,8 @@ dump_to_sinks(fp_dump *dump, PyObject *value)
     return result;
 }
 
-/* Two files are renamed one right behind the other, the sidecar first: a main
- * file never names a sidecar that is not there yet. */
+/* Two files take their places one right behind the other, the sidecar first: a
+ * main file never names a sidecar that is not there yet. */
 static int
 commit(fp_dump *dump)
 {
