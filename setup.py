@@ -196,8 +196,8 @@ setup(
     ext_modules=[
         Extension(
             "fastpersist._core",
-            sources=sorted(glob("csrc/*.c") + glob("csrc/core/*.c")),
-            depends=sorted(glob("csrc/*.h") + glob("csrc/core/*.h")) + ["setup.py"],
+            sources=sorted(glob("csrc/**/*.c", recursive=True)),
+            depends=[*sorted(glob("csrc/**/*.h", recursive=True)), "setup.py"],
             include_dirs=["csrc"],
             libraries=["lz4", "xxhash"],
         )

@@ -1,15 +1,16 @@
 /* The module: its state and its functions. */
-#include "atomic_file_type.h"
-#include "dump.h"
-#include "errors.h"
-#include "joblib_layout.h"
-#include "load.h"
-#include "lz4_reader.h"
-#include "lz4_writer.h"
-#include "pickler.h"
-#include "unpickle.h"
-#include "unpickler.h"
-#include "walk.h"
+#include "base/compat.h"
+#include "base/errors.h"
+#include "base/numpy_api.h"
+#include "build/unpickle.h"
+#include "build/unpickler.h"
+#include "dump/dump.h"
+#include "in/lz4_reader.h"
+#include "load/load.h"
+#include "out/atomic_file_type.h"
+#include "out/lz4_writer.h"
+#include "walk/pickler.h"
+#include "walk/walk.h"
 
 /* --- functions ---------------------------------------------------------- */
 
@@ -404,7 +405,7 @@ fetch(PyObject **field, const char *module_name, const char *name)
 static int
 fetch_of_object(PyObject **field, PyObject *name)
 {
-    *field = Py_XNewRef(_PyType_Lookup(&PyBaseObject_Type, name));
+    *field = Py_XNewRef(fp_type_lookup(&PyBaseObject_Type, name));
     if (*field == NULL) {
         PyErr_Format(PyExc_SystemError, "object has no %U", name);
         return -1;
@@ -481,11 +482,11 @@ module_exec(PyObject *module)
         || fetch_of_object(&state->object_reduce, state->str_reduce) < 0
         || fetch_of_object(&state->object_getstate, state->str_getstate) < 0
         || fetch_of_object(&state->object_class, state->str_class_) < 0
-        || fp_array_init(state) < 0 || fp_errors_init(module, state) < 0
+        || fp_numpy_init(state) < 0 || fp_errors_init(module, state) < 0
         || fp_joblib_init(module, state) < 0
-        || fp_lz4_reader_type_init(module, state) < 0
+        || fp_lz4_reader_type_init(module) < 0
         || fp_lz4_writer_type_init(module, state) < 0
-        || fp_atomic_file_type_init(module, state) < 0)
+        || fp_atomic_file_type_init(module) < 0)
     {
         return -1;
     }

@@ -1,10 +1,26 @@
-/* Numbers in files, and their places: what layout.c and sidecar_layout.c
- * share. No memory, no lock.
+/* Opcodes and numbers in files, and their places: what the encoders and decoders
+ * of layout.h and sidecar_layout.h share. No memory, no lock.
  */
 #ifndef FP_CORE_LAYOUT_BYTES_H
 #define FP_CORE_LAYOUT_BYTES_H
 
 #include "layout.h"
+
+/* The opcodes of pickle that frame header, blobs and footer. */
+enum {
+    OP_PROTO = 0x80,
+    OP_SHORT_BINBYTES = 0x43,
+    OP_BINBYTES = 0x42,
+    OP_BINBYTES8 = 0x8e,
+    OP_BYTEARRAY8 = 0x96,
+    OP_BINUNICODE8 = 0x8d,
+    OP_BINPUT = 0x71,
+    OP_LONG_BINPUT = 0x72,
+    OP_POP = 0x30,
+    OP_STOP = 0x2e,
+};
+
+#define KNOWN_FLAGS FP_FLAG_SIDECAR_FILE
 
 static inline fp_status
 fail(fp_layout_error *error, fp_status status, uint64_t offset,

@@ -5,6 +5,16 @@
 of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMAT.md``.
 """
 
+# Storeys of the package, from the ground; tools/check_imports.py holds every import to them.
+#     _environment   versions a file was saved with: the core imports it for a note
+#     _core          the compiled part: every byte of our own layout
+#     codecs         streams compressed and decompressed
+#     files          which file it is; file objects, pairs, checks
+#     __init__       the API: names, arguments, what a plain dump and load need; imports files late
+#     compare        one value in several formats
+#     demo           two models, compared
+#     __main__       the command line
+
 from __future__ import annotations
 
 import os
@@ -13,8 +23,6 @@ from functools import partial
 from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, UnpicklingError
 from typing import Any, Literal
 
-from fastpersist import _codecs
-from fastpersist._codecs import CompressorWrapper, register_compressor
 from fastpersist._core import (
     AtomicFile,
     CorruptFileError,
@@ -26,6 +34,8 @@ from fastpersist._core import (
     load_path,
     loads,
 )
+from fastpersist.codecs import registry
+from fastpersist.codecs.registry import CompressorWrapper, register_compressor
 
 __version__ = "0.1.0"
 
@@ -153,13 +163,13 @@ def dump(
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     is_path = isinstance(filename, str)
-    _codecs.checked(compress)
+    registry.checked(compress)
     if not is_path and not hasattr(filename, "write"):
         raise ValueError(
             "Second argument should be a filename or a file-like object, "
             f"{filename} (type {type(filename)}) was given."
         )
-    codec = _codecs.chosen(compress, filename if is_path else None)
+    codec = registry.chosen(compress, filename if is_path else None)
     if layout not in _LAYOUTS:
         raise ValueError(f"layout must be one of {list(_LAYOUTS)!r}, not {layout!r}")
     if layout == "joblib" and protocol is None:
@@ -173,7 +183,7 @@ def dump(
 
     write = partial(dump_value, value, sidecar, layout, number, durable, n_threads)
     if codec is not None:
-        open_stream = _codecs.prepare(*codec, n_threads)
+        open_stream = registry.prepare(*codec, n_threads)
         if is_path:
             file = AtomicFile(filename, durable)
             _dump_to_stream_at_path(write, file, filename, open_stream)
@@ -286,18 +296,18 @@ def _verify_level(verify: bool | str) -> int:
 
 def _checked_limit(max_bytes: int | None) -> int:
     if max_bytes is None:
-        return (1 << 64) - 1
+        return registry.NO_LIMIT
     if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
         raise TypeError(f"max_bytes must be an int or None, not {type(max_bytes).__name__}")
     if max_bytes < 0:
         raise ValueError(f"max_bytes must not be negative: {max_bytes}")
-    return min(max_bytes, (1 << 64) - 2)
+    return min(max_bytes, registry.NO_LIMIT - 1)
 
 
-def _load_foreign(*arguments: Any) -> Any:
-    from fastpersist import _load
+def _load_foreign(path: str | bytes, request: tuple[Any, ...], fd: int) -> Any:
+    from fastpersist.files import loading
 
-    return _load.from_descriptor(*arguments)
+    return loading.from_descriptor(path, loading.Request(*request), fd)
 
 
 def load(
@@ -374,20 +384,21 @@ def load(
     n_threads = _thread_count(threads)
     limit = _checked_limit(max_bytes)
     if sidecar is not None:
-        from fastpersist import _sidecar
+        from fastpersist.files import pairs
 
-        return _sidecar.load_pair(filename, sidecar, mode, bool(native), level, n_threads, limit)
+        return pairs.load_pair(filename, sidecar, mode, bool(native), level, n_threads, limit)
+    request = (mmap_mode, mode, bool(native), level, n_threads, limit)
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     if isinstance(filename, (str, bytes)):
-        foreign = partial(_load_foreign, filename, mmap_mode, bool(native), level, n_threads, limit)
+        foreign = partial(_load_foreign, filename, request)
         return load_path(filename, mode, bool(native), level, n_threads, foreign, None, limit)
-    from fastpersist import _load
+    from fastpersist.files import loading
 
     if hasattr(filename, "read"):
-        return _load.from_file(filename, mmap_mode, bool(native), level, n_threads, limit)
+        return loading.from_file(filename, loading.Request(*request))
     with open(filename, "rb") as file:
-        return _load.from_file(file, mmap_mode, bool(native), level, n_threads, limit)
+        return loading.from_file(file, loading.Request(*request))
 
 
 def verify(
@@ -428,9 +439,9 @@ def verify(
     ValueError
         A sidecar is missing, or is given where there is none.
     """
-    from fastpersist import _verify
+    from fastpersist.files import checking
 
-    _verify.verify(filename, sidecar, _checked_limit(max_bytes), _thread_count(threads))
+    checking.verify(filename, sidecar, _checked_limit(max_bytes), _thread_count(threads))
 
 
 def read_sidecar(
@@ -460,6 +471,6 @@ def read_sidecar(
     CorruptFileError
         The file is damaged, or no sidecar; `TruncatedFileError` where it ends too early.
     """
-    from fastpersist import _sidecar
+    from fastpersist.files import pairs
 
-    return _sidecar.read(filename, _verify_level(verify), _thread_count(threads))
+    return pairs.read(filename, _verify_level(verify), _thread_count(threads))

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import demo
-from .compare import WRITERS, compare, table
+from fastpersist import demo
+from fastpersist.compare import WRITERS, compare, table
 
 
 def bench(path: Path, repeat: int) -> int:
@@ -30,7 +30,7 @@ def bench(path: Path, repeat: int) -> int:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fastpersist", description=__doc__)
     parser.add_argument("--version", action="version", version=version("fastpersist"))
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command")
     commands.add_parser("demo", help=demo.__doc__)
     bench_parser = commands.add_parser(
         "bench", help="time a model of your own beside pickle and joblib"
@@ -44,7 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "demo":
         return demo.run()
-    return bench(options.file, options.repeat)
+    if options.command == "bench":
+        return bench(options.file, options.repeat)
+    parser.print_help()
+    return 0
 
 
 if __name__ == "__main__":

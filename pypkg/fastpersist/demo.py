@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .compare import Call, compare, table
+from fastpersist.compare import Call, compare, table
 
 
 def models(data: Any, target: Any) -> dict[str, Any]:

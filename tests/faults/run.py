@@ -14,7 +14,7 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path += [str(HERE.parent), str(HERE.parent / "hostile")]
+sys.path += [str(HERE.parent / "support"), str(HERE.parent / "hostile")]
 
 import results  # noqa: E402
 from shims import build, run_script, run_with  # noqa: E402
@@ -162,7 +162,7 @@ def valgrind():
     wrapper = "valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite"
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", str(HERE.parent / "test_core_units.py")],
+        [sys.executable, "-m", "pytest", "-q", str(HERE.parent / "core")],
         env={**os.environ, "FASTPERSIST_TEST_WRAPPER": wrapper},
     )
     print(f"{time.monotonic() - start:7.1f} s  valgrind", flush=True)

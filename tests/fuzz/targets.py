@@ -25,7 +25,7 @@ import sysconfig
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CORE = ROOT / "csrc" / "core"
-LAYOUT = ["layout", "block_hash", "buffer"]
+LAYOUT = ["layout", "footer_read", "footer_write", "block_hash", "buffer"]
 LZ4 = ["lz4_frame_read", "lz4_frame_write", "workers", "buffer"]
 # What of the core each needs.
 ROOMS = {
@@ -78,7 +78,7 @@ def build(target: str, directory: pathlib.Path, clang: str) -> pathlib.Path:
     flags += ["-fno-sanitize-recover=all"]
     if target == "unpickle":
         sources = [str(HERE / "fuzz_unpickle.c")]
-        sources += sorted(map(str, [*ROOT.glob("csrc/*.c"), *CORE.glob("*.c")]))
+        sources += sorted(map(str, ROOT.glob("csrc/**/*.c")))
         flags += python_flags()
         libraries = [*libpython(), *LIBRARIES]
     else:
@@ -150,7 +150,7 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", default=TARGETS, metavar="TARGET")
     options, arguments = parser.parse_known_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
     share = max(1, options.seconds // len(options.targets))
     failed = [
         target

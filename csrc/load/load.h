@@ -1,0 +1,95 @@
+/* Loading from a path or a file object: what kind of file it is, its bytes,
+ * its checks, and the machine that builds the objects.
+ *
+ * A path of ours: header and tail, footer, graph and sidecar are read and
+ * checked before an opcode of the graph runs; or the file is mapped. Other
+ * files (plain pickle, joblib) run as they are read. A file object is read
+ * front to back, one dump, nothing behind it.
+ * Compressed files never come here: pypkg/fastpersist/files/loading.py opens
+ * the decompressor and hands over a file object.
+ *
+ * One descriptor from open to end: what was checked is what is used.
+ * GIL held on entry and return; released around input and hashing.
+ */
+#ifndef FP_LOAD_H
+#define FP_LOAD_H
+
+#include "base/state.h"
+
+typedef enum {
+    FP_VERIFY_NONE,
+    FP_VERIFY_READ, /* all that is read: everything but a map's arrays */
+    FP_VERIFY_FULL,
+} fp_verify;
+
+/* The sidecar file of a dump in two: a regular file by its descriptor, or a
+ * file object. Everything is borrowed. */
+typedef struct {
+    int fd;         /* -1: see `file` */
+    PyObject *file; /* with read() */
+    PyObject *path; /* str or bytes, for messages and maps; NULL: unknown */
+} fp_sidecar_place;
+
+typedef struct {
+    PyObject *mmap_mode; /* borrowed: NULL or str, checked: r, r+, c */
+    int native_order;
+    fp_verify verify;
+    int n_threads;
+    /* May be taken out of the file, of each of two: decoded where it is
+     * compressed. UINT64_MAX: no limit. */
+    uint64_t max_bytes;
+    const fp_sidecar_place *sidecar; /* borrowed; NULL: none was given */
+} fp_load_options;
+
+/* At import (joblib_layout.c): the stand-in for joblib's NumpyArrayWrapper,
+ * OldJoblibFile, which load() raises for the wrappers of files before 0.10 and
+ * pypkg/fastpersist/files/ hands to joblib, and how the machine reads the
+ * arrays of wrappers (fp_wrapped_arrays). 0 or -1. */
+int fp_joblib_init(PyObject *module, fp_state *state);
+
+/* New references. `path` (str or bytes, borrowed) is what the caller gave: for
+ * messages, and numpy.memmap's filename.
+ *
+ * Opens `path`; of a regular file of ours it loads the first dump, and it runs
+ * what starts as a pickle of protocol 3 or later. Anything else, and what turns
+ * out to be joblib's from before 0.10, is left to `foreign`, called with the
+ * open descriptor. */
+PyObject *fp_load_path(fp_state *state, PyObject *path,
+                       const fp_load_options *options, PyObject *foreign);
+/* The dump or pickle that begins at `start` of a regular file; *end is where it
+ * ends. `fd` stays the caller's. None and an end of 0 where it cannot be mapped
+ * as asked: arrays would not be aligned, or it is joblib's and not the first.
+ */
+PyObject *fp_load_descriptor(fp_state *state, int fd, PyObject *path,
+                             uint64_t start, const fp_load_options *options,
+                             uint64_t *end);
+/* One dump or pickle from a file object, from where it stands, no further.
+ * `path` may be NULL. mmap_mode is ignored. */
+PyObject *fp_load_file(fp_state *state, PyObject *file, PyObject *path,
+                       const fp_load_options *options);
+/* verify.c: nothing is loaded, and nothing from the file runs. CorruptFileError
+ * where a byte is not what was written. */
+
+/* All dumps in a regular file. 1, or 0 where it is no file of ours; -1 with an
+ * exception. */
+int fp_verify_descriptor(fp_state *state, int fd, PyObject *path,
+                         int n_threads);
+/* One dump from a file object, and its sidecar where it has one. 1; 0 where
+ * none of ours begins here (at most FP_HEADER_BYTES are read then); -1. Of
+ * `options` max_bytes and sidecar count. */
+int fp_verify_file(fp_state *state, PyObject *file, PyObject *path,
+                   const fp_load_options *options);
+/* One sidecar from a file object. 0 or -1. */
+int fp_verify_sidecar(fp_state *state, const fp_sidecar_place *place,
+                      uint64_t max_bytes);
+/* The opcodes of any pickle, up to STOP, and the arrays between joblib's: with
+ * every name found by `find_class`, and every persistent id. 0 or -1. */
+int fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
+                     PyObject *find_class, PyObject *persistent_load,
+                     uint64_t max_bytes);
+
+/* The buffers of a sidecar file, a list of bytearray and bytes. */
+PyObject *fp_read_sidecar(fp_state *state, const fp_sidecar_place *place,
+                          fp_verify verify, int n_threads);
+
+#endif

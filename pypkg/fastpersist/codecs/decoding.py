@@ -1,0 +1,235 @@
+"""Decoding: the bytes of a compressed stream as a file object.
+
+One member (gzip's word for a stream with header and checksum) is read after the other, as far as
+bytes are asked for: a read never runs from one member into the next. What stands behind the last
+member is left alone: it may be the caller's.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pickle import UnpicklingError
+from typing import Any
+
+from fastpersist._core import CorruptFileError, TruncatedFileError
+from fastpersist.codecs.registry import BUFFER_BYTES, Codec
+
+Buffer = bytes | memoryview
+
+CHUNK_BYTES = 1 << 20  # compressed bytes read at once, and decoded bytes made at once
+
+
+def position(file: Any) -> int | None:
+    """Where a file object stands; None where it cannot go back there."""
+    try:
+        if not file.seekable():
+            return None
+        where = file.tell()
+    except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
+        return None
+    return where if isinstance(where, int) else None
+
+
+def damage(
+    kind: type[CorruptFileError], what: str, name: str, path: str | bytes | None, offset: int
+) -> CorruptFileError:
+    where = "the file" if path is None else repr(path)
+    error = kind(f"{where} is damaged: {what} before offset {offset} ({name} stream)")
+    error.path, error.offset = path, offset
+    error.section = f"{name} stream"
+    return error
+
+
+class Counted(io.RawIOBase):
+    """Counts what is made, up to a limit."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.n_made = 0
+        self._max_bytes = max_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def _count(self, n_bytes: int) -> int:
+        self.n_made += n_bytes
+        # The buffer reads ahead of the loader, which counts exactly.
+        if self.n_made > self._max_bytes + BUFFER_BYTES:
+            raise UnpicklingError(f"the file holds more than max_bytes={self._max_bytes} bytes")
+        return n_bytes
+
+
+class _Source:
+    """Compressed bytes of the caller's file, chunk by chunk; what was not needed goes back.
+
+    A file that can seek is sought back. Of one that shows its bytes with ``peek`` none is read
+    before it is needed. Any other has to be read ahead.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self.n_taken = 0
+        self._file = file
+        self._peek = None
+        # Seeking back is cheap for these, unless what they buffer cannot.
+        self.can_seek = position(file) is not None and not (
+            hasattr(file, "peek") and type(file) not in (io.BufferedReader, io.BufferedRandom)
+        )
+        if not self.can_seek:
+            self._peek = getattr(file, "peek", None)
+        # One system call, and what there is: a pipe may have no more for now.
+        self._read = getattr(file, "read1", None) or file.read
+        self._n_peeked = 0
+
+    def take(self) -> bytes:
+        if self._peek is None:
+            data = bytes(self._read(CHUNK_BYTES))
+        else:
+            self._settle(self._n_peeked)
+            data = bytes(self._peek(CHUNK_BYTES))
+            self._n_peeked = len(data)
+        self.n_taken += len(data)
+        return data
+
+    def give_back(self, n_bytes: int) -> None:
+        """The last n_bytes that were taken were not needed."""
+        if self._peek is not None:
+            self._settle(self._n_peeked - n_bytes)
+        elif n_bytes and self.can_seek:
+            self._file.seek(-n_bytes, io.SEEK_CUR)
+        self.n_taken -= n_bytes
+
+    def _settle(self, n_bytes: int) -> None:
+        self._n_peeked = 0
+        while n_bytes > 0:
+            data = self._file.read(n_bytes)
+            if not data:
+                break
+            n_bytes -= len(data)
+
+
+class Decoded(Counted):
+    """The bytes of a codec whose members are decoded by what `start` gives, called with a number of
+    threads: see Member. `joins`: whether the format lets one member follow another; `empty`: how
+    members begin that hold nothing, where that is not the codec's prefix."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        file: Any,
+        path: str | bytes | None,
+        n_threads: int,
+        max_bytes: int,
+        *,
+        start: Callable[[int], Any],
+        joins: bool,
+        empty: tuple[bytes, ...] = (),
+    ) -> None:
+        super().__init__(max_bytes)
+        self._source = _Source(file)
+        # Several threads read ahead of the stream's end.
+        self._n_threads = n_threads if self._source.can_seek else 1
+        self._start = start
+        self._joins = joins
+        self._empty = empty
+        self._codec = codec
+        self._path = path
+        self._input: Buffer = b""  # compressed, not decoded yet
+        self._at_end = False  # of the source
+        self.is_broken = False
+        self._member: Any = self._start(self._n_threads)
+
+    def readinto(self, target: Any) -> int:
+        with memoryview(target).cast("B") as view:
+            if len(view) == 0:
+                return 0
+            while True:
+                if self._member is None and not self._next_member():
+                    return 0
+                n_made = self._step(view[:CHUNK_BYTES])
+                if n_made:
+                    return n_made
+
+    def finish(self) -> None:
+        scratch = memoryview(bytearray(CHUNK_BYTES))
+        while self._member is not None:
+            self._step(scratch)
+        self._source.give_back(len(self._input))
+        self._input = b""
+
+    def close(self) -> None:
+        if self._member is not None:
+            self._member.close()
+            self._member = None
+        super().close()
+
+    def _step(self, view: memoryview) -> int:
+        """Decoded bytes into `view`: 0 where more input is needed, or at the end of the member."""
+        member = self._member
+        is_told_the_end = False
+        self.is_broken = True  # if this does not end as it should, bytes may be lost
+        if not self._input and member.needs_input:
+            self._refill()
+            is_told_the_end = not self._input
+        try:
+            n_made, self._input = member.decode(self._input, view)
+        except member.errors as error:
+            raise self._damage(CorruptFileError, f"wrong bytes ({error})") from error
+        if member.at_end:
+            member.close()
+            self._member = None
+        elif n_made == 0 and is_told_the_end:
+            raise self._damage(TruncatedFileError, "it ends too early")
+        n_made = self._count(n_made)
+        self.is_broken = False
+        return n_made
+
+    def _refill(self) -> None:
+        if not self._at_end:
+            self._input = self._source.take()
+            self._at_end = not self._input
+
+    def _next_member(self) -> bool:
+        """Whether another member follows, behind padding of zeros if any."""
+        prefix = self._codec.prefix
+        while self._joins:
+            rest = bytes(self._input).lstrip(b"\0")
+            self._input = rest
+            if len(rest) >= len(prefix):
+                if not rest.startswith((prefix, *self._empty)):
+                    return False
+                self._member = self._start(self._n_threads)
+                return True
+            if self._at_end:
+                return False
+            self._refill()
+            self._input = rest + self._input
+        return False
+
+    def _damage(self, kind: type[CorruptFileError], what: str) -> CorruptFileError:
+        offset = self._source.n_taken - len(self._input)
+        return damage(kind, what, self._codec.name, self._path, offset)
+
+
+class Member:
+    """A decoder of one member, with the interface that bz2, lzma, zstd and igzip share.
+
+    It has ``decode(data, view) -> (bytes made, data left)``, ``needs_input`` (False where it can go
+    on without more), ``at_end`` of its member, the ``errors`` of damaged data, and ``close``. Data
+    that is empty although it was needed is the end of the file.
+    """
+
+    def __init__(self, decoder: Any, error: type[Exception]) -> None:
+        self.errors = (error,)
+        self.needs_input = True
+        self.at_end = False
+        self._decoder = decoder
+
+    def decode(self, data: Buffer, view: memoryview) -> tuple[int, Buffer]:
+        made = self._decoder.decompress(data, len(view))
+        view[: len(made)] = made
+        self.at_end = self._decoder.eof
+        self.needs_input = self._decoder.needs_input
+        return len(made), self._decoder.unused_data if self.at_end else b""
+
+    def close(self) -> None:
+        """There is nothing to end."""

@@ -1,0 +1,66 @@
+"""lz4, by the core."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from fastpersist._core import CorruptFileError, Lz4Reader, Lz4Writer
+from fastpersist.codecs.decoding import Counted, damage, position
+from fastpersist.codecs.registry import Codec, OpenStream
+
+
+def writer(name: str, level: Any, n_threads: int) -> OpenStream:
+    checked = 0 if level is None else int(level)
+
+    def make(file: Any, path: str | None) -> Lz4Writer:
+        target = file if path is None else file.fileno()
+        return Lz4Writer(target, checked, n_threads, path)
+
+    return make
+
+
+def reader(
+    codec: Codec, file: Any, path: str | bytes | None, n_threads: int, max_bytes: int
+) -> io.RawIOBase:
+    return _Decoded(codec, file, path, n_threads, max_bytes)
+
+
+class _Decoded(Counted):
+    def __init__(
+        self, codec: Codec, file: Any, path: str | bytes | None, n_threads: int, max_bytes: int
+    ) -> None:
+        super().__init__(max_bytes)
+        self._file = file
+        self._codec = codec
+        self._path = path
+        self._reader = Lz4Reader(file, n_threads)
+        self.is_broken = False
+
+    def readinto(self, target: Any) -> int:
+        self.is_broken = True
+        try:
+            n_made = self._count(self._reader.readinto(target))
+        except CorruptFileError as error:
+            raise self._located(error) from None
+        self.is_broken = False
+        return n_made
+
+    def finish(self) -> None:
+        try:
+            self._reader.finish()
+        except CorruptFileError as error:
+            raise self._located(error) from None
+        n_bytes = len(self._reader.behind)
+        if n_bytes and position(self._file) is not None:
+            self._file.seek(-n_bytes, io.SEEK_CUR)
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()
+
+    def _located(self, error: CorruptFileError) -> CorruptFileError:
+        what = self._reader.damage
+        if what is None:  # the file's own
+            return error
+        return damage(type(error), what, self._codec.name, self._path, self._reader.offset)

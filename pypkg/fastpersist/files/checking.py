@@ -1,0 +1,162 @@
+"""What `verify` does where the core's check of a descriptor does not suffice: files of two parts,
+compressed files, file objects, and what `pickle` and joblib wrote.
+
+Of those last the codec's checksums are compared, where there is a codec, and the opcodes are run
+up to STOP with stand-ins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+from typing import Any
+
+from fastpersist._core import verify_descriptor, verify_file, verify_pickle, verify_sidecar
+from fastpersist.codecs import registry
+from fastpersist.codecs.decoding import CHUNK_BYTES
+from fastpersist.files import kinds, stand_ins, streams
+from fastpersist.files.pairs import open_place
+
+_HEADER_BYTES = 21
+_SIDECAR_MAGIC = b"fastpersist sdc\0"
+
+Path = str | bytes | None
+
+
+def verify(filename: Any, sidecar: Any, max_bytes: int, n_threads: int) -> None:
+    if isinstance(filename, os.PathLike):
+        filename = os.fspath(filename)
+    if sidecar is not None:
+        with contextlib.ExitStack() as opened:
+            fd, file, path = open_place(sidecar, None, opened)
+            if file is None:
+                file = open(fd, "rb", closefd=False)
+            _Check(path, max_bytes, n_threads, (-1, file, path)).all_of(filename)
+    else:
+        _Check(None, max_bytes, n_threads, None).all_of(filename)
+
+
+def rest(stream: Any, file: Any, path: str | bytes, n_threads: int, max_bytes: int) -> None:
+    """What follows the first dump of a compressed path must be dumps, whole and undamaged: those
+    in the rest of its stream, then those in the rest of the file."""
+    check = _Check(None, max(0, max_bytes - stream.raw.n_made), n_threads, None)
+    check.path = path
+    check.rest_of(stream, file)
+
+
+class _Check:
+    """One call of `verify`."""
+
+    def __init__(
+        self,
+        sidecar_path: Path,
+        max_bytes: int,
+        n_threads: int,
+        place: tuple[int, Any, Path] | None,
+    ) -> None:
+        self._sidecar_path = sidecar_path
+        self._max_bytes = max_bytes
+        self._n_threads = n_threads
+        self._place = place
+        self.path: Path = None
+
+    def all_of(self, filename: Any) -> None:
+        if not isinstance(filename, (str, bytes)):
+            self._one_of_file(filename)
+            return
+        self.path = filename
+        with open(filename, "rb") as file:
+            fd = file.fileno()
+            is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            if is_regular and self._place is None:
+                if verify_descriptor(fd, filename, self._n_threads):
+                    return
+            self._every_part(file)
+        if self._place is not None and self._place[1].read(1):
+            raise kinds.not_whole(self._sidecar_path, None, "sidecar")
+
+    def rest_of(self, stream: Any, file: Any) -> None:
+        while self._dump(stream) is not None:
+            pass
+        stream.raw.finish()
+        while True:
+            head, file = kinds.first_bytes(file)
+            if not head:
+                return
+            self._part(head, file)
+
+    def _every_part(self, file: Any) -> None:
+        """To the end of a file: dumps, and streams that hold dumps."""
+        is_first = True
+        while True:
+            head, file = kinds.first_bytes(file)
+            if not head:
+                if is_first:
+                    raise EOFError("Ran out of input")
+                return
+            if not self._part(head, file):
+                return
+            is_first = False
+
+    def _one_of_file(self, file: Any) -> None:
+        """One dump, from where the caller's file object stands."""
+        is_memory = type(file) is io.BytesIO
+        if is_memory:
+            streams.refuse_known_end(file)
+        head, stream = kinds.first_bytes(file)
+        if not head:
+            raise EOFError("Ran out of input")
+        self._part(head, stream)
+        if is_memory:
+            streams.note_end(file)
+
+    def _part(self, head: bytes, file: Any) -> bool:
+        """One dump, or one stream of them; whether another may follow."""
+        name = kinds.detect(head)
+        if name == kinds.OLD_JOBLIB:
+            raise ValueError("a file that joblib wrote before 0.10 cannot be verified")
+        if name is None:
+            return bool(self._dump(file))
+        codec = registry.COMPRESSORS[name]
+        if not isinstance(codec, registry.Codec):
+            self._dumps(streams.registered(codec, file))
+            return False
+        with codec.open_stream(file, self.path, self._n_threads, self._max_bytes) as stream:
+            self._dumps(stream)
+            stream.raw.finish()
+        return True
+
+    def _dumps(self, stream: Any) -> None:
+        is_ours = self._dump(stream)
+        if is_ours is None:
+            raise kinds.not_whole(self.path, 0, "stream")
+        while is_ours:
+            is_ours = self._dump(stream)
+        while stream.read(CHUNK_BYTES):
+            pass  # what follows a pickle of others is nobody's, but the codec checks it
+
+    def _dump(self, file: Any) -> bool | None:
+        """Whether the dump that comes next was one of ours; None: nothing comes."""
+        head = file.read(_HEADER_BYTES)
+        while head and len(head) < _HEADER_BYTES:
+            more = file.read(_HEADER_BYTES - len(head))
+            if not more:
+                break
+            head += more
+        if not head:
+            return None
+        whole = streams.PushedBack(head, file)
+        if head.startswith(_SIDECAR_MAGIC):
+            verify_sidecar((-1, whole, self.path), self._max_bytes)
+            return True
+        if verify_file(whole, self.path, self._place, self._max_bytes):
+            return True
+        if self._place is not None:
+            raise ValueError(
+                f"{self.path!r} is not a file with a sidecar: verify it without sidecar="
+            )
+        whole = streams.PushedBack(head, file)
+        verify_pickle(whole, self.path, stand_ins.find_class, stand_ins.Anything, self._max_bytes)
+        return False
