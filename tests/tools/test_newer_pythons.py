@@ -12,6 +12,8 @@ PROJECT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = PROJECT / "tools" / "newer_pythons"
 SHELL_SCRIPTS = [SCRIPT, PROJECT / "tools/prepare.sh", *sorted((PROJECT / ".ci").glob("[!.]*"))]
 SHELL_SCRIPTS = [path for path in SHELL_SCRIPTS if path.name != "counts"]
+# A sanitizer that is preloaded has its own words in a chroot.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 
 needs_apt = pytest.mark.skipif(shutil.which("apt-get") is None, reason="apt reads its own settings")
 
@@ -19,7 +21,7 @@ needs_apt = pytest.mark.skipif(shutil.which("apt-get") is None, reason="apt read
 def run(*arguments, **environment):
     return subprocess.run(
         ["bash", SCRIPT, *arguments],
-        env={**os.environ, **environment},
+        env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -238,7 +240,7 @@ def run_with_mounts(mounts, *arguments, **environment):
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
     return subprocess.run(
         [*command, f'set -e; {mounts}; exec bash "$0" "$@"', SCRIPT, *arguments],
-        env={**os.environ, **environment},
+        env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
