@@ -296,6 +296,9 @@ fp_load_descriptor(fp_state *state, int fd, PyObject *path, uint64_t start,
     }
     load.size = (uint64_t)status.st_size;
     kind = fp_load_look(&load, start);
+    if (kind == FP_FILE_HEADLESS) { /* no codec's: the caller has asked */
+        kind = FP_FILE_OURS;
+    }
     if (kind == FP_FILE_EMPTY) {
         no_input();
     }

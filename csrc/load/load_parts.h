@@ -78,9 +78,10 @@ int fp_load_is_ours(const fp_load *load, fp_input *input);
 
 /* What the first and the last bytes say. */
 typedef enum {
-    FP_FILE_OURS,    /* whole or damaged */
-    FP_FILE_PICKLE,  /* starts as a pickle of protocol 3 or later does */
-    FP_FILE_FOREIGN, /* anything else */
+    FP_FILE_OURS,     /* whole or damaged */
+    FP_FILE_PICKLE,   /* starts as a pickle of protocol 3 or later does */
+    FP_FILE_FOREIGN,  /* anything else: whoever knows codecs is asked */
+    FP_FILE_HEADLESS, /* the same, and if it is no codec's, ours and damaged */
     FP_FILE_EMPTY,
 } fp_file_kind;
 

@@ -299,6 +299,9 @@ fp_verify_descriptor(fp_state *state, int fd, PyObject *path, int n_threads)
     }
     load.size = end = (uint64_t)info.st_size;
     kind = fp_load_look(&load, 0);
+    if (kind == FP_FILE_HEADLESS) { /* no codec's: the caller has asked */
+        kind = FP_FILE_OURS;
+    }
     while (kind == FP_FILE_OURS && status == 0 && end > 0) {
         load.start = 0;
         status = fp_load_dump_before(&load, &end);

@@ -71,7 +71,8 @@ class _Check:
             fd = file.fileno()
             is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
             if is_regular and self._place is None:
-                if verify_descriptor(fd, filename, self._n_threads):
+                head, _ = kinds.first_bytes(file)
+                if kinds.detect(head) is None and verify_descriptor(fd, filename, self._n_threads):
                     return
             self._every_part(file)
         if self._place is not None and self._place[1].read(1):
