@@ -37,6 +37,9 @@
     X(latin1, "latin1")                                                       \
     X(modules, "modules")                                                     \
     X(write, "write")                                                         \
+    X(wrapped, "__wrapped__")                                                 \
+    X(tempfile, "tempfile")                                                   \
+    X(spooled, "SpooledTemporaryFile")                                        \
     X(reducer_override, "reducer_override")                                   \
     X(persistent_id, "persistent_id")                                         \
     X(dispatch_table, "dispatch_table")                                       \
@@ -77,7 +80,7 @@ typedef struct fp_state {
     PyTypeObject *unpickler_type;
     PyTypeObject *unpickler_memo_type; /* its memo proxy */
     PyTypeObject *lz4_writer_type;
-    PyTypeObject *raw_file_type;  /* what io.RawIOBase is made of */
+    PyObject *raw_file_type;      /* io.RawIOBase */
     PyObject *pickling_error;     /* pickle.PicklingError */
     PyObject *unpickling_error;   /* pickle.UnpicklingError */
     PyObject *corrupt_error;      /* CorruptFileError */
