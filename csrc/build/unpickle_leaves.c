@@ -293,6 +293,18 @@ fp_load_old_string(fp_machine *machine, uint32_t n_bytes)
 
 /* --- numbers ------------------------------------------------------------- */
 
+/* Two's complement, the lowest byte first. */
+static PyObject *
+long_of_bytes(const void *bytes, size_t n_bytes)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyLong_FromNativeBytes(bytes, n_bytes,
+                                  Py_ASNATIVEBYTES_LITTLE_ENDIAN);
+#else
+    return _PyLong_FromByteArray(bytes, n_bytes, 1, 1);
+#endif
+}
+
 int
 fp_load_long(fp_machine *machine, int64_t n_bytes)
 {
@@ -311,15 +323,13 @@ fp_load_long(fp_machine *machine, int64_t n_bytes)
         if (start == NULL) {
             return -1;
         }
-        return fp_push(machine,
-                       _PyLong_FromByteArray(start, (size_t)n_bytes, 1, 1));
+        return fp_push(machine, long_of_bytes(start, (size_t)n_bytes));
     }
     copy = read_bytes(machine, (uint64_t)n_bytes);
     if (copy == NULL) {
         return -1;
     }
-    number = _PyLong_FromByteArray(
-        (const unsigned char *)PyBytes_AS_STRING(copy), (size_t)n_bytes, 1, 1);
+    number = long_of_bytes(PyBytes_AS_STRING(copy), (size_t)n_bytes);
     Py_DECREF(copy);
     return fp_push(machine, number);
 }
