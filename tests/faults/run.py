@@ -20,10 +20,10 @@ import results  # noqa: E402
 from shims import build, run_script, run_with  # noqa: E402
 
 DUMPS = ["small", "small, new", "small, durable", "large", "large, new",
-         "large, one thread, durable", "large, protocol 4", "link, durable", "empty", "empty, large",
-         "empty, link", "empty, durable", "empty, lz4", "empty, zlib", "empty, sidecar", "lz4",
-         "lz4, durable", "zlib", "gzip", "bz2", "xz", "joblib's layout", "sidecar", "sidecar, durable",
-         "file object"]  # fmt: skip
+         "large, one thread, durable", "large, protocol 4", "link, durable", "empty",
+         "empty, large", "empty, link", "empty, durable", "empty, lz4", "empty, zlib",
+         "empty, sidecar", "lz4", "lz4, durable", "zlib", "gzip", "bz2", "xz", "joblib's layout",
+         "sidecar", "sidecar, durable", "file object"]  # fmt: skip
 LOADS = ["small", "large", "many dumps", "pickle", "joblib", "joblib's layout", "mapped",
          "mapped for writing", "file", "raw file", "lz4", "zlib", "joblib's zlib", "sidecar",
          "mapped sidecar"]  # fmt: skip
