@@ -6,6 +6,7 @@ files alone: there the two lose what a short write() left, in silence.
 
 import errno
 import functools
+import gc
 import io
 import os
 import pickle
@@ -35,15 +36,18 @@ NOISE = np.random.default_rng(0).integers(0, 256, 30_000, "u1")
 VALUE = {"array": np.arange(9000.0), "noise": NOISE, "text": "é" * 20_000}
 
 
-# From 3.14 on the standard library tells when its own wrappers and buffers, around files that a
-# test has made up or closed, are dropped without close().
+# The standard library tells, each Python in words of its own, when its wrappers and buffers, around
+# files that a test has made up or closed, are dropped without close(): here, not in a later test.
 pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored while.*(_TemporaryFileCloser|BufferedWriter)"
-        ":pytest.PytestUnraisableExceptionWarning"
-    ),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning"),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def dropped_here():
+    yield
+    gc.collect()
 
 
 # ---------------------------------------------------------------- ways out
