@@ -7,6 +7,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 
 # Storeys of the package, from the ground; tools/check_imports.py holds every import to them.
 #     _environment   versions a file was saved with: the core imports it for a note
+#     _ends          where loads left file objects
 #     _core          the compiled part: every byte of our own layout
 #     codecs         streams compressed and decompressed
 #     files          which file it is; file objects, pairs, checks
@@ -23,6 +24,7 @@ from functools import partial
 from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, UnpicklingError
 from typing import Any, Literal
 
+from fastpersist import _ends
 from fastpersist._core import (
     AtomicFile,
     CorruptFileError,
@@ -180,6 +182,8 @@ def dump(
         raise ValueError("durable=True needs a path: a file object is the caller's to sync")
     if sidecar is not None:
         sidecar = _checked_sidecar(sidecar, filename, layout, number, codec is not None, durable)
+        _ends.forget(sidecar)
+    _ends.forget(filename)
 
     write = partial(dump_value, value, sidecar, layout, number, durable, n_threads)
     if codec is not None:
@@ -237,7 +241,7 @@ def _position(file: Any) -> int:
     """Where a file object stands; 0 where it does not say: pipes, sockets, remote files."""
     try:
         position = file.tell()
-    except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
+    except (AttributeError, NotImplementedError, OSError):  # io.UnsupportedOperation, too
         return 0
     return position if isinstance(position, int) and position >= 0 else 0
 
@@ -329,7 +333,9 @@ def load(
     filename : str, bytes, os.PathLike or file object with ``read``
         A path gives the first dump in the file. Of a file object one dump is read, from where
         it stands up to its end: the next call reads the next dump, and raises EOFError where
-        there is none.
+        there is none. As with joblib, one that was just written to need not be rewound: where it
+        stands at its end, can seek, has no ``peek``, and no load has brought it there, its first
+        dump is read.
     mmap_mode : {None, "r", "r+", "w+", "c"}
         Map the file into memory instead of reading it: arrays are `numpy.memmap` objects of one
         map. "r" is read-only; "r+", and "w+" as in joblib, write to the file; "c" keeps changes to

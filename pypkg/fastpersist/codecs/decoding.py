@@ -23,12 +23,20 @@ CHUNK_BYTES = 1 << 20  # compressed bytes read at once, and decoded bytes made a
 def position(file: Any) -> int | None:
     """Where a file object stands; None where it cannot go back there."""
     try:
-        if not file.seekable():
+        seekable = getattr(file, "seekable", None)
+        if seekable is not None and not seekable():
             return None
         where = file.tell()
-    except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
+        if seekable is None:  # as with mmap.mmap before Python 3.13: tried
+            file.seek(where)
+    except (AttributeError, NotImplementedError, OSError):  # io.UnsupportedOperation, too
         return None
     return where if isinstance(where, int) else None
+
+
+def go_back(file: Any, n_bytes: int) -> None:
+    """By so many bytes, in a file that can. (Not every seek() knows where the file stands.)"""
+    file.seek(file.tell() - n_bytes)
 
 
 def damage(
@@ -76,8 +84,9 @@ class _Source:
         )
         if not self.can_seek:
             self._peek = getattr(file, "peek", None)
-        # One system call, and what there is: a pipe may have no more for now.
-        self._read = getattr(file, "read1", None) or file.read
+        # One system call, and what there is: a pipe may have no more for now. (Where it can seek,
+        # it is none, and tempfile.SpooledTemporaryFile has a read1() that its file may not have.)
+        self._read = file.read if self.can_seek else getattr(file, "read1", None) or file.read
         self._n_peeked = 0
 
     def take(self) -> bytes:
@@ -95,7 +104,7 @@ class _Source:
         if self._peek is not None:
             self._settle(self._n_peeked - n_bytes)
         elif n_bytes and self.can_seek:
-            self._file.seek(-n_bytes, io.SEEK_CUR)
+            go_back(self._file, n_bytes)
         self.n_taken -= n_bytes
 
     def _settle(self, n_bytes: int) -> None:

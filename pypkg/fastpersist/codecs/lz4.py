@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from fastpersist._core import CorruptFileError, Lz4Reader, Lz4Writer
-from fastpersist.codecs.decoding import Counted, damage, position
+from fastpersist.codecs.decoding import Counted, damage, go_back, position
 from fastpersist.codecs.registry import Codec, OpenStream
 
 
@@ -53,7 +53,7 @@ class _Decoded(Counted):
             raise self._located(error) from None
         n_bytes = len(self._reader.behind)
         if n_bytes and position(self._file) is not None:
-            self._file.seek(-n_bytes, io.SEEK_CUR)
+            go_back(self._file, n_bytes)
 
     def close(self) -> None:
         self._reader.close()

@@ -8,7 +8,6 @@ up to STOP with stand-ins.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import stat
 from typing import Any
@@ -103,15 +102,11 @@ class _Check:
 
     def _one_of_file(self, file: Any) -> None:
         """One dump, from where the caller's file object stands."""
-        is_memory = type(file) is io.BytesIO
-        if is_memory:
-            streams.refuse_known_end(file)
-        head, stream = kinds.first_bytes(file)
-        if not head:
-            raise EOFError("Ran out of input")
-        self._part(head, stream)
-        if is_memory:
-            streams.note_end(file)
+        with streams.rewound(file):
+            head, stream = kinds.first_bytes(file)
+            if not head:
+                raise EOFError("Ran out of input")
+            self._part(head, stream)
 
     def _part(self, head: bytes, file: Any) -> bool:
         """One dump, or one stream of them; whether another may follow."""

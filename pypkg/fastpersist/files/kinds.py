@@ -10,7 +10,6 @@ for.
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 from fastpersist._core import CorruptFileError
@@ -52,10 +51,6 @@ def first_bytes(file: Any) -> tuple[bytes, Any]:
     start = position(file)
     if start is not None:
         head = file.read(n_bytes)
-        if not head and type(file) is io.BytesIO and start > 0:
-            # One that was just written is read from its start, as joblib does it; see streams.
-            file.seek(start := 0)
-            head = file.read(n_bytes)
         file.seek(start)
         return bytes(head), file
     head = b""

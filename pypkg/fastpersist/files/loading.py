@@ -72,16 +72,12 @@ def from_file(file: Any, request: Request) -> Any:
 
     It is left right behind the dump, where it can seek or the dump is not compressed.
     """
-    if type(file) is io.BytesIO:
-        streams.refuse_known_end(file)
-        value = _next_dump(file, request)
-        streams.note_end(file)
-        return value
-    if request.mmap_mode is not None and _is_real(file):
-        mapped = _map(file, request.mmap_mode, request)
-        if mapped is not None:
-            return mapped[0]
-    return _next_dump(file, request)
+    with streams.rewound(file):
+        if request.mmap_mode is not None and _is_real(file):
+            mapped = _map(file, request.mmap_mode, request)
+            if mapped is not None:
+                return mapped[0]
+        return _next_dump(file, request)
 
 
 # ---------------------------------------------------------------- read
