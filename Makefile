@@ -24,7 +24,7 @@ BASE_TESTS := not models and not boosters and not slow
 # one Python runs with and without them. Everything: make asan MATRIX=, make test-base MATRIX= ONCE=
 MATRIX ?= --ignore=tests/test_joblib_files.py --ignore=tests/test_joblib_layout.py \
           --ignore=tests/test_compression.py --ignore=tests/hostile
-ONCE ?= --ignore=tests/faults --ignore=tests/test_streams.py
+ONCE ?= --ignore=tests/faults --ignore=tests/targets/test_targets.py --ignore=tests/test_streams.py
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
