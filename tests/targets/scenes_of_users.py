@@ -4,7 +4,7 @@ import fcntl
 import itertools
 import os
 import shutil
-import signal
+import subprocess
 
 from scenery import (
     ATTRIBUTES,
@@ -195,5 +195,5 @@ _add_attributes()
                                "sleep kept": False}})  # fmt: skip
 def a_program_that_runs():
     shutil.copy("/bin/sleep", "sleep")
-    pid = os.spawnl(os.P_NOWAIT, "./sleep", "sleep", "60")
-    return Case("sleep", after=lambda: (os.kill(pid, signal.SIGKILL), os.waitpid(pid, 0)))
+    running = subprocess.Popen(["./sleep", "60"])  # back when it runs
+    return Case("sleep", after=lambda: (running.kill(), running.wait()))
