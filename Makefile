@@ -24,7 +24,8 @@ BASE_TESTS := not models and not boosters and not slow
 # one Python runs with and without them. Everything: make asan MATRIX=, make test-base MATRIX= ONCE=
 MATRIX ?= --ignore=tests/load/test_joblib_files.py --ignore=tests/dump/test_joblib_layout.py \
           --ignore=tests/codecs/test_compression.py --ignore=tests/hostile
-ONCE ?= --ignore=tests/faults --ignore=tests/load/test_streams.py
+ONCE ?= --ignore=tests/faults --ignore=tests/targets/test_targets.py \
+        --ignore=tests/load/test_streams.py
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet

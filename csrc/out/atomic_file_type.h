@@ -11,8 +11,8 @@
  *
  * A file that is dropped without commit() is aborted. What cannot be replaced
  * but written is, with a RuntimeWarning in front. commit() may copy into an
- * empty target: it sees to signals meanwhile. A forked child leaves the parent's
- * file alone.
+ * empty target: it sees to signals meanwhile. A forked child leaves the
+ * parent's file alone.
  * GIL held; released around the calls of the system.
  */
 #ifndef FP_ATOMIC_FILE_TYPE_H

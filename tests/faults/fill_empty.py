@@ -64,15 +64,17 @@ def wait(pid):
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def read_for_ever(start, out):
+def read_for_ever(ready, start, out):
     """Until a signal: how often it was empty, refused, whole; the last comes last."""
     seen = collections.Counter(empty=0, refused=0, whole=0)
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    os.write(ready, b"1")
     os.read(start, 1)
     while not stopped:
+        mode = "r" if sum(seen.values()) % 3 == 2 else None
         try:
-            value = fastpersist.load(path)
+            value = fastpersist.load(path, mmap_mode=mode)
         except EOFError as error:
             assert not isinstance(error, fastpersist.CorruptFileError)
             seen["empty"] += 1
@@ -95,13 +97,16 @@ def race():
     expected = {bytes_of(i, n, way) for i in range(3)}
     start, go = os.pipe()
     results, out = os.pipe()
+    wait_for, ready = os.pipe()
 
     def write(i):
         os.read(start, 1)
         fastpersist.dump(value_of(i, n), path, **way)
 
     with open(path, "rb") as handle:
-        readers = [child(lambda: read_for_ever(start, out)) for _ in range(2)]
+        readers = [child(lambda: read_for_ever(ready, start, out)) for _ in range(2)]
+        for _ in readers:
+            os.read(wait_for, 1)
         writers = [child(lambda i=i: write(i)) for i in range(3)]
         os.write(go, b"12345")
         for pid in writers:
@@ -118,7 +123,7 @@ def race():
     with open(results) as lines:
         for line in lines:
             counts.update(json.loads(line))
-    for fd in (start, go):
+    for fd in (start, go, wait_for, ready):
         os.close(fd)
 
 

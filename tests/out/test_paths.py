@@ -417,6 +417,9 @@ def test_a_link_to_a_directory(tmp_path):
     assert fastpersist.load(tmp_path / "d" / "name") == [1]
 
 
+# An empty file that is open: targets/test_empty_files.py. Other targets, beside joblib: targets/.
+
+
 def test_hard_links_keep_the_old_content(path, tmp_path):
     other = tmp_path / "other"
     os.link(path, other)
@@ -523,6 +526,7 @@ with warnings.catch_warnings():
         pass
     else:
         raise AssertionError("warning")
+assert open(f"{d}/closed/writable", "rb").read() == content
 
 # durable cannot be kept there.
 try:
@@ -531,6 +535,18 @@ except OSError:
     pass
 else:
     raise AssertionError("durable")
+assert open(f"{d}/closed/writable", "rb").read() == content
+
+# What was there is lost as soon as it is written; half a dump is not left.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    try:
+        fastpersist.dump([np.zeros(500_000), lambda: 0], f"{d}/closed/writable")
+    except Exception:
+        pass
+    else:
+        raise AssertionError("lambda")
+assert open(f"{d}/closed/writable", "rb").read() == b""
 assert listing() == before, listing()
 fastpersist.dump(["mine"], f"{d}/open/new")
 assert fastpersist.load(f"{d}/open/new") == ["mine"]
