@@ -14,8 +14,8 @@ import time
 import fastpersist
 import numpy as np
 import pytest
-from fastpersist import _codecs
 from fastpersist._core import AtomicFile
+from fastpersist.codecs.registry import COMPRESSORS
 from helpers import file_bytes, run_python
 
 joblib = pytest.importorskip("joblib")
@@ -47,15 +47,15 @@ class Lazy(io.RawIOBase):
 
 @pytest.fixture
 def registry():
-    before = dict(_codecs.COMPRESSORS)
+    before = dict(COMPRESSORS)
     fastpersist.register_compressor("lazy", fastpersist.CompressorWrapper(Lazy))
     yield
-    _codecs.COMPRESSORS.clear()
-    _codecs.COMPRESSORS.update(before)
+    COMPRESSORS.clear()
+    COMPRESSORS.update(before)
 
 
 def codecs():
-    names = [name for name in _codecs.COMPRESSORS if name != "zstd"]
+    names = [name for name in COMPRESSORS if name != "zstd"]
     try:
         import fastpersist._zstd
 

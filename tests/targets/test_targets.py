@@ -8,10 +8,11 @@ its reason:
 """
 
 import os
+import pathlib
 import sys
 
 import pytest
-from helpers import TESTS, run_python
+from helpers import SUPPORT, run_python
 
 pytest.importorskip("joblib")
 
@@ -22,7 +23,7 @@ import json
 
 from play import GROUPS
 
-HERE = TESTS / "targets"
+HERE = pathlib.Path(__file__).resolve().parent
 # A disk, and a file system in memory; other users are to come there, so not pytest's directories.
 PLACES = [(group, "/tmp") for group in GROUPS]
 if os.access("/dev/shm", os.W_OK):
@@ -54,7 +55,7 @@ def expected(scene, theirs):
 
 
 def play(group, place):
-    path = [str(HERE), str(TESTS)]
+    path = [str(HERE), str(SUPPORT)]
     path += [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     text = (HERE / "play.py").read_text()
     env = {"PYTHONPATH": os.pathsep.join(path)}
