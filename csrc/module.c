@@ -1,4 +1,5 @@
 /* The module: its state and its functions. */
+#include "base/compat.h"
 #include "base/errors.h"
 #include "base/numpy_api.h"
 #include "build/unpickle.h"
@@ -448,7 +449,7 @@ fetch(PyObject **field, const char *module_name, const char *name)
 static int
 fetch_of_object(PyObject **field, PyObject *name)
 {
-    *field = Py_XNewRef(_PyType_Lookup(&PyBaseObject_Type, name));
+    *field = Py_XNewRef(fp_type_lookup(&PyBaseObject_Type, name));
     if (*field == NULL) {
         PyErr_Format(PyExc_SystemError, "object has no %U", name);
         return -1;

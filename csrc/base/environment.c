@@ -1,5 +1,7 @@
 #include "environment.h"
 
+#include "compat.h"
+
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -52,23 +54,27 @@ add_pair(fp_buffer *out, const char *key, const char *value)
                : add_json_string(out, value);
 }
 
-/* UTF-8 of a version, or NULL where the module has none that is a str. */
-static const char *
+/* A version, as a new reference to a str that has UTF-8, or NULL where the
+ * module has none. */
+static PyObject *
 version_of(PyObject *modules, PyObject *name)
 {
-    PyObject *module = PyDict_GetItemWithError(modules, name);
+    PyObject *key = PyUnicode_FromString("__version__");
+    PyObject *module = NULL;
     PyObject *version = NULL;
-    const char *text = NULL;
 
-    if (module != NULL && PyModule_Check(module)) {
-        version =
-            PyDict_GetItemString(PyModule_GetDict(module), "__version__");
-    }
-    if (version != NULL && PyUnicode_CheckExact(version)) {
-        text = PyUnicode_AsUTF8(version);
+    if (key != NULL && fp_dict_get(modules, name, &module) > 0
+        && PyModule_Check(module)
+        && fp_dict_get(PyModule_GetDict(module), key, &version) > 0
+        && (!PyUnicode_CheckExact(version)
+            || PyUnicode_AsUTF8(version) == NULL))
+    {
+        Py_CLEAR(version);
     }
     PyErr_Clear();
-    return text;
+    Py_XDECREF(key);
+    Py_XDECREF(module);
+    return version;
 }
 
 static int
@@ -84,19 +90,24 @@ add_packages(PyObject *packages, fp_buffer *out)
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(names); i++) {
         PyObject *name = PyList_GET_ITEM(names, i);
-        const char *version = NULL;
         const char *key = PyUnicode_AsUTF8(name);
+        PyObject *version;
+        int added;
         if (key == NULL) {
             PyErr_Clear(); /* a lone surrogate: not a name JSON can hold */
             continue;
         }
-        if (PyDict_CheckExact(modules)) {
-            version = version_of(modules, name);
-        }
+        version =
+            PyDict_CheckExact(modules) ? version_of(modules, name) : NULL;
         if (version == NULL) {
             continue;
         }
-        if (add_text(out, separator) < 0 || add_pair(out, key, version) < 0) {
+        added = add_text(out, separator) < 0
+                        || add_pair(out, key, PyUnicode_AsUTF8(version)) < 0
+                    ? -1
+                    : 0;
+        Py_DECREF(version);
+        if (added < 0) {
             goto done;
         }
         separator = ",";

@@ -1,6 +1,7 @@
 #include "errors.h"
 
-#include "walk/walk.h"
+#include "compat.h"
+#include "messages.h"
 
 #include <errno.h>
 #include <string.h>
@@ -278,33 +279,38 @@ void
 fp_name_damage(fp_state *state, PyObject *path, fp_section section,
                uint64_t offset, int is_truncated, int no_foreign_code)
 {
-    PyObject *type, *cause, *traceback, *kind;
-    int is_end;
+    PyObject *cause = fp_take_exception();
+    PyObject *type, *traceback, *error;
+    int is_end, is_foreign;
 
-    PyErr_Fetch(&type, &cause, &traceback);
-    PyErr_NormalizeException(&type, &cause, &traceback);
+    if (cause == NULL) {
+        return;
+    }
+    type = (PyObject *)Py_TYPE(cause);
     if (PyErr_GivenExceptionMatches(type, state->corrupt_error)) {
         place_damage(state, cause, path, section, offset);
-        PyErr_Restore(type, cause, traceback);
+        fp_put_exception(cause);
         return;
     }
     is_end = type == PyExc_EOFError;
-    if (traceback != NULL || (is_end && offset == 0)
+    traceback = PyException_GetTraceback(cause);
+    is_foreign = traceback != NULL;
+    Py_XDECREF(traceback);
+    if (is_foreign || (is_end && offset == 0)
         || (type != state->unpickling_error && !is_end
             && !(no_foreign_code && is_about_bytes(state, type))))
     {
-        PyErr_Restore(type, cause, traceback);
+        fp_put_exception(cause);
         return;
     }
-    kind =
-        is_end || is_truncated ? state->truncated_error : state->corrupt_error;
-    raise_at(state, kind, path, section, offset,
+    raise_at(state,
+             is_end || is_truncated ? state->truncated_error
+                                    : state->corrupt_error,
+             path, section, offset,
              no_pickle_message(path, section, offset, cause));
-    Py_DECREF(type);
-    PyErr_Fetch(&type, &kind, &traceback);
-    PyErr_NormalizeException(&type, &kind, &traceback);
-    PyException_SetCause(kind, cause); /* steals */
-    PyErr_Restore(type, kind, traceback);
+    error = fp_take_exception();
+    PyException_SetCause(error, cause); /* steals */
+    fp_put_exception(error);
 }
 
 /* --- notes -------------------------------------------------------------- */
@@ -383,22 +389,47 @@ make_room(const fp_state *state, PyObject *error, PyObject *note)
 static void
 add_note(fp_state *state, PyObject *(*make)(const void *), const void *context)
 {
-    PyObject *type, *error, *traceback;
+    PyObject *error = fp_take_exception();
     PyObject *note, *done = NULL;
 
-    PyErr_Fetch(&type, &error, &traceback);
-    if (type == NULL) {
+    if (error == NULL) {
         return;
     }
-    PyErr_NormalizeException(&type, &error, &traceback);
     note = make(context);
-    if (note != NULL && error != NULL && make_room(state, error, note) == 0) {
+    if (note != NULL && make_room(state, error, note) == 0) {
         done = PyObject_CallMethodOneArg(error, state->str_add_note, note);
     }
     Py_XDECREF(done);
     Py_XDECREF(note);
     PyErr_Clear();
-    PyErr_Restore(type, error, traceback);
+    fp_put_exception(error);
+}
+
+void
+fp_add_note(const char *format, ...)
+{
+#if FP_HAS_NOTES
+    PyObject *error = fp_take_exception();
+    PyObject *note, *done = NULL;
+    va_list arguments;
+
+    if (error == NULL) {
+        return;
+    }
+    va_start(arguments, format);
+    note = PyUnicode_FromFormatV(format, arguments);
+    va_end(arguments);
+    if (note != NULL) {
+        /* Not the exception's own method, which may be another one. */
+        done = PyObject_CallMethod(PyExc_BaseException, "add_note", "OO",
+                                   error, note);
+        Py_DECREF(note);
+    }
+    Py_XDECREF(done);
+    fp_chain_exception(error);
+#else
+    (void)format;
+#endif
 }
 
 typedef struct {
@@ -458,184 +489,36 @@ fp_note_environment(fp_state *state, const char *json, size_t n_bytes)
 
 /* So many steps are shown at either end of a long path. */
 #define SHOWN_STEPS 40
-#define SHOWN_CHARS 60
-
-/* The key at which a dict's iteration stands; borrowed, NULL where the dict
- * was changed meanwhile. */
-static PyObject *
-current_key(const fp_frame *frame)
-{
-    Py_ssize_t position = 0;
-    PyObject *key, *value;
-
-    while (PyDict_Next(frame->object, &position, &key, &value)) {
-        if (position == frame->position) {
-            return key;
-        }
-    }
-    return NULL;
-}
-
-/* repr() where that runs only built-in code, else the type's name. */
-static PyObject *
-safe_repr(PyObject *object)
-{
-    PyObject *repr;
-
-    if (object == NULL) {
-        return PyUnicode_FromString("?");
-    }
-    if (!PyUnicode_CheckExact(object) && !PyLong_CheckExact(object)
-        && !PyFloat_CheckExact(object) && !PyBytes_CheckExact(object)
-        && !PyBool_Check(object) && object != Py_None)
-    {
-        return PyUnicode_FromFormat("<%.100s>", Py_TYPE(object)->tp_name);
-    }
-    repr = PyObject_Repr(object);
-    if (repr != NULL && PyUnicode_GET_LENGTH(repr) > SHOWN_CHARS) {
-        PyObject *head = PyUnicode_Substring(repr, 0, SHOWN_CHARS);
-        Py_DECREF(repr);
-        if (head == NULL) {
-            return NULL;
-        }
-        repr = PyUnicode_FromFormat("%U...", head);
-        Py_DECREF(head);
-    }
-    return repr;
-}
 
 static PyObject *
-subscript(PyObject *key)
+describe_path(const void *context)
 {
-    PyObject *repr = safe_repr(key);
-    PyObject *text = repr == NULL ? NULL : PyUnicode_FromFormat("[%U]", repr);
+    const fp_path *path = context;
+    PyObject *text = PyUnicode_FromString(DUMP_NOTE);
 
-    Py_XDECREF(repr);
-    return text;
-}
-
-static PyObject *
-dict_step(const fp_frame *frame, int is_state)
-{
-    PyObject *key = current_key(frame);
-    /* In the middle of a key the frame has not come to its value yet. */
-    int in_key = frame->stage == 1;
-
-    if (in_key) {
-        PyObject *repr = safe_repr(key);
-        PyObject *text =
-            repr == NULL ? NULL : PyUnicode_FromFormat(".keys(%U)", repr);
-        Py_XDECREF(repr);
-        return text;
-    }
-    if (is_state && key != NULL && PyUnicode_CheckExact(key)
-        && PyUnicode_IsIdentifier(key) == 1)
-    {
-        return PyUnicode_FromFormat(".%U", key);
-    }
-    return subscript(key);
-}
-
-/* A reducer's callable, arguments or state, unless the next step names the
- * state's attribute. */
-static PyObject *
-reduce_step(const fp_frame *frame, const fp_frame *next)
-{
-    /* The frame's stage is one ahead; see the enumeration in reduce.c. */
-    switch (frame->stage) {
-    case 1:
-        return PyUnicode_FromString(".__reduce_ex__()[0]");
-    case 2:
-    case 3:
-        return PyUnicode_FromString(".__reduce_ex__()[1]");
-    case 5:
-    case 6:
-        return PyUnicode_FromString("");
-    default:
-        if (next == NULL || next->kind == FP_FRAME_DICT) {
-            return PyUnicode_FromString("");
-        }
-        return PyUnicode_FromString(".__reduce_ex__()[2]");
-    }
-}
-
-static PyObject *
-describe_step(const fp_walk *walk, size_t i)
-{
-    const fp_frame *frame = &walk->frames[i];
-    const fp_frame *next =
-        i + 1 < walk->n_frames ? &walk->frames[i + 1] : NULL;
-    int is_state;
-
-    switch ((fp_frame_kind)frame->kind) {
-    case FP_FRAME_LIST:
-    case FP_FRAME_TUPLE:
-        return PyUnicode_FromFormat(
-            "[%zd]", frame->position > 0 ? frame->position - 1 : 0);
-    case FP_FRAME_DICT:
-        is_state = (frame->flags & FP_FLAG_ATTRIBUTES)
-                   || (i > 0 && frame[-1].kind == FP_FRAME_REDUCE);
-        return dict_step(frame, is_state);
-    case FP_FRAME_LIST_ITER:
-        return PyUnicode_FromFormat("[%zd]",
-                                    frame->size > 0 ? frame->size - 1 : 0);
-    case FP_FRAME_DICT_ITER:
-        return subscript(frame->pending == NULL
-                             ? NULL
-                             : PyTuple_GET_ITEM(frame->pending, 0));
-    case FP_FRAME_SET:
-    case FP_FRAME_FROZENSET:
-        return PyUnicode_FromString("{...}");
-    case FP_FRAME_REDUCE:
-        return reduce_step(frame, next);
-    case FP_FRAME_ARRAY:
-        return PyUnicode_FromString(".dtype");
-    default:
-        return PyUnicode_FromString("");
-    }
-}
-
-static PyObject *
-describe_path(const fp_walk *walk)
-{
-    PyObject *path = PyUnicode_FromString("");
-
-    for (size_t i = 0; path != NULL && i < walk->n_frames; i++) {
+    for (size_t i = 0; text != NULL && i < path->n_steps; i++) {
         PyObject *step;
-        if (i == SHOWN_STEPS && walk->n_frames > 2 * SHOWN_STEPS) {
-            i = walk->n_frames - SHOWN_STEPS;
+        if (i == SHOWN_STEPS && path->n_steps > 2 * SHOWN_STEPS) {
+            i = path->n_steps - SHOWN_STEPS;
             step = PyUnicode_FromString(" ... ");
         }
         else {
-            step = describe_step(walk, i);
+            step = path->step(path->context, i);
         }
         if (step == NULL) {
-            Py_CLEAR(path);
+            Py_CLEAR(text);
             break;
         }
-        PyUnicode_Append(&path, step);
+        PyUnicode_Append(&text, step);
         Py_DECREF(step);
     }
-    return path;
-}
-
-static PyObject *
-describe_walk(const void *context)
-{
-    PyObject *path = describe_path(context);
-    PyObject *note = NULL;
-
-    if (path != NULL) {
-        note = PyUnicode_FromFormat(DUMP_NOTE "%U", path);
-        Py_DECREF(path);
-    }
-    return note;
+    return text;
 }
 
 void
-fp_note_path(fp_walk *walk)
+fp_note_path(fp_state *state, const fp_path *path)
 {
-    add_note(walk->state, describe_walk, walk);
+    add_note(state, describe_path, path);
 }
 
 PyObject *

@@ -10,8 +10,6 @@
 #include "core/status.h"
 #include "state.h"
 
-struct fp_walk;
-
 /* Makes CorruptFileError and TruncatedFileError; at import. */
 int fp_errors_init(PyObject *module, fp_state *state);
 
@@ -56,10 +54,24 @@ int fp_raise_over_limit(fp_state *state, PyObject *path, uint64_t max_bytes);
 void fp_name_damage(fp_state *state, PyObject *path, fp_section section,
                     uint64_t offset, int is_truncated, int no_foreign_code);
 
-/* Adds to the exception that is set a note with the path from the root to the
- * object the walk was at, such as value.steps[1][1].kernel; an older one goes.
- * Runs no code of the objects on the path. */
-void fp_note_path(struct fp_walk *walk);
+/* Adds a note to the exception that is set, if any, as pickle itself does: where
+ * that fails, its failure is raised in place of the exception, which is its
+ * context. A note of messages.h; before 3.14 there are none, and this does
+ * nothing. */
+void fp_add_note(const char *format, ...);
+
+/* A path from the root of what is dumped to an object in it, part by part. */
+typedef struct {
+    size_t n_steps;
+    /* Part i, such as ".steps" or "[1]": a new reference to a str, or NULL. Runs
+     * no code of the objects on the path. */
+    PyObject *(*step)(const void *context, size_t i);
+    const void *context;
+} fp_path;
+
+/* Adds to the exception that is set a note with the path at which it happened,
+ * such as value.steps[1][1].kernel; of a long one its ends. An older one goes. */
+void fp_note_path(fp_state *state, const fp_path *path);
 /* What an exception's reducer returned, without such notes in its state: the
  * exception may have been raised by a dump before. New reference, or NULL. */
 PyObject *fp_without_notes(const fp_state *state, PyObject *reduced);

@@ -10,6 +10,10 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#if PY_VERSION_HEX < 0x030B0000
+#error "fastpersist needs Python 3.11 or newer"
+#endif
+
 #define FP_NAMES(X)                                                           \
     X(reduce_ex, "__reduce_ex__")                                             \
     X(reduce, "__reduce__")                                                   \

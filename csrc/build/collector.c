@@ -8,6 +8,7 @@
  * other young objects, out of the sight of all but full collections, and the
  * collector knows nothing of how many there are: so they are counted here.
  */
+#include "base/compat.h"
 #include "unpickle.h"
 
 /* Fewer are left to the collector. */
@@ -143,7 +144,7 @@ void
 fp_collector_pause_end(fp_state *state, fp_collector_pause *pause,
                        uint64_t n_bytes, int is_graph)
 {
-    PyObject *type, *value, *traceback;
+    PyObject *error;
     int status;
 
     if (!pause->was_enabled) {
@@ -153,7 +154,7 @@ fp_collector_pause_end(fp_state *state, fp_collector_pause *pause,
         PyGC_Enable();
         return;
     }
-    PyErr_Fetch(&type, &value, &traceback);
+    error = fp_take_exception();
     status = move_young(state, is_graph && n_bytes >= FP_LARGE_GRAPH_BYTES);
     if (status < 0) {
         /* Nothing depends on it: the collector does what it always does. */
@@ -163,5 +164,5 @@ fp_collector_pause_end(fp_state *state, fp_collector_pause *pause,
     if (status > 0) {
         PyGC_Collect(); /* the next look at the statistics finds it */
     }
-    PyErr_Restore(type, value, traceback);
+    fp_put_exception(error);
 }

@@ -243,7 +243,7 @@ load_counted(fp_machine *machine, unsigned char opcode)
         return fp_load_long(machine, (int32_t)(uint32_t)argument);
     case OP_SHORT_BINSTRING:
     case OP_BINSTRING:
-        return fp_load_old_string(machine, (int64_t)argument);
+        return fp_load_old_string(machine, (uint32_t)argument);
     case OP_FRAME:
         return fp_load_frame(machine, argument);
     case OP_EXT1:
@@ -279,11 +279,6 @@ load_empty_set(fp_machine *machine)
 static PyObject *
 take_result(fp_machine *machine, int until_end)
 {
-    if (until_end
-        && fp_check_frame_end(machine, fp_input_offset(machine->input)) < 0)
-    {
-        return NULL;
-    }
     if (until_end && (machine->n_marks > 0 || fp_stack_size(machine) != 1)) {
         PyErr_SetString(machine->state->unpickling_error,
                         "the graph does not leave one object");
@@ -349,6 +344,22 @@ need_opcode(fp_machine *machine)
         fp_foreign_code(machine);
     }
     return fp_input_need_opcode(machine->input);
+}
+
+/* Of a graph of ours, where a frame ends: another one follows, or nothing. */
+static int
+next_frame(fp_machine *machine)
+{
+    fp_input *input = machine->input;
+
+    if (!fp_input_leave_frame(input)
+        || (input->cursor < input->end && *input->cursor != OP_FRAME))
+    {
+        PyErr_SetString(machine->state->unpickling_error,
+                        "an opcode outside of frames");
+        return -1;
+    }
+    return 0;
 }
 
 static int
@@ -436,11 +447,10 @@ run(fp_machine *machine, int until_end)
         size_t index;
 
         if (p == end) {
-            if (until_end && input->kind == FP_INPUT_MEMORY) {
-                SYNC();
+            CALL(until_end ? next_frame(machine) : need_opcode(machine));
+            if (p == end) {
                 return 0;
             }
-            CALL(need_opcode(machine));
         }
         opcode = *p++;
         switch (opcode) {
@@ -733,9 +743,12 @@ fp_machine_run(fp_machine *machine, int until_end)
 
     fp_reset_stack(machine);
     machine->protocol = until_end ? 5 : 0; /* ours: PROTO is in the header */
-    machine->only_whole_frames = until_end;
     if (machine->stack == NULL && fp_stack_grow(machine) < 0) {
         return NULL;
+    }
+    if (until_end) {
+        machine->input->whole_frames = 1;
+        (void)fp_input_begin_frame(machine->input, 0); /* the next is ours */
     }
     if (at_most != UINT64_MAX && machine->memo_hint < at_most / 8) {
         machine->memo_hint = (size_t)(at_most / 8);

@@ -1,5 +1,6 @@
 #include "dump.h"
 
+#include "base/compat.h"
 #include "base/environment.h"
 #include "base/errors.h"
 #include "core/graph.h"
@@ -144,6 +145,7 @@ start_walk(fp_dump *dump)
     fp_walk *walk = &dump->walk;
 
     fp_walk_init(walk, dump->state, 5, 0);
+    walk->local_object_error = dump->state->pickling_error; /* as joblib's */
     walk->late_puts = 1;
     walk->silent = 1;
     walk->graph.no_cuts = 0;
@@ -205,6 +207,7 @@ dump_plain_pickle(fp_dump *dump, PyObject *value)
     fp_status status;
 
     fp_walk_init(walk, dump->state, dump->options->protocol, 1);
+    walk->local_object_error = dump->state->pickling_error;
     walk->silent = 1;
     if (fp_walk_run(walk, value) < 0) {
         return -1;
@@ -312,12 +315,12 @@ dump_to_sinks(fp_dump *dump, PyObject *value)
     return result;
 }
 
-/* Two files are renamed one right behind the other, the sidecar first: a main
- * file never names a sidecar that is not there yet. */
+/* Two files take their places one right behind the other, the sidecar first: a
+ * main file never names a sidecar that is not there yet. */
 static int
 commit(fp_dump *dump)
 {
-    PyObject *type, *error, *traceback;
+    PyObject *error;
 
     if (!dump->has_sidecar_file) {
         return fp_target_commit(&dump->main);
@@ -333,14 +336,12 @@ commit(fp_dump *dump)
     /* Where the sidecar is renamed but its directory not synced, the pair is
      * made whole all the same. */
     if (dump->second.file.is_renamed) {
-        PyErr_Fetch(&type, &error, &traceback);
+        error = fp_take_exception();
         if (fp_target_commit(&dump->main) == 0) {
-            PyErr_Restore(type, error, traceback);
+            fp_put_exception(error);
         }
         else {
-            Py_XDECREF(type);
             Py_XDECREF(error);
-            Py_XDECREF(traceback);
         }
     }
     return -1;

@@ -1,6 +1,5 @@
 #include "joblib_layout.h"
 
-#include "base/errors.h"
 #include "build/unpickle.h"
 #include "in/array_load.h"
 #include "load.h"
@@ -237,7 +236,7 @@ skip_bytes(fp_input *input, uint64_t n_bytes)
         input->cursor += n_bytes;
         return;
     }
-    assert(input->kind == FP_INPUT_DESCRIPTOR);
+    assert(input->kind == FP_INPUT_DESCRIPTOR && !fp_input_in_frame(input));
     input->position += (uint64_t)(input->end - input->start);
     input->position += n_bytes - n_there;
     input->fd_offset += n_bytes - n_there;
@@ -397,6 +396,19 @@ map_array(fp_machine *machine, const description *array,
     return result;
 }
 
+/* An array's bytes stand outside of frames: joblib looks for them behind the
+ * frame, wherever in it the array is asked for. */
+static int
+leave_frame(fp_machine *machine)
+{
+    if (fp_input_leave_frame(machine->input)) {
+        return 0;
+    }
+    PyErr_SetString(machine->state->unpickling_error,
+                    "beginning or end of a joblib array inside a frame");
+    return -1;
+}
+
 /* --- arrays of objects --------------------------------------------------- */
 
 /* A complete pickle at the input, with a stack and memo of its own and the
@@ -415,6 +427,9 @@ read_objects(fp_machine *outer)
     fp_machine_nested(&inner, outer, outer->input);
     result = fp_machine_run(&inner, 0);
     fp_machine_free(&inner);
+    if (result != NULL && leave_frame(outer) < 0) {
+        Py_CLEAR(result);
+    }
     return result;
 }
 
@@ -458,7 +473,7 @@ read_wrapped(fp_machine *machine, PyObject *wrapper)
     description array = {.descr = NULL};
     PyObject *result = NULL;
 
-    if (describe(machine, wrapper, &array) < 0) {
+    if (leave_frame(machine) < 0 || describe(machine, wrapper, &array) < 0) {
         goto done;
     }
     if (PyDataType_REFCHK(array.descr)) {

@@ -1,5 +1,6 @@
 /* Checks without a load: files of ours by their hashes, other pickles opcode by
  * opcode. */
+#include "base/opcodes.h"
 #include "build/unpickle.h"
 #include "core/block_hash.h"
 #include "joblib_layout.h"
@@ -36,6 +37,164 @@ refuse_void(const fp_load *load)
         load->state, FP_CORRUPT, load->path, FP_SECTION_FOOTER,
         load->start + footer->total_length - FP_TAIL_READ_BYTES,
         "valid hashes: the file was mapped for writing");
+}
+
+/* --- the graph's frames -------------------------------------------------- */
+
+/* The length of an opcode with its argument; 0 where it goes beyond n_bytes, or
+ * is none that a graph may have. */
+static uint64_t
+opcode_length(const unsigned char *opcode, uint64_t n_bytes)
+{
+    uint64_t n_argument =
+        0; /* whole, or a length that is followed by so much */
+    int is_length = 0, n_lines = 0;
+    uint64_t n_counted = 0, n_used;
+
+    switch (opcode[0]) {
+    case OP_GLOBAL:
+    case OP_INST:
+        n_lines = 2;
+        break;
+    case OP_INT:
+    case OP_LONG:
+    case OP_FLOAT:
+    case OP_STRING:
+    case OP_UNICODE:
+    case OP_GET:
+    case OP_PUT:
+    case OP_PERSID:
+        n_lines = 1;
+        break;
+    case OP_BININT1:
+    case OP_BINGET:
+    case OP_BINPUT:
+    case OP_PROTO:
+    case OP_EXT1:
+        n_argument = 1;
+        break;
+    case OP_BININT2:
+    case OP_EXT2:
+        n_argument = 2;
+        break;
+    case OP_BININT:
+    case OP_LONG_BINGET:
+    case OP_LONG_BINPUT:
+    case OP_EXT4:
+        n_argument = 4;
+        break;
+    case OP_BINFLOAT:
+        n_argument = 8;
+        break;
+    case OP_SHORT_BINUNICODE:
+    case OP_SHORT_BINBYTES:
+    case OP_SHORT_BINSTRING:
+    case OP_LONG1:
+        n_argument = 1;
+        is_length = 1;
+        break;
+    case OP_BINUNICODE:
+    case OP_BINBYTES:
+    case OP_BINSTRING:
+    case OP_LONG4:
+        n_argument = 4;
+        is_length = 1;
+        break;
+    case OP_BINUNICODE8:
+    case OP_BINBYTES8:
+    case OP_BYTEARRAY8:
+        n_argument = 8;
+        is_length = 1;
+        break;
+    case OP_MARK:
+    case OP_POP:
+    case OP_POP_MARK:
+    case OP_DUP:
+    case OP_NONE:
+    case OP_BINPERSID:
+    case OP_REDUCE:
+    case OP_APPEND:
+    case OP_BUILD:
+    case OP_DICT:
+    case OP_EMPTY_DICT:
+    case OP_APPENDS:
+    case OP_LIST:
+    case OP_OBJ:
+    case OP_EMPTY_LIST:
+    case OP_SETITEM:
+    case OP_TUPLE:
+    case OP_EMPTY_TUPLE:
+    case OP_SETITEMS:
+    case OP_NEWOBJ:
+    case OP_TUPLE1:
+    case OP_TUPLE2:
+    case OP_TUPLE3:
+    case OP_NEWTRUE:
+    case OP_NEWFALSE:
+    case OP_EMPTY_SET:
+    case OP_ADDITEMS:
+    case OP_FROZENSET:
+    case OP_NEWOBJ_EX:
+    case OP_STACK_GLOBAL:
+    case OP_MEMOIZE:
+    case OP_NEXT_BUFFER:
+    case OP_READONLY_BUFFER:
+        break;
+    default: /* FRAME and STOP, too */
+        return 0;
+    }
+    n_used = 1 + n_argument;
+    if (n_used > n_bytes) {
+        return 0;
+    }
+    for (uint64_t i = n_argument; is_length && i > 0; i--) {
+        n_counted = n_counted << 8 | opcode[i];
+    }
+    if (n_counted > n_bytes - n_used) {
+        return 0;
+    }
+    n_used += n_counted;
+    for (; n_lines > 0; n_lines--) {
+        const unsigned char *newline =
+            memchr(opcode + n_used, '\n', (size_t)(n_bytes - n_used));
+        if (newline == NULL) {
+            return 0;
+        }
+        n_used = (uint64_t)(newline - opcode) + 1;
+    }
+    return n_used;
+}
+
+/* No opcode crosses the end of its frame. */
+static int
+check_graph(const fp_load *load)
+{
+    const unsigned char *next = load->graph;
+    const unsigned char *end = next + load->footer.graph_length;
+
+    if (fp_load_check_frames(load) < 0) {
+        return -1;
+    }
+    while (next < end) {
+        uint64_t n_left = 0;
+        for (int i = FP_FRAME_BYTES - 1; i > 0; i--) {
+            n_left = n_left << 8 | next[i];
+        }
+        next += FP_FRAME_BYTES;
+        while (n_left > 0) {
+            uint64_t n_bytes = opcode_length(next, n_left);
+            if (n_bytes == 0) {
+                return fp_raise_damage(load->state, FP_CORRUPT, load->path,
+                                       FP_SECTION_GRAPH,
+                                       load->start + load->footer.graph_offset
+                                           + (uint64_t)(next - load->graph),
+                                       "a whole opcode, in its frame");
+            }
+            next += n_bytes;
+            n_left -= n_bytes;
+        }
+    }
+    return 0;
 }
 
 /* --- a descriptor -------------------------------------------------------- */
@@ -108,7 +267,7 @@ check_dump(fp_load *load)
     int status = -1;
 
     if (refuse_void(load) == 0 && fp_load_check_numbers(load) == 0
-        && fp_load_read_graph(load) == 0 && fp_load_check_frames(load) == 0)
+        && fp_load_read_graph(load) == 0 && check_graph(load) == 0)
     {
         status = check_sidecar(load);
     }
@@ -140,8 +299,8 @@ fp_verify_descriptor(fp_state *state, int fd, PyObject *path, int n_threads)
     }
     load.size = end = (uint64_t)info.st_size;
     kind = fp_load_look(&load, 0);
-    if (kind == FP_FILE_ENDS_AS_OURS) {
-        kind = FP_FILE_OURS; /* whoever calls knows that it is no other */
+    if (kind == FP_FILE_HEADLESS) { /* no codec's: the caller has asked */
+        kind = FP_FILE_OURS;
     }
     while (kind == FP_FILE_OURS && status == 0 && end > 0) {
         load.start = 0;
@@ -196,7 +355,7 @@ fp_verify_file(fp_state *state, PyObject *file, PyObject *path,
     else if (is_ours > 0 && fp_blobs_init(&load.blobs, state, 0) == 0
              && fp_load_read_stream(&load, &input) == 0
              && fp_input_settle(&input) == 0 && refuse_void(&load) == 0
-             && fp_load_check_frames(&load) == 0)
+             && check_graph(&load) == 0)
     {
         result = check_second_file(&load) < 0 ? -1 : 1;
     }

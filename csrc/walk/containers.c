@@ -1,3 +1,5 @@
+#include "base/errors.h"
+#include "base/messages.h"
 #include "inline_leaves.h"
 #include "walk.h"
 
@@ -11,6 +13,30 @@ is_lonely(const fp_walk *walk, PyObject *object)
 }
 
 /* --- containers --------------------------------------------------------- */
+
+/* From 3.15 on a last batch of one item is written as a single one, and one of
+ * none not at all. */
+#define SHORT_LAST_BATCH (PY_VERSION_HEX >= 0x030f0000)
+
+/* Whether pickle minds that a list is not as long as it was. */
+static inline int
+minds_list_size(void)
+{
+#if PY_VERSION_HEX >= 0x030f0000
+    return 1;
+#elif PY_VERSION_HEX >= 0x030e0000
+    return Py_Version >= 0x030e0700;
+#else
+    return 0;
+#endif
+}
+
+static int
+changed_size(fp_frame *frame, const char *what)
+{
+    PyErr_Format(PyExc_RuntimeError, "%s changed size during iteration", what);
+    return fp_fail_itself(frame);
+}
 
 /* From so many items on, room in the memo is made for all of them. */
 #define LARGE_CONTAINER 1024
@@ -93,10 +119,11 @@ step_list(fp_walk *walk, fp_frame *frame)
     int status;
 
     if (frame->size == 1) {
-        if (frame->stage == 0 && PyList_GET_SIZE(list) > 0) {
-            PyObject *item = Py_NewRef(PyList_GET_ITEM(list, 0));
+alone:
+        if (frame->stage == 0 && frame->position < PyList_GET_SIZE(list)) {
+            PyObject *item = Py_NewRef(PyList_GET_ITEM(list, frame->position));
             frame->stage = 1;
-            frame->position = 1;
+            frame->position++;
             status = fp_save(walk, item, walk->silent && Py_REFCNT(item) == 2);
             Py_DECREF(item);
             if (status != FP_SAVED) {
@@ -116,9 +143,16 @@ step_list(fp_walk *walk, fp_frame *frame)
             if (fp_emit_byte(walk, OP_APPENDS) < 0) {
                 return -1;
             }
+            if (PyList_GET_SIZE(list) != frame->size && minds_list_size()) {
+                return changed_size(frame, "list");
+            }
             if (frame->position >= PyList_GET_SIZE(list)) {
                 fp_pop(walk);
                 return FP_SAVED;
+            }
+            if (SHORT_LAST_BATCH && frame->position == frame->size - 1) {
+                frame->size = 1;
+                goto alone;
             }
             if (fp_emit_byte(walk, OP_MARK) < 0) {
                 return -1;
@@ -211,9 +245,11 @@ fp_open_dict(fp_walk *walk, PyObject *dict, int lonely, int flags)
 }
 
 int
-fp_save_state_dict(fp_walk *walk, PyObject *dict, int lonely)
+fp_save_state_dict(fp_walk *walk, PyTypeObject *type, PyObject *dict,
+                   int lonely)
 {
     int64_t *value;
+    int status;
 
     if (!walk->late_puts && fp_end_full_frame(walk) < 0) {
         return -1;
@@ -225,8 +261,16 @@ fp_save_state_dict(fp_walk *walk, PyObject *dict, int lonely)
                    ? -1
                    : fp_emit_byte(walk, OP_BUILD);
     }
-    return fp_open_dict(walk, dict, lonely,
-                        FP_FLAG_ATTRIBUTES | FP_FLAG_BUILD);
+    status =
+        fp_open_dict(walk, dict, lonely, FP_FLAG_ATTRIBUTES | FP_FLAG_BUILD);
+    if (status == FP_PUSHED) {
+        walk->frames[walk->n_frames - 1].ahead = Py_NewRef(type);
+    }
+    else if (status < 0) {
+        fp_add_note(FP_NOTE_STATE, type);
+        fp_add_note(FP_NOTE_OBJECT, type);
+    }
+    return status;
 }
 
 /* An instance may carry a reducer of its own in its dict; the plain path does
@@ -251,12 +295,6 @@ is_reducer_name(const fp_walk *walk, PyObject *key)
     return 0;
 }
 
-enum {
-    DICT_NEXT,
-    DICT_KEY_SAVED,
-    DICT_VALUE_SAVED
-};
-
 static int
 end_dict(fp_walk *walk, fp_frame *frame, int opcode)
 {
@@ -267,9 +305,7 @@ end_dict(fp_walk *walk, fp_frame *frame, int opcode)
     }
     if (opcode == OP_SETITEMS && PyDict_GET_SIZE(frame->object) != frame->size)
     {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "dictionary changed size during iteration");
-        return -1;
+        return changed_size(frame, "dictionary");
     }
     fp_pop(walk);
     return build ? fp_emit_byte(walk, OP_BUILD) : FP_SAVED;
@@ -284,6 +320,20 @@ drop_pending(fp_frame *frame)
     }
 }
 
+/* How many items of a dict are still to be written: 0, 1, or 2 for any more. */
+static int
+items_left(const fp_frame *frame)
+{
+    Py_ssize_t position = frame->position;
+    PyObject *key, *value;
+    int n_left = 0;
+
+    while (n_left < 2 && PyDict_Next(frame->object, &position, &key, &value)) {
+        n_left++;
+    }
+    return n_left;
+}
+
 static int
 step_dict(fp_walk *walk, fp_frame *frame)
 {
@@ -291,7 +341,7 @@ step_dict(fp_walk *walk, fp_frame *frame)
     PyObject *key, *value;
     int status;
 
-    if (frame->stage == DICT_KEY_SAVED) {
+    if (frame->stage == FP_DICT_KEY) {
         goto key_saved;
     }
     for (;;) {
@@ -302,21 +352,24 @@ step_dict(fp_walk *walk, fp_frame *frame)
             }
         }
         else if (frame->n_batch == FP_BATCH_ITEMS) {
-            if (fp_emit(walk, "u(", 2) < 0) {
+            int n_left = SHORT_LAST_BATCH ? items_left(frame) : 2;
+            if (n_left == 0) {
+                return end_dict(walk, frame, OP_SETITEMS);
+            }
+            if (fp_emit(walk, "u(", n_left == 1 ? 1 : 2) < 0) {
                 return -1;
             }
             if (PyDict_GET_SIZE(dict) != frame->size) {
-                PyErr_SetString(PyExc_RuntimeError,
-                                "dictionary changed size during iteration");
-                return -1;
+                return changed_size(frame, "dictionary");
+            }
+            if (n_left == 1) {
+                frame->size = 1;
             }
             frame->n_batch = 0;
         }
         if (!PyDict_Next(dict, &frame->position, &key, &value)) {
             if (frame->size == 1) {
-                PyErr_SetString(PyExc_RuntimeError,
-                                "dictionary changed size during iteration");
-                return -1;
+                return changed_size(frame, "dictionary");
             }
             return end_dict(walk, frame, OP_SETITEMS);
         }
@@ -331,7 +384,7 @@ step_dict(fp_walk *walk, fp_frame *frame)
             }
         }
         frame->n_batch++;
-        frame->stage = DICT_KEY_SAVED;
+        frame->stage = FP_DICT_KEY;
         frame->pending = value;
         if (walk->silent && PyUnicode_CheckExact(key)) {
             if (unlikely(frame->flags & FP_FLAG_ATTRIBUTES)
@@ -357,7 +410,7 @@ step_dict(fp_walk *walk, fp_frame *frame)
             return status;
         }
 key_saved:
-        frame->stage = DICT_VALUE_SAVED;
+        frame->stage = FP_DICT_VALUE;
         status =
             fp_save(walk, frame->pending,
                     walk->silent
@@ -460,7 +513,7 @@ step_tuple(fp_walk *walk, fp_frame *frame)
         frame->position++;
         if (unlikely(item == NULL)) {
             PyErr_SetString(PyExc_SystemError, "tuple with an empty slot");
-            return -1;
+            return fp_fail_itself(frame);
         }
         status = fp_save(walk, item, is_lonely(walk, item));
         if (status != FP_SAVED) {
@@ -531,17 +584,18 @@ fp_open_set(fp_walk *walk, PyObject *set, int lonely)
         }
     }
     frame = fp_push(walk, frozen ? FP_FRAME_FROZENSET : FP_FRAME_SET, set);
-    if (frame == NULL || (frozen && fp_guard_enter(walk, frame, set) < 0)) {
+    if (frame == NULL) {
         return -1;
     }
-    if (frozen && note_open(walk, frame, lonely) < 0) {
-        return -1;
-    }
-    frame->pending = PyObject_GetIter(set);
-    if (frame->pending == NULL) {
-        return -1;
+    if ((frozen
+         && (fp_guard_enter(walk, frame, set) < 0
+             || note_open(walk, frame, lonely) < 0))
+        || (frame->pending = PyObject_GetIter(set)) == NULL)
+    {
+        return fp_fail_itself(frame);
     }
     frame->flags |= FP_FLAG_OWNS_PENDING;
+    frame->size = PySet_GET_SIZE(set);
     return fp_emit_byte(walk, OP_MARK) < 0 ? -1 : FP_PUSHED;
 }
 
@@ -554,7 +608,12 @@ save_set_items(fp_walk *walk, fp_frame *frame, int batched)
         PyObject *item = PyIter_Next(frame->pending);
         if (item == NULL) {
             frame->stage = 1;
-            return PyErr_Occurred() ? -1 : FP_SAVED;
+            if (!PyErr_Occurred()) {
+                return FP_SAVED;
+            }
+            return PySet_GET_SIZE(frame->object) != frame->size
+                       ? changed_size(frame, "set")
+                       : fp_fail_itself(frame);
         }
         frame->n_batch = (unsigned short)(batched ? frame->n_batch + 1 : 0);
         int status = fp_save(walk, item, walk->silent && Py_REFCNT(item) == 2);
@@ -577,7 +636,11 @@ step_set(fp_walk *walk, fp_frame *frame)
         if (fp_emit_byte(walk, OP_ADDITEMS) < 0) {
             return -1;
         }
-        if (frame->stage == 1) {
+        frame->position += frame->n_batch;
+        if (frame->stage == 1
+            || (SHORT_LAST_BATCH && frame->position == frame->size
+                && PySet_GET_SIZE(frame->object) == frame->size))
+        {
             fp_pop(walk);
             return FP_SAVED;
         }
@@ -637,6 +700,9 @@ next_item(fp_frame *frame)
         PyErr_SetString(PyExc_TypeError,
                         "dict items iterator must return 2-tuples");
         Py_CLEAR(item);
+    }
+    if (item == NULL && PyErr_Occurred()) {
+        (void)fp_fail_itself(frame);
     }
     return item;
 }

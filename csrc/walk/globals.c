@@ -1,12 +1,14 @@
+#include "base/compat.h"
+#include "base/messages.h"
 #include "walk.h"
 
 #include <string.h>
 
-/* The names of a dotted path as a new list; AttributeError for a local one. */
+/* The names of a dotted path as a new list; an exception for a local one. */
 static PyObject *
-split_path(const fp_state *state, PyObject *name)
+split_path(const fp_walk *walk, PyObject *object, PyObject *name)
 {
-    PyObject *names = PyUnicode_Split(name, state->str_dot, -1);
+    PyObject *names = PyUnicode_Split(name, walk->state->str_dot, -1);
 
     if (names == NULL) {
         return NULL;
@@ -16,8 +18,7 @@ split_path(const fp_state *state, PyObject *name)
                                              "<locals>")
             == 0)
         {
-            PyErr_Format(PyExc_AttributeError, "Can't pickle local object %R",
-                         name);
+            FP_RAISE_LOCAL_OBJECT(walk->local_object_error, object, name);
             Py_DECREF(names);
             return NULL;
         }
@@ -25,17 +26,93 @@ split_path(const fp_state *state, PyObject *name)
     return names;
 }
 
-/* Follows the names from `object`; new reference, NULL with or without an
- * exception. *parent (a new reference, if asked for) holds the last name. */
+#if PY_VERSION_HEX >= 0x030f0000
+/* How the compiler calls a private name of a class: a new reference, or NULL
+ * with an exception set. */
 static PyObject *
-follow_path(PyObject *object, PyObject *names, PyObject **parent)
+private_name(PyObject *class_name, PyObject *name)
+{
+    Py_ssize_t length = PyUnicode_GET_LENGTH(class_name);
+    Py_ssize_t start = 0;
+    PyObject *stripped, *mangled;
+
+    while (start < length && PyUnicode_READ_CHAR(class_name, start) == '_') {
+        start++;
+    }
+    if (start == length) {
+        return Py_NewRef(name);
+    }
+    stripped = PyUnicode_Substring(class_name, start, length);
+    if (stripped == NULL) {
+        return NULL;
+    }
+    mangled = PyUnicode_FromFormat("_%U%U", stripped, name);
+    Py_DECREF(stripped);
+    return mangled;
+}
+
+static int
+is_private(PyObject *name)
+{
+    Py_ssize_t length = PyUnicode_GET_LENGTH(name);
+
+    return length > 2 && PyUnicode_READ_CHAR(name, 0) == '_'
+           && PyUnicode_READ_CHAR(name, 1) == '_'
+           && !(PyUnicode_READ_CHAR(name, length - 1) == '_'
+                && PyUnicode_READ_CHAR(name, length - 2) == '_');
+}
+
+/* From 3.15 on, the private names of a path are what attributes are called.
+ * *name becomes the path they make. 0 or -1. */
+static int
+mangle_path(const fp_state *state, PyObject *names, PyObject **name)
+{
+    PyObject *class_name = NULL; /* as it stands in the path */
+    PyObject *joined = NULL;
+    int is_changed = 0;
+    int status = -1;
+
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(names); i++) {
+        PyObject *part = Py_NewRef(PyList_GET_ITEM(names, i));
+        if (class_name != NULL && is_private(part)) {
+            PyObject *mangled = private_name(class_name, part);
+            if (mangled == NULL || PyList_SetItem(names, i, mangled) < 0) {
+                Py_DECREF(part);
+                goto done;
+            }
+            is_changed = 1;
+        }
+        Py_XSETREF(class_name, part);
+    }
+    if (is_changed) {
+        joined = PyUnicode_Join(state->str_dot, names);
+        if (joined == NULL) {
+            goto done;
+        }
+        Py_SETREF(*name, Py_NewRef(joined));
+    }
+    status = 0;
+done:
+    Py_XDECREF(class_name);
+    Py_XDECREF(joined);
+    return status;
+}
+#endif
+
+/* Follows the names from `object`; new reference, NULL with or (always, where
+ * `raises`) an exception. *parent (a new reference, if asked for) holds the last
+ * name. */
+static PyObject *
+follow_path(PyObject *object, PyObject *names, PyObject **parent, int raises)
 {
     PyObject *holder = NULL;
 
     Py_INCREF(object);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(names); i++) {
+        PyObject *name = PyList_GET_ITEM(names, i);
         Py_XSETREF(holder, object);
-        object = fp_optional_attribute(holder, PyList_GET_ITEM(names, i));
+        object = raises ? PyObject_GetAttr(holder, name)
+                        : fp_optional_attribute(holder, name);
         if (object == NULL) {
             Py_DECREF(holder);
             return NULL;
@@ -58,11 +135,17 @@ module_holds(const fp_state *state, PyObject *module_name, PyObject *module,
 
     if (module == Py_None
         || (PyUnicode_Check(module_name)
-            && PyUnicode_Compare(module_name, state->str_main) == 0))
+            && (PyUnicode_Compare(module_name, state->str_main) == 0
+#if PY_VERSION_HEX >= 0x030f0000
+                /* __main__ by the name that multiprocessing gives it */
+                || PyUnicode_CompareWithASCIIString(module_name, "__mp_main__")
+                       == 0
+#endif
+                )))
     {
         return 0;
     }
-    candidate = follow_path(module, names, NULL);
+    candidate = follow_path(module, names, NULL, 0);
     Py_XDECREF(candidate);
     return candidate == object;
 }
@@ -117,13 +200,16 @@ silent_names(const fp_state *state, PyObject *object, PyObject **module_name,
              PyObject **name)
 {
     PyTypeObject *type = Py_TYPE(object);
-    PyObject *modules, *module, *dict;
+    PyObject *modules;
+    PyObject *module = NULL;
+    PyObject *found = NULL;
+    int is_found;
 
     if (PyType_Check(object)) {
-        if (_PyType_Lookup(type, state->str_module)
-                != _PyType_Lookup(&PyType_Type, state->str_module)
-            || _PyType_Lookup(type, state->str_qualname)
-                   != _PyType_Lookup(&PyType_Type, state->str_qualname)
+        if (fp_type_lookup(type, state->str_module)
+                != fp_type_lookup(&PyType_Type, state->str_module)
+            || fp_type_lookup(type, state->str_qualname)
+                   != fp_type_lookup(&PyType_Type, state->str_qualname)
             || type->tp_getattro != PyType_Type.tp_getattro)
         {
             return 0;
@@ -146,18 +232,52 @@ silent_names(const fp_state *state, PyObject *object, PyObject **module_name,
                < 0
         && PyDict_CheckExact(modules))
     {
-        module = PyDict_GetItemWithError(modules, *module_name);
-        if (module != NULL && PyModule_Check(module)) {
-            dict = PyModule_GetDict(module);
-            if (PyDict_GetItemWithError(dict, *name) == object) {
-                return 1;
-            }
+        is_found = fp_dict_get(modules, *module_name, &module) > 0
+                   && PyModule_Check(module)
+                   && fp_dict_get(PyModule_GetDict(module), *name, &found) > 0
+                   && found == object;
+        Py_XDECREF(module);
+        Py_XDECREF(found);
+        if (is_found) {
+            return 1;
         }
         PyErr_Clear();
     }
     Py_CLEAR(*module_name);
     Py_CLEAR(*name);
     return 0;
+}
+
+/* An import failed; the exception that is set is its. */
+static void
+raise_no_module(const fp_state *state, PyObject *object, PyObject *module_name)
+{
+    PyObject *error;
+
+    if (FP_KEEPS_CONTEXT && !PyErr_ExceptionMatches(PyExc_ImportError)
+        && !PyErr_ExceptionMatches(PyExc_ValueError))
+    {
+        return;
+    }
+    error = fp_take_exception();
+    FP_RAISE_NO_MODULE(state, object, module_name, error);
+    fp_keep_context(error);
+}
+
+/* An attribute was looked for in vain; where the context is kept, the exception
+ * that is set says which. */
+static void
+raise_not_found(const fp_state *state, PyObject *object, PyObject *module_name,
+                PyObject *name)
+{
+    PyObject *error;
+
+    if (FP_KEEPS_CONTEXT && !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return;
+    }
+    error = fp_take_exception();
+    FP_RAISE_NOT_FOUND(state, object, module_name, name);
+    fp_keep_context(error);
 }
 
 /* What pickle does: look the object up by its name and insist that it is
@@ -185,26 +305,27 @@ find_names(fp_walk *walk, PyObject *object, PyObject *given,
             goto done;
         }
     }
-    names = split_path(state, *name);
+    names = split_path(walk, object, *name);
     if (names == NULL) {
         goto done;
     }
+#if PY_VERSION_HEX >= 0x030f0000
+    if (mangle_path(state, names, name) < 0) {
+        goto done;
+    }
+#endif
     *module_name = find_module_name(state, object, names);
     if (*module_name == NULL) {
         goto done;
     }
     module = PyImport_Import(*module_name);
     if (module == NULL) {
-        PyErr_Format(state->pickling_error,
-                     "Can't pickle %R: import of module %R failed", object,
-                     *module_name);
+        raise_no_module(state, object, *module_name);
         goto done;
     }
-    found = follow_path(module, names, parent);
+    found = follow_path(module, names, parent, FP_KEEPS_CONTEXT);
     if (found == NULL) {
-        PyErr_Format(state->pickling_error,
-                     "Can't pickle %R: attribute lookup %S on %S failed",
-                     object, *name, *module_name);
+        raise_not_found(state, object, *module_name, *name);
         goto done;
     }
     if (found != object) {
@@ -213,11 +334,23 @@ find_names(fp_walk *walk, PyObject *object, PyObject *given,
                      object, *module_name, *name);
         goto done;
     }
+#if PY_VERSION_HEX >= 0x030e0000
+    *is_nested = PyList_GET_SIZE(names) > 1;
+    if (walk->late_puts && !PyUnicode_CheckExact(*name)) {
+        /* pickle writes the name as the object it is, and reads no such
+         * pickle; a file is for being read. */
+        Py_SETREF(*name, PyUnicode_FromObject(*name));
+        if (*name == NULL) {
+            goto done;
+        }
+    }
+#else
     *is_nested = *parent != module;
     if (!*is_nested) {
         Py_ssize_t last = PyList_GET_SIZE(names) - 1;
         Py_SETREF(*name, Py_NewRef(PyList_GET_ITEM(names, last)));
     }
+#endif
     status = 0;
 done:
     Py_XDECREF(names);
@@ -238,6 +371,7 @@ emit_extension(fp_walk *walk, PyObject *object, PyObject *module_name,
     unsigned char out[5];
     size_t n_bytes;
     long code;
+    int found;
 
     if (PyDict_GET_SIZE(registry) == 0) {
         return 0;
@@ -246,32 +380,25 @@ emit_extension(fp_walk *walk, PyObject *object, PyObject *module_name,
     if (key == NULL) {
         return -1;
     }
-    code_object = PyDict_GetItemWithError(registry, key);
+    found = fp_dict_get(registry, key, &code_object);
     Py_DECREF(key);
-    if (code_object == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
+    if (found <= 0) {
+        return found;
     }
 #if PY_VERSION_HEX < 0x030d0000
     if (!PyLong_Check(code_object)) {
         PyErr_Format(walk->state->pickling_error,
                      "Can't pickle %R: extension code %R isn't an integer",
                      object, code_object);
+        Py_DECREF(code_object);
         return -1;
     }
 #endif
     code = PyLong_AsLong(code_object);
+    Py_DECREF(code_object);
     if (code <= 0 || code > INT32_MAX) {
         if (!PyErr_Occurred()) {
-#if PY_VERSION_HEX < 0x030d0000
-            PyErr_Format(walk->state->pickling_error,
-                         "Can't pickle %R: extension code %ld is out of "
-                         "range",
-                         object, code);
-#else
-            (void)object;
-            PyErr_Format(PyExc_RuntimeError,
-                         "extension code %ld is out of range", code);
-#endif
+            FP_RAISE_EXTENSION_CODE(walk->state, object, code);
         }
         return -1;
     }
@@ -333,15 +460,18 @@ note_package(fp_walk *walk, PyObject *module_name)
 static int
 old_names(const fp_state *state, PyObject **module_name, PyObject **name)
 {
-    PyObject *key, *item;
+    PyObject *key;
+    PyObject *item = NULL;
+    int status = -1;
+    int found;
 
     key = PyTuple_Pack(2, *module_name, *name);
     if (key == NULL) {
         return -1;
     }
-    item = PyDict_GetItemWithError(state->name_mapping_3to2, key);
+    found = fp_dict_get(state->name_mapping_3to2, key, &item);
     Py_DECREF(key);
-    if (item != NULL) {
+    if (found > 0) {
         if (!PyTuple_Check(item) || PyTuple_GET_SIZE(item) != 2
             || !PyUnicode_Check(PyTuple_GET_ITEM(item, 0))
             || !PyUnicode_Check(PyTuple_GET_ITEM(item, 1)))
@@ -349,28 +479,31 @@ old_names(const fp_state *state, PyObject **module_name, PyObject **name)
             PyErr_SetString(PyExc_RuntimeError,
                             "_compat_pickle.REVERSE_NAME_MAPPING values "
                             "should be pairs of str");
-            return -1;
+            goto done;
         }
         Py_SETREF(*module_name, Py_NewRef(PyTuple_GET_ITEM(item, 0)));
         Py_SETREF(*name, Py_NewRef(PyTuple_GET_ITEM(item, 1)));
-        return 0;
+        status = 0;
+        goto done;
     }
-    if (PyErr_Occurred()) {
-        return -1;
+    if (found == 0) {
+        found = fp_dict_get(state->import_mapping_3to2, *module_name, &item);
     }
-    item = PyDict_GetItemWithError(state->import_mapping_3to2, *module_name);
-    if (item == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
+    if (found <= 0) {
+        return found;
     }
     if (!PyUnicode_Check(item)) {
         PyErr_Format(PyExc_RuntimeError,
                      "_compat_pickle.REVERSE_IMPORT_MAPPING values should "
                      "be strings, not %.200s",
                      Py_TYPE(item)->tp_name);
-        return -1;
+        goto done;
     }
     Py_SETREF(*module_name, Py_NewRef(item));
-    return 0;
+    status = 0;
+done:
+    Py_DECREF(item);
+    return status;
 }
 
 /* A name as bytes, for a line of protocols below 4. New reference. */
@@ -381,10 +514,10 @@ encode_name(const fp_walk *walk, PyObject *name, const char *what)
                                             : PyUnicode_AsASCIIString(name);
 
     if (encoded == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
-        PyErr_Format(walk->state->pickling_error,
-                     "can't pickle %s identifier '%S' using pickle "
-                     "protocol %i",
-                     what, name, walk->protocol);
+        PyObject *error = fp_take_exception();
+        PyErr_Format(walk->state->pickling_error, FP_NOT_ENCODABLE, what, name,
+                     walk->protocol);
+        fp_keep_context(error);
     }
     return encoded;
 }

@@ -1,3 +1,4 @@
+#include "base/messages.h"
 #include "inline_leaves.h"
 #include "outlet.h"
 #include "walk.h"
@@ -24,11 +25,20 @@ as_byte_array(PyObject *object, unsigned char *out, size_t n_bytes)
 static int
 big_int_bytes(PyObject *object, size_t *n_bytes)
 {
+#if PY_VERSION_HEX < 0x030d0000
     size_t n_bits = _PyLong_NumBits(object);
     if (n_bits == (size_t)-1 && PyErr_Occurred()) {
         return -1;
     }
     *n_bytes = (n_bits >> 3) + 1;
+#else
+    Py_ssize_t n =
+        PyLong_AsNativeBytes(object, NULL, 0, Py_ASNATIVEBYTES_LITTLE_ENDIAN);
+    if (n < 0) {
+        return -1;
+    }
+    *n_bytes = (size_t)n;
+#endif
     return 0;
 }
 
@@ -382,19 +392,32 @@ fp_save_bytearray(fp_walk *walk, PyObject *object, int lonely)
         object);
 }
 
+/* Whether the bytes of a buffer are to stand in the stream; -1. */
+static int
+wants_in_band(const fp_walk *walk, PyObject *object)
+{
+    PyObject *answer = PyObject_CallOneArg(walk->buffer_callback, object);
+    int in_band;
+
+    if (answer == NULL) {
+        return -1;
+    }
+    in_band = PyObject_IsTrue(answer);
+    Py_DECREF(answer);
+    return in_band;
+}
+
 int
 fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
 {
     const Py_buffer *view;
+    Py_buffer held = {0};
     fp_payload from;
+    int status = -1;
 
     if (walk->protocol < 5) {
         PyErr_SetString(walk->state->pickling_error,
-                        PY_VERSION_HEX < 0x030d0000
-                            ? "PickleBuffer can only pickled with "
-                              "protocol >= 5"
-                            : "PickleBuffer can only be pickled with "
-                              "protocol >= 5");
+                        FP_BUFFER_NEEDS_PROTOCOL_5);
         return -1;
     }
     view = PyPickleBuffer_GetBuffer(object);
@@ -408,28 +431,22 @@ fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
         return -1;
     }
     if (walk->buffer_callback != NULL) {
-        PyObject *answer;
         int in_band;
-        if (fp_call_out(walk) < 0) {
+        /* The callback may release the buffer. */
+        if (fp_call_out(walk) < 0
+            || PyObject_GetBuffer(object, &held, PyBUF_FULL_RO) < 0)
+        {
             return -1;
         }
-        answer = PyObject_CallOneArg(walk->buffer_callback, object);
-        if (answer == NULL) {
-            return -1;
-        }
-        in_band = PyObject_IsTrue(answer);
-        Py_DECREF(answer);
+        view = &held;
+        in_band = wants_in_band(walk, object);
         if (in_band < 0) {
-            return -1;
-        }
-        /* The callback may have released the buffer. */
-        view = PyPickleBuffer_GetBuffer(object);
-        if (view == NULL) {
-            return -1;
+            goto done;
         }
         if (!in_band) {
             unsigned char opcodes[] = {OP_NEXT_BUFFER, OP_READONLY_BUFFER};
-            return fp_emit(walk, opcodes, view->readonly ? 2 : 1);
+            status = fp_emit(walk, opcodes, view->readonly ? 2 : 1);
+            goto done;
         }
     }
     from = (fp_payload){.read = read_pickle_buffer,
@@ -438,16 +455,21 @@ fp_save_pickle_buffer(fp_walk *walk, PyObject *object, int lonely)
                         .n_bytes = (size_t)view->len,
                         .array = fp_extent_of(view->obj)};
     if (walk->outlet != NULL && walk->outlet->methods->save_buffer != NULL) {
-        return walk->outlet->methods->save_buffer(walk, &from, view->readonly,
-                                                  lonely);
+        status = walk->outlet->methods->save_buffer(walk, &from,
+                                                    view->readonly, lonely);
     }
-    if (wants_blob(walk, from.n_bytes)) {
-        return save_as_blob(walk, &from,
-                            view->readonly ? FP_BLOB_BYTES : FP_BLOB_BYTEARRAY,
-                            lonely);
+    else if (wants_blob(walk, from.n_bytes)) {
+        status = save_as_blob(
+            walk, &from, view->readonly ? FP_BLOB_BYTES : FP_BLOB_BYTEARRAY,
+            lonely);
     }
-    return view->readonly ? emit_bytes(walk, &from, lonely)
-                          : emit_bytearray(walk, &from, lonely);
+    else {
+        status = view->readonly ? emit_bytes(walk, &from, lonely)
+                                : emit_bytearray(walk, &from, lonely);
+    }
+done:
+    PyBuffer_Release(&held); /* nothing where it was not taken */
+    return status;
 }
 
 /* --- str ---------------------------------------------------------------- */

@@ -1,9 +1,12 @@
 #include "pickler.h"
 
+#include "base/compat.h"
 #include "base/memo_proxy.h"
 #include "walk.h"
 
-#include <structmember.h>
+/* persistent_id: an attribute, later a method that an attribute may replace
+ * (in 3.13.0 it could not). */
+#define HAS_PERSISTENT_ID_METHOD (PY_VERSION_HEX >= 0x030d0100)
 
 typedef struct {
     PyObject_HEAD
@@ -16,6 +19,7 @@ typedef struct {
     int fix_imports;
     int bin;
     int fast;
+    int is_used; /* dump() or __init__() is running */
 } Pickler;
 
 int
@@ -136,6 +140,26 @@ find_attribute(PyObject *object, PyObject *name, PyObject **value)
     return *value == NULL && PyErr_Occurred() ? -1 : 0;
 }
 
+/* Whether pickle forbids that one of its picklers is used while it is. */
+static int
+forbids_reentry(void)
+{
+    return Py_Version >= 0x030e0300
+           || (Py_Version >= 0x030d0c00 && Py_Version < 0x030e0000);
+}
+
+/* 0, or -1 with an exception set where the Pickler is used already. */
+static int
+begin_use(Pickler *self)
+{
+    if (self->is_used && forbids_reentry()) {
+        PyErr_SetString(PyExc_RuntimeError, "Pickler object is already used");
+        return -1;
+    }
+    self->is_used++;
+    return 0;
+}
+
 PyDoc_STRVAR(
     pickler_doc,
     "Pickler(file, protocol=None, fix_imports=True, buffer_callback=None)\n"
@@ -146,28 +170,14 @@ PyDoc_STRVAR(
     "dispatch_table are honoured.");
 
 static int
-pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
+set_up(Pickler *self, const fp_state *state, PyObject *file,
+       PyObject *protocol_argument, int fix_imports, PyObject *callback)
 {
-    static char *names[] = {"file", "protocol", "fix_imports",
-                            "buffer_callback", NULL};
-    Pickler *self = (Pickler *)op;
-    fp_state *state = fp_state_of_type(Py_TYPE(op));
-    PyObject *file;
-    PyObject *protocol_argument = NULL;
-    PyObject *callback = NULL;
     PyObject *write;
-    int fix_imports = 1;
     int protocol;
 
-    if (state == NULL
-        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OpO:Pickler", names,
-                                        &file, &protocol_argument,
-                                        &fix_imports, &callback))
-    {
-        return -1;
-    }
     if (self->write != NULL) {
-        pickler_clear(op); /* a second __init__ */
+        pickler_clear((PyObject *)self); /* a second __init__ */
     }
     protocol = fp_protocol_of(protocol_argument, FP_DEFAULT_PROTOCOL);
     if (protocol < 0 || check_buffer_callback(&callback, protocol) < 0
@@ -187,10 +197,37 @@ pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
     self->bin = protocol > 0;
     self->fast = 0;
     if (self->dispatch_table == NULL) {
-        return find_attribute(op, state->str_dispatch_table,
+        return find_attribute((PyObject *)self, state->str_dispatch_table,
                               &self->dispatch_table);
     }
     return 0;
+}
+
+static int
+pickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"file", "protocol", "fix_imports",
+                            "buffer_callback", NULL};
+    Pickler *self = (Pickler *)op;
+    fp_state *state = fp_state_of_type(Py_TYPE(op));
+    PyObject *file;
+    PyObject *protocol_argument = NULL;
+    PyObject *callback = NULL;
+    int fix_imports = 1;
+    int status;
+
+    if (state == NULL
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OpO:Pickler", names,
+                                        &file, &protocol_argument,
+                                        &fix_imports, &callback)
+        || begin_use(self) < 0)
+    {
+        return -1;
+    }
+    status =
+        set_up(self, state, file, protocol_argument, fix_imports, callback);
+    self->is_used--;
+    return status;
 }
 
 static PyObject *no_persistent_id(PyObject *op, PyObject *object);
@@ -221,13 +258,17 @@ pickler_dump(PyObject *op, PyObject *object)
                      Py_TYPE(op)->tp_name);
         return NULL;
     }
+    if (begin_use(self) < 0) {
+        return NULL;
+    }
     if (find_attribute(op, state->str_reducer_override, &override) < 0
         || find_attribute(op, state->str_persistent_id, &persistent_id) < 0)
     {
         goto done;
     }
     if (persistent_id != NULL && PyCFunction_CheckExact(persistent_id)
-        && PyCFunction_GET_FUNCTION(persistent_id) == no_persistent_id)
+        && PyCFunction_GET_FUNCTION(persistent_id) == no_persistent_id
+        && PyCFunction_GET_SELF(persistent_id) == op)
     {
         Py_CLEAR(persistent_id);
     }
@@ -251,6 +292,7 @@ pickler_dump(PyObject *op, PyObject *object)
     Py_XDECREF(walk.buffer_callback);
     fp_walk_free(&walk);
 done:
+    self->is_used--;
     Py_XDECREF(override);
     Py_XDECREF(persistent_id);
     return status < 0 ? NULL : Py_NewRef(Py_None);
@@ -424,6 +466,35 @@ no_persistent_id(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(object))
     Py_RETURN_NONE;
 }
 
+#if HAS_PERSISTENT_ID_METHOD
+static int
+is_persistent_id(PyObject *name)
+{
+    return PyUnicode_Check(name)
+           && PyUnicode_CompareWithASCIIString(name, "persistent_id") == 0;
+}
+
+/* The one that was set is in front of the method. */
+static PyObject *
+pickler_getattro(PyObject *op, PyObject *name)
+{
+    PyObject *persistent_id = ((Pickler *)op)->persistent_id;
+
+    return persistent_id != NULL && is_persistent_id(name)
+               ? Py_NewRef(persistent_id)
+               : PyObject_GenericGetAttr(op, name);
+}
+
+static int
+pickler_setattro(PyObject *op, PyObject *name, PyObject *value)
+{
+    if (!is_persistent_id(name)) {
+        return PyObject_GenericSetAttr(op, name, value);
+    }
+    Py_XSETREF(((Pickler *)op)->persistent_id, Py_XNewRef(value));
+    return 0;
+}
+#else
 static PyObject *
 pickler_get_persistent_id(PyObject *op, void *Py_UNUSED(closure))
 {
@@ -458,8 +529,13 @@ pickler_set_persistent_id(PyObject *op, PyObject *value,
     Py_XSETREF(((Pickler *)op)->persistent_id, Py_NewRef(value));
     return 0;
 }
+#endif
 
 static PyMethodDef pickler_methods[] = {
+#if HAS_PERSISTENT_ID_METHOD
+    {"persistent_id", no_persistent_id, METH_O,
+     PyDoc_STR("persistent_id($self, obj, /)\n--\n\n")},
+#endif
     {"dump", pickler_dump, METH_O, dump_doc},
     {"clear_memo", pickler_clear_memo, METH_NOARGS, clear_memo_doc},
     {"__sizeof__", pickler_sizeof, METH_NOARGS, sizeof_doc},
@@ -467,17 +543,19 @@ static PyMethodDef pickler_methods[] = {
 };
 
 static PyMemberDef pickler_members[] = {
-    {"bin", T_INT, offsetof(Pickler, bin), 0, NULL},
-    {"fast", T_INT, offsetof(Pickler, fast), 0, NULL},
-    {"dispatch_table", T_OBJECT_EX, offsetof(Pickler, dispatch_table), 0,
+    {"bin", Py_T_INT, offsetof(Pickler, bin), 0, NULL},
+    {"fast", Py_T_INT, offsetof(Pickler, fast), 0, NULL},
+    {"dispatch_table", Py_T_OBJECT_EX, offsetof(Pickler, dispatch_table), 0,
      NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef pickler_getset[] = {
     {"memo", pickler_get_memo, pickler_set_memo, NULL, NULL},
+#if !HAS_PERSISTENT_ID_METHOD
     {"persistent_id", pickler_get_persistent_id, pickler_set_persistent_id,
      NULL, NULL},
+#endif
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -493,6 +571,10 @@ static PyType_Slot pickler_slots[] = {
     {Py_tp_methods, pickler_methods},
     {Py_tp_members, pickler_members},
     {Py_tp_getset, pickler_getset},
+#if HAS_PERSISTENT_ID_METHOD
+    {Py_tp_getattro, pickler_getattro},
+    {Py_tp_setattro, pickler_setattro},
+#endif
     {0, NULL},
 };
 

@@ -1,6 +1,8 @@
 #include "walk.h"
 
+#include "base/compat.h"
 #include "base/errors.h"
+#include "base/messages.h"
 #include "inline_leaves.h"
 #include "outlet.h"
 
@@ -87,19 +89,19 @@ fp_guard_enter(fp_walk *walk, fp_frame *frame, PyObject *container)
 static void
 guard_leave(fp_walk *walk, PyObject *container)
 {
-    PyObject *type, *error, *traceback, *address;
+    PyObject *error, *address;
 
     if (walk->guard_depth-- < GUARD_DEPTH || walk->guard == NULL) {
         return;
     }
-    PyErr_Fetch(&type, &error, &traceback);
+    error = fp_take_exception();
     address = PyLong_FromVoidPtr(container);
     if (address == NULL || PySet_Discard(walk->guard, address) < 0) {
         PyErr_Clear(); /* the entry outlives its container: a false alarm at
                           worst, and only where memory is short */
     }
     Py_XDECREF(address);
-    PyErr_Restore(type, error, traceback);
+    fp_put_exception(error);
 }
 
 void
@@ -372,7 +374,7 @@ step(fp_walk *walk, fp_frame *frame)
             PyErr_SetString(PyExc_RecursionError,
                             "maximum nesting of reducers exceeded "
                             "while pickling an object");
-            return -1;
+            return fp_fail_itself(frame);
         }
         return fp_step_reduce(walk, frame);
     case FP_FRAME_SCRIPT:
@@ -451,6 +453,7 @@ fp_walk_init(fp_walk *walk, fp_state *state, int protocol, int fix_imports)
     walk->memo = &walk->own_memo;
     walk->own_memo.holds = 1;
     walk->protocol = protocol;
+    walk->local_object_error = FP_LOCAL_OBJECT_ERROR(state);
     walk->text = protocol == 0;
     walk->fix_imports = fix_imports && protocol < 3;
     walk->frame_start = -1;
@@ -482,7 +485,8 @@ fp_walk_run(fp_walk *walk, PyObject *object)
         }
     }
     if (status < 0) {
-        fp_note_path(walk);
+        fp_note_frames(walk);
+        fp_note_place_of_walk(walk);
         clear_frames(walk);
     }
     return status;

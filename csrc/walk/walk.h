@@ -27,8 +27,12 @@
  *   emit.c     opcodes in memory: room, frames, GET and PUT
  *   containers.c  lists, tuples, dicts, sets, and a reducer's iterators
  *   leaves.c   numbers and strings (the hottest: inline_leaves.h)
- *   reduce.c   everything that goes through a reducer
+ *   objects.c  which way everything else goes: whose reducer is asked
+ *   instances.c  plain instances, whose reducer nobody need ask
+ *   reduce.c   what a reducer returned, part by part
  *   globals.c  classes and functions, by name
+ *   path.c     where in the object the walk is, for our own note
+ *   notes.c    pickle's own notes on a failure
  *   array.c    NumPy arrays, around bytes that go to the outlet
  */
 #ifndef FP_WALK_H
@@ -62,7 +66,8 @@ typedef struct {
     unsigned short n_batch; /* items in the open batch */
     PyObject *object;       /* owned; NULL for a nameless reduce */
     PyObject *pending;      /* owned where FP_FLAG_OWNS_PENDING */
-    PyObject *ahead;        /* owned: an iterator's item read in advance */
+    PyObject *ahead;        /* owned: an iterator's item read in advance; the
+                             * class whose instance a dict is the state of */
     PyObject *guarded;      /* owned: the container Pickler.fast guards */
     Py_ssize_t position;
     Py_ssize_t size;      /* at the start */
@@ -75,6 +80,26 @@ typedef struct {
 #define FP_FLAG_LONELY       8  /* no memo entry needed */
 #define FP_FLAG_MARKED       16 /* a MARK is open */
 #define FP_FLAG_SHARED_KEYS  32
+#define FP_FLAG_ITSELF       64 /* failed by itself, not in what it holds */
+#define FP_FLAG_OF_OBJECT                                                     \
+    128 /* a reducer's answer for an object, which is
+                                  * not of a type that pickle knows itself */
+
+/* The stages of a dict's frame: which half of an item is being saved. */
+enum {
+    FP_DICT_NONE,
+    FP_DICT_KEY,
+    FP_DICT_VALUE
+};
+
+/* The frame, not what it holds, is the reason of the exception that is set.
+ * Returns -1. */
+static inline int
+fp_fail_itself(fp_frame *frame)
+{
+    frame->flags |= FP_FLAG_ITSELF;
+    return -1;
+}
 
 /* Where a pointer belongs in a small cache. */
 #define FP_CACHE_SLOT(pointer, n_slots)                                       \
@@ -123,6 +148,7 @@ typedef struct fp_walk {
     int careful;            /* look for reducers in instance dicts first */
     int hooked;             /* persistent_id is set */
     int no_memo;            /* Pickler.fast */
+    PyObject *local_object_error; /* borrowed: pickle's, or PicklingError */
     Py_ssize_t guard_depth; /* Pickler.fast: nested containers */
     PyObject *guard;        /* owned set of addresses, or NULL */
 
@@ -150,13 +176,15 @@ typedef struct fp_walk {
 /* What a saving function says. */
 #define FP_SAVED  0 /* the object's opcodes are written */
 #define FP_PUSHED 1 /* a frame was pushed; they will be when it is popped */
+#define FP_LEFT   2 /* by its reducer after all; nothing is written yet */
 #define FP_FAILED (-1)
 
 /* A zeroed walk becomes ready; cannot fail. */
 void fp_walk_init(fp_walk *walk, fp_state *state, int protocol,
                   int fix_imports);
 /* Writes PROTO, the object and STOP (standard stream), or the object alone
- * (file). On failure notes in the exception where in the object it was. */
+ * (file). On failure notes in the exception where in the object it was: first
+ * in pickle's words, then as a path. */
 int fp_walk_run(fp_walk *walk, PyObject *object);
 void fp_walk_free(fp_walk *walk);
 
@@ -172,6 +200,24 @@ int fp_save_global(fp_walk *walk, PyObject *object, PyObject *name);
 /* `reduced` is what a reducer returned (borrowed); `object` may be NULL. */
 int fp_save_reduced(fp_walk *walk, PyObject *reduced, PyObject *object);
 int fp_step_reduce(fp_walk *walk, fp_frame *frame);
+/* instances.c: an instance that pickle would ask nobody but object itself
+ * about. FP_LEFT where it would ask somebody. */
+int fp_save_instance(fp_walk *walk, PyObject *object, int lonely);
+/* The state of an object that is written, and BUILD. */
+int fp_push_state(fp_walk *walk, PyObject *object, PyObject *state);
+/* What a frame is saving of a reducer's answer. */
+typedef enum {
+    FP_PART_CALLABLE,
+    FP_PART_ARGUMENTS,
+    FP_PART_ITEMS,
+    FP_PART_STATE,
+} fp_reduce_part;
+fp_reduce_part fp_reduce_part_of(const fp_frame *frame);
+/* What of a reducer's answer a frame is saving: the note of messages.h, or
+ * NULL. */
+const char *fp_reduce_note(const fp_frame *frame);
+/* The object whose items a frame is saving (borrowed), or NULL. */
+PyObject *fp_reduce_owner(const fp_frame *frame);
 int fp_step_script(fp_walk *walk, fp_frame *frame);
 /* A NumPy number whose dtype and constructor the file has already: 1 when it
  * is written, 0: left to its own reducer, -1. */
@@ -187,12 +233,22 @@ int fp_step_container(fp_walk *walk, fp_frame *frame);
 /* Pickler.fast: notes that the frame's container is on the stack, ValueError
  * where it is there already. 0 or -1. */
 int fp_guard_enter(fp_walk *walk, fp_frame *frame, PyObject *container);
-/* The non-empty __dict__ of a plain instance, with the BUILD behind it. */
-int fp_save_state_dict(fp_walk *walk, PyObject *dict, int lonely);
+/* The non-empty __dict__ of a plain instance of `type`, with the BUILD behind
+ * it. */
+int fp_save_state_dict(fp_walk *walk, PyTypeObject *type, PyObject *dict,
+                       int lonely);
 
 /* In silence the memo holds nothing, so what the walk itself creates and saves
  * must be kept alive. 0 or -1. */
 int fp_keep(fp_walk *walk, PyObject *made);
+
+/* notes.c: adds to the exception that is set the notes that pickle would have
+ * added on its way up through these frames. */
+void fp_note_frames(const fp_walk *walk);
+
+/* Notes on the exception that is set: the path from the root to the object the
+ * walk is at (path.c). */
+void fp_note_place_of_walk(const fp_walk *walk);
 
 /* Breaks the silence: 0 to go on, -1 when the walk is to start over. */
 int fp_call_out(fp_walk *walk);

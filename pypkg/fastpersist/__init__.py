@@ -117,7 +117,9 @@ def dump(
         Any object that pickle can handle. NumPy arrays are stored as they lie in memory.
     filename : str, os.PathLike of str, or object with ``write``
         A path is replaced whole at the end: until then, and after any failure, the old
-        file stays as it was. A file object is written front to back, without seeking.
+        file stays as it was. An existing empty file is not replaced but filled at the end, for
+        those who have it open (not with `durable`). A file object is written front to back,
+        without seeking.
     compress : int from 0 to 9, bool, str or tuple, optional
         As joblib takes it. 0 or False: none, unless the name ends in an extension below. 1 to 9:
         a level of zlib, or of the codec of the name's extension; True and None: its default

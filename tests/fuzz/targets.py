@@ -150,7 +150,7 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", default=TARGETS, metavar="TARGET")
     options, arguments = parser.parse_known_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
     share = max(1, options.seconds // len(options.targets))
     failed = [
         target

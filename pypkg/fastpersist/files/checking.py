@@ -69,9 +69,11 @@ class _Check:
         with open(filename, "rb") as file:
             fd = file.fileno()
             is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
-            # What is compressed may still end as a file of ours does.
-            if is_regular and self._place is None and not kinds.is_encoded(os.pread(fd, 16, 0)):
-                if verify_descriptor(fd, filename, self._n_threads):
+            if is_regular and self._place is None:
+                head, _ = kinds.first_bytes(file, filename)
+                # What is compressed may still end as a file of ours does.
+                is_other = file.tell() > 0 or kinds.detect(head) is not None
+                if not is_other and verify_descriptor(fd, filename, self._n_threads):
                     return
             self._every_part(file)
         if self._place is not None and self._place[1].read(1):
