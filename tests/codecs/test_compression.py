@@ -194,7 +194,11 @@ def differing(name, data, expected):
     if name != "lz4" or lz4 is not None:
         pairs.append((decompressed(name, data), decompressed(name, expected)))
     return [
-        (len(a), len(b), next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), None))
+        (
+            len(a),
+            len(b),
+            next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None),
+        )
         for a, b in pairs
     ]
 
