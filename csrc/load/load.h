@@ -39,6 +39,10 @@ typedef struct {
      * compressed. UINT64_MAX: no limit. */
     uint64_t max_bytes;
     const fp_sidecar_place *sidecar; /* borrowed; NULL: none was given */
+    /* Borrowed, who knows other writers' files. foreign(fd) loads what is left
+     * to it; foreign(fd, offset) tells whether a pickle or a codec's stream
+     * begins there. NULL: nobody. */
+    PyObject *foreign;
 } fp_load_options;
 
 /* At import (joblib_layout.c): the stand-in for joblib's NumpyArrayWrapper,
@@ -52,10 +56,10 @@ int fp_joblib_init(PyObject *module, fp_state *state);
  *
  * Opens `path`; of a regular file of ours it loads the first dump, and it runs
  * what starts as a pickle of protocol 3 or later. Anything else, and what turns
- * out to be joblib's from before 0.10, is left to `foreign`, called with the
- * open descriptor. */
+ * out to be joblib's from before 0.10, is left to options->foreign, called with
+ * the open descriptor. */
 PyObject *fp_load_path(fp_state *state, PyObject *path,
-                       const fp_load_options *options, PyObject *foreign);
+                       const fp_load_options *options);
 /* The dump or pickle that begins at `start` of a regular file; *end is where it
  * ends. `fd` stays the caller's. None and an end of 0 where it cannot be mapped
  * as asked: arrays would not be aligned, or it is joblib's and not the first.

@@ -95,7 +95,7 @@ def load_path(
     native_order: bool,
     verify: int,
     n_threads: int,
-    foreign: Callable[[int], Any],
+    foreign: Callable[..., Any],
     sidecar: _Place | None = None,
     max_bytes: int = 18446744073709551615,
     /,
@@ -108,6 +108,7 @@ def load_descriptor(
     native_order: bool,
     verify: int,
     n_threads: int,
+    foreign: Callable[[int, int], bool],
     max_bytes: int = 18446744073709551615,
     /,
 ) -> tuple[Any, int]: ...
