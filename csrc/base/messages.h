@@ -51,11 +51,12 @@ fp_keep_context(PyObject *replaced)
 
 #define FP_RAISE_LOCAL_OBJECT(kind, object, name)                             \
     ((void)(object), (void)(name),                                            \
-     FP_SINCE_314(PyErr_Format(kind,                                          \
-                               FP_SINCE_313("Can't pickle local object %R",   \
-                                            "Can't get local object %R"),     \
-                               name),                                         \
-                  PyErr_Format(kind, "Can't pickle local object %R", object)))
+     FP_SINCE_314(                                                            \
+         PyErr_Format(kind,                                                   \
+                      FP_SINCE_313("Can't pickle local object %R",            \
+                                   "Can't get local object %R"),              \
+                      name),                                                  \
+         PyErr_Format(kind, "Can't pickle local object %R", object)))
 
 /* `error`: what the import raised; until 3.13 it is taken away already. */
 #define FP_RAISE_NO_MODULE(state, object, module_name, error)                 \

@@ -145,12 +145,12 @@ typedef struct fp_walk {
     int late_puts;
     int silent;
     int restart;
-    int careful;            /* look for reducers in instance dicts first */
-    int hooked;             /* persistent_id is set */
-    int no_memo;            /* Pickler.fast */
+    int careful; /* look for reducers in instance dicts first */
+    int hooked;  /* persistent_id is set */
+    int no_memo; /* Pickler.fast */
     PyObject *local_object_error; /* borrowed: pickle's, or PicklingError */
-    Py_ssize_t guard_depth; /* Pickler.fast: nested containers */
-    PyObject *guard;        /* owned set of addresses, or NULL */
+    Py_ssize_t guard_depth;       /* Pickler.fast: nested containers */
+    PyObject *guard;              /* owned set of addresses, or NULL */
 
     /* Standard stream only. */
     int framing;

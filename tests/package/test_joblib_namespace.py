@@ -322,7 +322,8 @@ def test_mypy(tmp_path):
     pytest.importorskip("mypy")
     path = tmp_path / "typed.py"
     path.write_text(TYPED)
-    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(path)]
+    cache = ["--cache-dir", str(tmp_path / "cache"), "--config-file", os.devnull]
+    command = [sys.executable, "-m", "mypy", *cache, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
     path.write_text(TYPED + '\njoblib.dump(1, "file", compres=3)\njoblib.load()\n')
