@@ -4,6 +4,7 @@ The same script runs with joblib itself, and with each way to import ours.
 """
 
 import importlib.util
+import os
 import pickle
 import pickletools
 import subprocess
