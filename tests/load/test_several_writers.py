@@ -259,6 +259,49 @@ def test_the_first_is_loaded_where_ours_stands_behind(other, ours, path):
         assert number_of(file) == 2
 
 
+@pytest.mark.parametrize("other", [*OTHERS, *OLD])
+def test_verify_refuses_ours_behind_another_writers(other, path):
+    start = (OTHERS | OLD)[other](1)
+    write(path, start, OURS["ours"](2))
+    if other in ("ours in zlib", "ours in lz4"):  # one writer
+        fastpersist.verify(path)
+        return
+    with pytest.raises(CorruptFileError):
+        fastpersist.verify(path)
+    if other in WITHOUT_CODEC:
+        with pytest.raises(CorruptFileError, match="several writers") as caught:
+            fastpersist.verify(path)
+        assert caught.value.path == path
+        assert caught.value.offset == len(start)
+
+
+@pytest.mark.parametrize("second", [*OTHERS, *OLD])
+@pytest.mark.parametrize("first", ["pickle 4", "pickle 0", "joblib", "gzip"])
+def test_verify_of_several_dumps_of_others(first, second, path):
+    if second.startswith("ours"):
+        return  # the test above
+    parts = [(OTHERS | OLD)[name](i) for i, name in enumerate((first, second))]
+    write(path, *parts)
+    fastpersist.verify(path)
+    write(path, *parts, b"trailing text")
+    with pytest.raises(CorruptFileError):
+        fastpersist.verify(path)
+    write(path, parts[0], parts[1][:-20])
+    with pytest.raises(CorruptFileError):
+        fastpersist.verify(path)
+
+
+def test_verify_of_short_pickles(path):
+    """Shorter than a header of ours, of which it looks for one."""
+    for protocol in range(6):
+        one = pickle.dumps([1], protocol)
+        write(path, one * 5)
+        fastpersist.verify(path)
+        write(path, one * 5, b"(")
+        with pytest.raises(CorruptFileError):
+            fastpersist.verify(path)
+
+
 # ---------------------------------------------------------------- rewritten
 
 

@@ -153,6 +153,16 @@ def behind_empty_streams(file: Any, use: Callable[[bytes, Any, Any], _T]) -> _T:
             nothing, file = f"{error} stream", stream
 
 
+def several_writers(path: str | bytes | None, offset: int) -> CorruptFileError:
+    """Some dumps of a file are ours and some are not; there the first of the second kind begins."""
+    error = CorruptFileError(
+        f"{path!r} holds dumps of several writers, from offset {offset} on: load gives the first; "
+        "to check them all, keep each writer's in a file of its own"
+    )
+    error.path, error.offset, error.section = path, offset, "trailing bytes"
+    return error
+
+
 def not_whole(path: str | bytes | None, offset: int | None, section: str) -> CorruptFileError:
     """It is none of these."""
     where = "the file" if path is None else repr(path)
