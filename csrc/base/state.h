@@ -73,6 +73,7 @@ typedef struct fp_state {
     PyTypeObject *unpickler_type;
     PyTypeObject *unpickler_memo_type; /* its memo proxy */
     PyTypeObject *lz4_writer_type;
+    PyTypeObject *survey_type;
     PyTypeObject *raw_file_type;  /* what io.RawIOBase is made of */
     PyObject *pickling_error;     /* pickle.PicklingError */
     PyObject *unpickling_error;   /* pickle.UnpicklingError */

@@ -36,6 +36,38 @@ fp_xxh3_pair(const void *first, size_t n_first, const void *second,
     return FP_OK;
 }
 
+void *
+fp_xxh3_state_new(void)
+{
+    return XXH3_createState(); /* 64-byte aligned */
+}
+
+void
+fp_xxh3_begin(void *state)
+{
+    (void)XXH3_64bits_reset(state);
+}
+
+void
+fp_xxh3_update(void *state, const void *data, size_t n_bytes)
+{
+    if (n_bytes > 0) {
+        (void)XXH3_64bits_update(state, data, n_bytes);
+    }
+}
+
+uint64_t
+fp_xxh3_digest(const void *state)
+{
+    return XXH3_64bits_digest(state);
+}
+
+void
+fp_xxh3_state_free(void *state)
+{
+    (void)XXH3_freeState(state);
+}
+
 /* Room for one more hash, asked for before the block is closed, so that a
  * failure leaves the struct as it was. */
 static fp_status

@@ -1,9 +1,8 @@
 /* Checks without a load: files of ours by their hashes, other pickles opcode by
  * opcode. */
-#include "build/unpickle.h"
 #include "core/block_hash.h"
-#include "joblib_layout.h"
 #include "load_parts.h"
+#include "survey/survey.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -211,53 +210,28 @@ fp_verify_sidecar(fp_state *state, const fp_sidecar_place *place,
 
 /* --- any pickle ---------------------------------------------------------- */
 
-/* For NEXT_BUFFER: as many as are asked for. */
-static PyObject *
-endless_buffers(void)
-{
-    PyObject *module = PyImport_ImportModule("itertools");
-    PyObject *buffers = NULL;
-
-    if (module != NULL) {
-        buffers = PyObject_CallMethod(module, "repeat", "y", "");
-        Py_DECREF(module);
-    }
-    return buffers;
-}
-
 int
 fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
-                 PyObject *find_class, PyObject *persistent_load,
                  uint64_t max_bytes)
 {
-    fp_joblib joblib = {.is_skipping = 1};
-    fp_collector_pause pause;
-    fp_machine machine;
+    fp_survey_options options = {.is_ours = 0};
+    fp_survey survey;
     fp_input input;
-    PyObject *value = NULL;
+    int status;
 
     if (fp_input_from_file(&input, state, file) < 0) {
         return -1;
     }
     fp_input_limit(&input, max_bytes);
-    fp_machine_init(&machine, state, &input);
-    machine.find_class = Py_NewRef(find_class);
-    machine.persistent_load = Py_NewRef(persistent_load);
-    machine.buffers = endless_buffers();
-    machine.encoding = "bytes";
-    machine.no_extensions = 1;
-    machine.array_rules = &joblib;
-    if (machine.buffers != NULL) {
-        fp_collector_pause_begin(state, &pause);
-        value = fp_machine_run(&machine, 0);
-        if (value == NULL && !input.is_over_limit) {
-            fp_name_damage(state, path, FP_SECTION_PICKLE,
-                           fp_input_offset(&input), input.is_truncated, 1);
-        }
-        fp_collector_pause_end(state, &pause, 0, 0);
+    status = fp_survey_run(&survey, state, &input, &options);
+    if (status < 0 && !input.is_over_limit) {
+        fp_name_damage(state, path, FP_SECTION_PICKLE, survey.offset_end,
+                       input.is_truncated, 1);
     }
-    fp_machine_free(&machine);
+    if (status == 0) {
+        status = fp_input_settle(&input);
+    }
+    fp_survey_free(&survey);
     fp_input_free(&input);
-    Py_XDECREF(value);
-    return value == NULL ? -1 : 0;
+    return status;
 }
