@@ -748,34 +748,46 @@ survey_has_objects(PyObject *op, PyObject *argument)
                  : PyBool_FromLong(survey->dtypes[i].flags & FP_DTYPE_OBJECTS);
 }
 
-/* The bytes of an array that are in memory: of an INLINE one. */
-static PyObject *
-survey_inline(PyObject *op, PyObject *argument)
+/* The place of an offset of the file, which is in the skeleton. */
+static uint64_t
+place_of(const fp_survey *survey, uint64_t offset)
 {
-    const fp_survey *survey = survey_of(op);
-    Py_ssize_t i = take_index(argument, survey->n_arrays);
-    const fp_survey_array *array = i < 0 ? NULL : &survey->arrays[i];
     uint64_t low = 0, high = survey->skeleton_bytes;
 
-    if (array == NULL) {
-        return NULL;
-    }
-    if (array->stored != FP_STORED_INLINE) {
-        Py_RETURN_NONE;
-    }
-    while (low < high) { /* the place of its offset */
+    while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        if (fp_survey_offset(survey, middle) < array->offset) {
+        if (fp_survey_offset(survey, middle) < offset) {
             low = middle + 1;
         }
         else {
             high = middle;
         }
     }
-    if (array->n_bytes > survey->skeleton_bytes - low) {
+    return low;
+}
+
+/* The bytes of an array that are in memory. */
+static PyObject *
+survey_inline(PyObject *op, PyObject *argument)
+{
+    const fp_survey *survey = survey_of(op);
+    Py_ssize_t i = take_index(argument, survey->n_arrays);
+    const fp_survey_array *array = i < 0 ? NULL : &survey->arrays[i];
+    uint64_t place;
+
+    if (array == NULL) {
+        return NULL;
+    }
+    if (array->stored == FP_STORED_TEXT) {
+        return fp_survey_encoded(survey, place_of(survey, array->offset));
+    }
+    place = place_of(survey, array->offset);
+    if (array->stored != FP_STORED_INLINE
+        || array->n_bytes > survey->skeleton_bytes - place)
+    {
         Py_RETURN_NONE;
     }
-    return PyBytes_FromStringAndSize((const char *)survey->skeleton + low,
+    return PyBytes_FromStringAndSize((const char *)survey->skeleton + place,
                                      (Py_ssize_t)array->n_bytes);
 }
 
@@ -840,7 +852,7 @@ static PyMethodDef survey_methods[] = {
                "Where in the file a place is.")},
     {"inline", survey_inline, METH_O,
      PyDoc_STR("inline($self, array, /)\n--\n\n"
-               "The bytes of an array that is stored inline, or None.")},
+               "The bytes of an array that are in memory, or None.")},
     {NULL, NULL, 0, NULL},
 };
 

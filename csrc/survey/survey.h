@@ -411,6 +411,9 @@ const char *fp_survey_text(const fp_survey *survey, uint32_t text,
  * an exception is set. New reference: str or bytes. */
 PyObject *fp_survey_value(const fp_survey *survey, uint64_t place,
                           uint64_t *n_whole);
+/* The bytes that a str at a place stands for, a character for each: new reference;
+ * None where not all of it is kept, or it is none. */
+PyObject *fp_survey_encoded(const fp_survey *survey, uint64_t place);
 /* New reference: str. */
 PyObject *fp_survey_path(const fp_survey *survey, uint32_t node);
 /* The array or leaf of that path: *is_leaf and its number; FP_SURVEY_NONE where

@@ -534,6 +534,7 @@ static int
 find_bytes(fp_survey_run_state *run, fp_survey_array *array,
            const fp_literal *buffer, uint64_t *n_there)
 {
+    uint64_t n_bytes;
     fp_survey *survey = run->survey;
     const fp_survey_options *options = &survey->options;
     fp_leaf_bytes leaf;
@@ -557,9 +558,11 @@ find_bytes(fp_survey_run_state *run, fp_survey_array *array,
         array->stored = FP_STORED_TEXT;
         array->offset = fp_survey_offset(survey, buffer->u.place);
         if (fp_leaf_at(survey, buffer->u.place, &leaf)) {
-            mark_leaf(survey,
-                      fp_survey_offset(
-                          survey, (uint64_t)(leaf.data - survey->skeleton)));
+            uint64_t first = (uint64_t)(leaf.data - survey->skeleton);
+            mark_leaf(survey, fp_survey_offset(survey, first));
+            if (fp_payload_at(survey, first, &number)) {
+                array->payload = (uint32_t)number;
+            }
         }
         return 1;
     case FP_LITERAL_LIST:
@@ -568,8 +571,9 @@ find_bytes(fp_survey_run_state *run, fp_survey_array *array,
     case FP_LITERAL_BYTES:
     case FP_LITERAL_STR: /* of Python 2 */
         break;
-    default:
-        return 0;
+    default: /* no bytes are written in many ways */
+        *n_there = 0;
+        return fp_array_size(run, array, &n_bytes) && n_bytes == 0;
     }
     if (!fp_leaf_at(survey, buffer->u.place, &leaf) || leaf.opcode == OP_STRING
         || (buffer->kind == FP_LITERAL_STR && leaf.opcode != OP_BINSTRING
@@ -757,7 +761,45 @@ describe_constructed(fp_survey_run_state *run, fp_survey_array *array,
     return place_bytes(run, array, skip, n_there) < 0 ? -1 : 1;
 }
 
-/* _frombuffer(buffer, dtype, shape, order) */
+/* An array that lies in C order, seen with its axes in another order: the strides
+ * of that. 1, or 0 where it is no such order. */
+static int
+transpose(fp_survey_run_state *run, fp_survey_array *array,
+          const fp_literal *axes)
+{
+    const fp_literal *parts = fp_literal_parts(run, axes);
+    const int64_t *shape = run->survey->numbers + array->shape;
+    int64_t strides[MAX_DIMS], turned[2 * MAX_DIMS];
+    uint64_t seen = 0, n_bytes;
+    int64_t step;
+    int n = array->n_dims;
+
+    if (axes->kind != FP_LITERAL_TUPLE || axes->n != (uint32_t)n
+        || !fp_array_size(run, array, &n_bytes))
+    {
+        return 0;
+    }
+    step = run->survey->dtypes[array->dtype].itemsize;
+    for (int i = n; i-- > 0;) {
+        strides[i] = step;
+        step *= shape[i] > 0 ? shape[i] : 1; /* no more than fits */
+    }
+    for (int i = 0; i < n; i++) {
+        int64_t axis = parts[i].u.number;
+        if (parts[i].kind != FP_LITERAL_INT || axis < 0 || axis >= n
+            || seen >> axis & 1)
+        {
+            return 0;
+        }
+        seen |= UINT64_C(1) << axis;
+        turned[i] = shape[axis];
+        turned[n + i] = strides[axis];
+    }
+    array->order = 'A';
+    return keep_shape(run, array, turned, 2 * (size_t)n) < 0 ? -1 : 1;
+}
+
+/* _frombuffer(buffer, dtype, shape, order [, axes]) */
 static int
 describe_from_buffer(fp_survey_run_state *run, fp_survey_array *array,
                      const fp_literal *args)
@@ -775,6 +817,12 @@ describe_from_buffer(fp_survey_run_state *run, fp_survey_array *array,
     status = fp_take_shape(run, array, &parts[2], NULL);
     if (status <= 0 || fp_take_dtype(run, array, &parts[1]) < 0) {
         return status <= 0 ? status : -1;
+    }
+    if (args->n > 4 && parts[4].kind != FP_LITERAL_NONE) {
+        status = transpose(run, array, &parts[4]);
+        if (status <= 0) {
+            return status;
+        }
     }
     if (!find_bytes(run, array, &parts[0], &n_there)) {
         return 0;

@@ -188,7 +188,7 @@ fp_leave_context(fp_survey_run_state *run)
     fp_survey_context *context = &run->contexts.rows[run->contexts.n - 1];
     fp_value *wrapper = run->stack + run->floor - 1;
     fp_value result = run->top[-1];
-    uint64_t end = run->place - 1;
+    uint64_t start = run->foreign.rows[context->foreign].start;
 
     run->top--;
     if (fp_drop_values(run, run->floor, fp_place_of(result.head)) < 0) {
@@ -210,7 +210,8 @@ fp_leave_context(fp_survey_run_state *run)
             result.head &= ~FP_HEAD(0, FP_HAS_ORIGIN);
             result.tail = FP_NO_TAIL;
         }
-        if (fp_take_values(run, &result, wrapper, 1, FP_STEP_CALLABLE, 0, end)
+        if (fp_take_values(run, &result, wrapper, 1, FP_STEP_CALLABLE, 0,
+                           start)
             < 0)
         {
             return -1;

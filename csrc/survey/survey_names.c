@@ -222,9 +222,7 @@ intern_long(fp_survey_run_state *run, const fp_leaf_bytes *leaf,
             : fp_xxh3(leaf->data, (size_t)leaf->n_kept);
 
     memcpy(name, leaf->data, n);
-    while (n > 0 && (leaf->data[n] & 0xc0) == 0x80) {
-        n--; /* whole characters only */
-    }
+    n = fp_whole_characters(leaf->data, n);
     n += (size_t)PyOS_snprintf((char *)name + n, sizeof(name) - n,
                                "...(%016llx)", (unsigned long long)hash);
     return fp_intern(run, name, n, number);

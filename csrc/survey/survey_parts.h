@@ -178,6 +178,7 @@ typedef struct fp_survey_run {
     unsigned char used[256];
 
     FP_ROWS(fp_seam) seams;
+    size_t last_seam; /* where a place was found last */
     FP_ROWS(fp_grown) grown;
     FP_ROWS(fp_foreign_bytes) foreign;
     FP_ROWS(uint64_t) buffers; /* places of NEXT_BUFFER */
@@ -249,7 +250,7 @@ int fp_source_leave_frame(fp_survey_run_state *run);
 /* From `place` on so many bytes more (or, negative, less) belong to values. */
 int fp_add_seam(fp_survey_run_state *run, int64_t extra);
 /* Bytes in front of a place that belong to values. */
-uint64_t fp_value_bytes(const fp_survey_run_state *run, uint64_t place);
+uint64_t fp_value_bytes(fp_survey_run_state *run, uint64_t place);
 void fp_odd(fp_survey_run_state *run, fp_oddity oddity, uint64_t place);
 
 /* --- survey_stack.c ------------------------------------------------------ */
@@ -294,6 +295,21 @@ fp_measure(const fp_survey_run_state *run, fp_value *value)
 int fp_finish_tree(fp_survey_run_state *run);
 int fp_finish_broken_tree(fp_survey_run_state *run);
 int fp_mark_repeated_steps(fp_survey_run_state *run);
+/* Whether a node (or NULL) is one of the two dicts of a state (dict, slots). */
+static inline int
+fp_node_is_slots(const fp_survey *survey, const fp_survey_node *node)
+{
+    const fp_survey_node *tuple;
+
+    if (node == NULL || node->parent == FP_SURVEY_NONE
+        || fp_node_step_kind(node) != FP_STEP_INDEX)
+    {
+        return 0;
+    }
+    tuple = &survey->nodes[node->parent];
+    return fp_node_step_kind(tuple) == FP_STEP_STATE && tuple->what == 2
+           && fp_node_kind(tuple) == FP_VALUE_TUPLE;
+}
 /* A leaf of FP_SURVEY_LEAF_BYTES and more is pushed. */
 int fp_push_leaf(fp_survey_run_state *run, uint64_t place, fp_value_kind kind,
                  const fp_survey_leaf *leaf);
@@ -376,6 +392,8 @@ int fp_utf8_feed(fp_utf8_state *state, const unsigned char *text,
                  size_t n_bytes, int surrogates);
 /* Text as a whole. */
 int fp_is_utf8(const unsigned char *text, size_t n_bytes, int surrogates);
+/* How many bytes of UTF-8 that was cut off are whole characters; n_bytes > 0. */
+size_t fp_whole_characters(const unsigned char *text, size_t n_bytes);
 /* UNICODE's line as UTF-8, into a buffer; 0 where it is not valid. */
 int fp_decode_raw_unicode(fp_survey_run_state *run, const unsigned char *line,
                           size_t n_bytes);

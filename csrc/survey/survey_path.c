@@ -13,12 +13,7 @@ static PyObject *
 decode(const unsigned char *data, uint64_t n_kept, uint64_t n_whole)
 {
     if (n_kept < n_whole) {
-        while (n_kept > 0 && (data[n_kept - 1] & 0xc0) == 0x80) {
-            n_kept--;
-        }
-        if (n_kept > 0 && data[n_kept - 1] >= 0xc0) {
-            n_kept--;
-        }
+        n_kept = fp_whole_characters(data, (size_t)n_kept);
     }
     return PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)n_kept,
                                 "surrogatepass");
@@ -62,6 +57,43 @@ fp_survey_value(const fp_survey *survey, uint64_t place, uint64_t *n_whole)
         return PyBytes_FromStringAndSize((const char *)leaf.data,
                                          (Py_ssize_t)leaf.n_kept);
     }
+}
+
+PyObject *
+fp_survey_encoded(const fp_survey *survey, uint64_t place)
+{
+    fp_leaf_bytes leaf;
+    PyObject *text, *bytes;
+
+    if (!fp_leaf_at(survey, place, &leaf)) {
+        Py_RETURN_NONE;
+    }
+    if (leaf.opcode == OP_UNICODE) { /* a line is kept, however long it is */
+        const unsigned char *end = survey->skeleton + survey->skeleton_bytes;
+        const unsigned char *newline =
+            memchr(leaf.data, '\n', (size_t)(end - leaf.data));
+        if (newline == NULL) {
+            Py_RETURN_NONE;
+        }
+        text = PyUnicode_DecodeRawUnicodeEscape((const char *)leaf.data,
+                                                newline - leaf.data, NULL);
+    }
+    else if (leaf.n_kept < leaf.n_whole
+             || (leaf.opcode != OP_SHORT_BINUNICODE
+                 && leaf.opcode != OP_BINUNICODE
+                 && leaf.opcode != OP_BINUNICODE8))
+    {
+        Py_RETURN_NONE;
+    }
+    else {
+        text = decode(leaf.data, leaf.n_kept, leaf.n_whole);
+    }
+    if (text == NULL) {
+        return NULL;
+    }
+    bytes = PyUnicode_AsLatin1String(text);
+    Py_DECREF(text);
+    return bytes;
 }
 
 /* --- steps --------------------------------------------------------------- */
@@ -169,19 +201,6 @@ key_text(const fp_survey *survey, uint64_t place, int of_state)
 }
 
 
-/* Whether a state's tuple begins with None: then its slots are all there is. */
-static int
-begins_with_none(const fp_survey *survey, uint64_t place)
-{
-    const unsigned char *next = survey->skeleton + place;
-    const unsigned char *end = survey->skeleton + survey->skeleton_bytes;
-
-    if (next < end && *next == OP_MARK) {
-        next++;
-    }
-    return next < end && *next == OP_NONE;
-}
-
 /* The node's step. What a reader of the path expects of an instance's state, or
  * of the elements of an array, is put together of several steps: those in front
  * are then left out ("" here, for them). `below` are the nodes on the way down,
@@ -204,15 +223,7 @@ step_text(const fp_survey *survey, const fp_survey_node *node,
         return PyUnicode_FromString("");
     case FP_STEP_KEY: {
         int of_state = of_parent == FP_STEP_STATE;
-        /* (dict, None) and (None, slots) */
-        if (of_parent == FP_STEP_INDEX && parent->parent != FP_SURVEY_NONE) {
-            const fp_survey_node *tuple = &survey->nodes[parent->parent];
-            of_state =
-                fp_node_step_kind(tuple) == FP_STEP_STATE && tuple->what == 2
-                && fp_node_kind(tuple) == FP_VALUE_TUPLE
-                && (fp_node_step_value(parent) == 0
-                    || begins_with_none(survey, fp_node_step_value(tuple)));
-        }
+        of_state |= fp_node_is_slots(survey, parent); /* (dict, slots) */
         return key_text(survey, value, of_state);
     }
     case FP_STEP_INDEX:

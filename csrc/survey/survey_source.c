@@ -15,7 +15,10 @@
 #define FRAME_AHEAD_BYTES ((uint64_t)128 << 10)
 #define SCRATCH_BYTES     ((size_t)256 << 10)
 /* Growth: by half, where that is little; by an eighth above. */
-#define LITTLE_BYTES ((size_t)1 << 20)
+#define LITTLE_BYTES ((size_t)16 << 20)
+
+/* Between two questions for the bytes of values, mostly. */
+#define NEAR_SEAMS 8
 
 #define FRAME_OPCODE_BYTES 9
 #define PROTO_OPCODE_BYTES 2
@@ -539,16 +542,26 @@ fp_add_seam(fp_survey_run_state *run, int64_t extra)
     return 0;
 }
 
-uint64_t
-fp_value_bytes(const fp_survey_run_state *run, uint64_t place)
+/* How many seams stand at a place or in front of it. Places are mostly asked for
+ * in order: from the last answer on, a few steps. */
+static size_t
+seams_before(fp_survey_run_state *run, uint64_t place)
 {
     const fp_seam *seams = run->seams.rows;
     size_t low = 0, high = run->seams.n;
+    size_t near = run->last_seam;
 
-    if (high > 0 && seams[high - 1].place <= place) {
-        return place + seams[high - 1].extra;
+    if (near <= high && (near == 0 || seams[near - 1].place <= place)) {
+        size_t end = high - near > NEAR_SEAMS ? near + NEAR_SEAMS : high;
+        while (near < end && seams[near].place <= place) {
+            near++;
+        }
+        if (near < end || near == high) {
+            return near;
+        }
+        low = near;
     }
-    while (low < high) { /* the first seam behind the place */
+    while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (seams[middle].place <= place) {
             low = middle + 1;
@@ -557,7 +570,19 @@ fp_value_bytes(const fp_survey_run_state *run, uint64_t place)
             high = middle;
         }
     }
-    return low == 0 ? place : place + seams[low - 1].extra;
+    return low;
+}
+
+uint64_t
+fp_value_bytes(fp_survey_run_state *run, uint64_t place)
+{
+    const fp_seam *seams = run->seams.rows;
+    size_t n = run->seams.n;
+
+    if (n > 0 && seams[n - 1].place > place) {
+        n = run->last_seam = seams_before(run, place);
+    }
+    return n == 0 ? place : place + seams[n - 1].extra;
 }
 
 uint64_t

@@ -92,6 +92,22 @@ fp_is_utf8(const unsigned char *text, size_t n_bytes, int surrogates)
            && state.n_bytes == 0;
 }
 
+size_t
+fp_whole_characters(const unsigned char *text, size_t n_bytes)
+{
+    size_t first = n_bytes;
+
+    while (first > 0 && n_bytes - first < 3
+           && (text[first - 1] & 0xc0) == 0x80)
+    {
+        first--;
+    }
+    if (first > 0) {
+        first--;
+    }
+    return first + length_of(text[first]) == n_bytes ? n_bytes : first;
+}
+
 /* --- UNICODE ------------------------------------------------------------- */
 
 /* 16: no hexadecimal digit. */

@@ -109,7 +109,9 @@ attach(fp_survey_run_state *run, uint32_t child, uint32_t parent,
 
     node->parent = parent;
     node->place = node_place(fp_node_kind(node), step, step_value);
-    node->total = fp_value_bytes(run, end) - fp_value_bytes(run, start);
+    node->total =
+        0 - fp_value_bytes(run, start); /* places are asked in order */
+    node->total += fp_value_bytes(run, end);
 }
 
 /* Whether a value has a node, or gets one now that it becomes part of
@@ -329,14 +331,16 @@ static int
 identity_of(fp_survey_run_state *run, const fp_survey_node *node,
             uint64_t *identity)
 {
+    const fp_survey *survey = run->survey;
     uint64_t value = fp_node_step_value(node);
+    uint32_t parent = node->parent;
     fp_leaf_bytes leaf;
     uint32_t text;
 
     if (fp_node_step_kind(node) == FP_STEP_STATE) {
         value = FP_SURVEY_PLACE_MASK;
     }
-    else if (fp_leaf_at(run->survey, value, &leaf)
+    else if (fp_leaf_at(survey, value, &leaf)
              && leaf.n_whole < FP_SURVEY_PAYLOAD_BYTES)
     {
         if (fp_intern(run, leaf.data, (size_t)leaf.n_kept, &text) < 0) {
@@ -344,7 +348,10 @@ identity_of(fp_survey_run_state *run, const fp_survey_node *node,
         }
         value = text;
     }
-    *identity = (uint64_t)node->parent * UINT64_C(0x9e3779b97f4a7c15)
+    if (fp_node_is_slots(survey, &survey->nodes[parent])) {
+        parent = survey->nodes[parent].parent; /* attributes of one object */
+    }
+    *identity = (uint64_t)parent * UINT64_C(0x9e3779b97f4a7c15)
                 ^ (value + 1) * UINT64_C(0xc2b2ae3d27d4eb4f);
     return 0;
 }
