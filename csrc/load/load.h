@@ -91,8 +91,9 @@ int fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
  * no exception here but part of what is found: a Survey has it as `damage`, and
  * all that was met in front of it. New references. */
 
-/* At import: the type. 0 or -1. */
+/* At import: the type, and the functions for surveys. 0 or -1. */
 int fp_survey_type_init(PyObject *module, fp_state *state);
+int fp_survey_functions_init(PyObject *module);
 /* The names behind the numbers of its records: a dict. */
 PyObject *fp_survey_names(void);
 /* All dumps of a regular file, or the pickles that follow one another in it: a

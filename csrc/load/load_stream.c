@@ -24,7 +24,7 @@ typedef struct {
     fp_block_hash hash;
     fp_blob *found; /* the blobs as they came; owned */
     size_t found_capacity;
-    size_t n_whole; /* of them have come to their end */
+    size_t n_whole;        /* of them have come to their end */
     unsigned flags;        /* the header's */
     uint64_t graph_offset; /* 0: no frame yet */
     size_t n_sidecar_hashes;

@@ -16,442 +16,7 @@ static const struct {
 #undef X
 };
 
-/* --- leaves -------------------------------------------------------------- */
-
-/* A leaf whose bytes are done with; from FP_SURVEY_LEAF_BYTES on it has a
- * record. */
-static int
-push_bytes(fp_survey_run_state *run, uint64_t place, fp_value_kind kind,
-           uint64_t n_bytes, uint64_t first, uint32_t payload)
-{
-    unsigned flags = kind == FP_VALUE_BYTEARRAY ? FP_IS_UNHASHABLE : 0;
-
-    if (n_bytes >= FP_SURVEY_LEAF_BYTES) {
-        fp_survey_leaf leaf = {
-            .offset = fp_survey_offset(run->survey, first),
-            .n_bytes = n_bytes,
-            .node = FP_SURVEY_NONE,
-            .payload = payload,
-            .kind = (uint8_t)kind,
-            .stored = payload == FP_SURVEY_NONE ? FP_STORED_INLINE
-                                                : FP_STORED_PAYLOAD,
-        };
-        if (payload != FP_SURVEY_NONE) {
-            leaf.offset = run->survey->payloads[payload].offset;
-        }
-        return fp_push_leaf(run, place, kind, &leaf);
-    }
-    if (n_bytes >= FP_SURVEY_CONTAINER_BYTES) {
-        flags |= FP_IS_NOTABLE | FP_IS_LARGE;
-    }
-    return fp_push_value(run, place | FP_HEAD(kind, flags), FP_NO_TAIL);
-}
-
-/* Opcodes with a length in front of what they hold. */
-static int
-load_counted(fp_survey_run_state *run, unsigned char opcode, uint64_t place)
-{
-    fp_survey *survey = run->survey;
-    fp_argument argument = (fp_argument)opcodes[opcode].argument;
-    size_t width = argument == FP_ARGUMENT_COUNT_1   ? 1
-                   : argument == FP_ARGUMENT_COUNT_4 ? 4
-                                                     : 8;
-    uint64_t n_bytes, first;
-    uint32_t payload;
-    fp_value_kind kind;
-
-    if (fp_source_need(run, width) < 0) {
-        return -1;
-    }
-    n_bytes = fp_le(survey->skeleton + run->place, width);
-    run->place += width;
-    switch (opcode) {
-    case OP_SHORT_BINUNICODE:
-    case OP_BINUNICODE:
-    case OP_BINUNICODE8:
-        kind = FP_VALUE_STR;
-        break;
-    case OP_SHORT_BINBYTES:
-    case OP_BINBYTES:
-    case OP_BINBYTES8:
-        kind = FP_VALUE_BYTES;
-        break;
-    case OP_BYTEARRAY8:
-        kind = FP_VALUE_BYTEARRAY;
-        break;
-    case OP_LONG4:
-        if (n_bytes > INT32_MAX) {
-            return fp_refuse(run, "LONG pickle has negative byte count");
-        }
-        /* fall through */
-    case OP_LONG1:
-        kind = FP_VALUE_INT;
-        break;
-    default: /* BINSTRING, SHORT_BINSTRING */
-        if (n_bytes > INT32_MAX) {
-            return fp_refuse(run, "BINSTRING pickle has negative byte count");
-        }
-        kind = FP_VALUE_OLD_STR;
-    }
-    first = run->place;
-    if (fp_source_take(run, n_bytes, kind == FP_VALUE_STR, &payload) < 0) {
-        return -1;
-    }
-    if (kind == FP_VALUE_INT) {
-        return fp_push_value(
-            run,
-            place
-                | FP_HEAD(kind, n_bytes >= FP_SURVEY_CONTAINER_BYTES
-                                    ? FP_IS_NOTABLE | FP_IS_LARGE
-                                    : 0),
-            FP_NO_TAIL);
-    }
-    if (kind == FP_VALUE_OLD_STR
-        && (payload != FP_SURVEY_NONE
-            || !fp_is_short_ascii(survey->skeleton + first, (size_t)n_bytes)))
-    {
-        survey->n_undecided++; /* whether it can be decoded */
-    }
-    return push_bytes(run, place, kind, n_bytes, first, payload);
-}
-
-/* Opcodes whose argument is a line. */
-static int
-load_line(fp_survey_run_state *run, unsigned char opcode, uint64_t place)
-{
-    fp_survey *survey = run->survey;
-    uint64_t start, n_bytes;
-    const unsigned char *line;
-    int64_t number;
-    int status = 1;
-
-    if (opcode == OP_PUT && fp_height(run) <= run->fence) {
-        return fp_value_underflow(run);
-    }
-    if (fp_source_line(run, &start, &n_bytes) < 0) {
-        return -1;
-    }
-    line = survey->skeleton + start;
-    if (n_bytes == 0 && opcode != OP_UNICODE && opcode != OP_STRING) {
-        return fp_refuse(run, "pickle data was truncated");
-    }
-    switch (opcode) {
-    case OP_GET:
-        return fp_number_of_line(line, (size_t)n_bytes, &number) < 0
-                   ? -1
-                   : fp_fetch(run, (uint64_t)number, place);
-    case OP_PUT:
-        if (fp_number_of_line(line, (size_t)n_bytes, &number) < 0) {
-            return -1;
-        }
-        if (number < 0) {
-            PyErr_SetString(PyExc_ValueError, "negative PUT argument");
-            return -1;
-        }
-        return fp_remember(run, (uint64_t)number);
-    case OP_INT:
-    case OP_LONG:
-        status = fp_check_int_line(line, (size_t)n_bytes, opcode == OP_LONG);
-        break;
-    case OP_FLOAT:
-        status = fp_check_float_line(line, (size_t)n_bytes);
-        break;
-    case OP_STRING:
-        if (n_bytes < 2 || line[0] != line[n_bytes - 1]
-            || (line[0] != '\'' && line[0] != '"'))
-        {
-            return fp_refuse(run, "the STRING opcode argument must be quoted");
-        }
-        if (memchr(line, '\\', (size_t)n_bytes) != NULL
-            || !fp_is_short_ascii(line, (size_t)n_bytes))
-        {
-            survey->n_undecided++;
-        }
-        return push_bytes(run, place, FP_VALUE_OLD_STR, n_bytes - 2, start + 1,
-                          FP_SURVEY_NONE);
-    default: /* UNICODE */
-        if (memchr(line, '\\', (size_t)n_bytes) != NULL) {
-            status = fp_decode_raw_unicode(run, line, (size_t)n_bytes);
-            if (status == 0) {
-                return fp_refuse(run, "text with a wrong escape");
-            }
-        }
-        return status < 0 ? -1
-                          : push_bytes(run, place, FP_VALUE_STR, n_bytes,
-                                       start, FP_SURVEY_NONE);
-    }
-    if (status < 0) {
-        return -1;
-    }
-    if (status == 0) {
-        fp_odd(run, FP_ODD_NUMBER, place);
-        survey->n_undecided++;
-    }
-    if (opcode == OP_INT && n_bytes == 2 && line[0] == '0' && status > 0) {
-        return fp_push_value(run, place | FP_HEAD(FP_VALUE_BOOL, 0),
-                             FP_NO_TAIL);
-    }
-    return fp_push_value(
-        run,
-        place
-            | FP_HEAD(opcode == OP_FLOAT ? FP_VALUE_FLOAT : FP_VALUE_INT,
-                      n_bytes >= FP_SURVEY_CONTAINER_BYTES
-                          ? FP_IS_NOTABLE | FP_IS_LARGE
-                          : 0),
-        FP_NO_TAIL);
-}
-
-/* --- containers ---------------------------------------------------------- */
-
-/* A container in the place of its topmost n items, which begins at `place`. */
-static int
-wrap_items(fp_survey_run_state *run, fp_value_kind kind, size_t n,
-           uint64_t place, uint64_t end)
-{
-    fp_value *items = run->top - n;
-    fp_value container = {.node = FP_SURVEY_NONE};
-    uint64_t any = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        any |= items[i].head;
-    }
-    container.what = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
-    container.head =
-        place
-        | FP_HEAD(kind, kind == FP_VALUE_TUPLE
-                            ? fp_flags_of(any) & FP_IS_UNHASHABLE
-                        : kind == FP_VALUE_FROZENSET ? 0
-                                                     : FP_IS_UNHASHABLE);
-    if (kind == FP_VALUE_FROZENSET && fp_flags_of(any) & FP_IS_UNHASHABLE) {
-        PyErr_SetString(PyExc_TypeError, "unhashable item of a set");
-        return -1;
-    }
-    if (fp_flags_of(any) & FP_IS_NOTABLE
-        && fp_take_values(run, &container, items, n,
-                          kind == FP_VALUE_FROZENSET ? FP_STEP_MEMBER
-                                                     : FP_STEP_INDEX,
-                          0, end)
-               < 0)
-    {
-        return -1;
-    }
-    fp_measure(run, &container);
-    run->top = items;
-    return fp_push_value(run, container.head, container.tail);
-}
-
-static int
-load_short_tuple(fp_survey_run_state *run, size_t n)
-{
-    if (fp_height(run) < run->fence + n) {
-        return fp_value_underflow(run);
-    }
-    return wrap_items(run, FP_VALUE_TUPLE, n, fp_place_of(run->top[-n].head),
-                      run->place - 1);
-}
-
-/* Keys must have a hash, as far as that is known. */
-static int
-check_keys(const fp_value *items, size_t n)
-{
-    uint64_t any = 0;
-
-    for (size_t i = 0; i < n; i += 2) {
-        any |= items[i].head;
-    }
-    if (fp_flags_of(any) & FP_IS_UNHASHABLE) {
-        PyErr_SetString(PyExc_TypeError, "unhashable key of a dict");
-        return -1;
-    }
-    return 0;
-}
-
-/* TUPLE, LIST, DICT, FROZENSET */
-static int
-load_marked(fp_survey_run_state *run, unsigned char opcode)
-{
-    fp_survey_mark mark;
-    uint64_t end = run->place - 1;
-    fp_value *items;
-    size_t n;
-
-    if (fp_take_value_mark(run, &mark) < 0) {
-        return -1;
-    }
-    items = run->stack + mark.index;
-    n = (size_t)(run->top - items);
-    switch (opcode) {
-    case OP_TUPLE:
-        return wrap_items(run, FP_VALUE_TUPLE, n, mark.place, end);
-    case OP_LIST:
-        return wrap_items(run, FP_VALUE_LIST, n, mark.place, end);
-    case OP_FROZENSET:
-        return wrap_items(run, FP_VALUE_FROZENSET, n, mark.place, end);
-    default:
-        break;
-    }
-    fp_value dict = {
-        .head = mark.place | FP_HEAD(FP_VALUE_DICT, FP_IS_UNHASHABLE),
-        .node = FP_SURVEY_NONE,
-    };
-    if (n % 2 != 0) {
-        return fp_refuse(run, "odd number of items for DICT");
-    }
-    if (check_keys(items, n) < 0
-        || fp_take_values(run, &dict, items, n, FP_STEP_KEY, 0, end) < 0)
-    {
-        return -1;
-    }
-    dict.what = (uint32_t)(n / 2);
-    fp_measure(run, &dict);
-    run->top = items;
-    return fp_push_value(run, dict.head, dict.tail);
-}
-
-static inline void
-add_count(fp_value *container, size_t n)
-{
-    container->what = container->what < UINT32_MAX - n
-                          ? container->what + (uint32_t)n
-                          : UINT32_MAX;
-}
-
-/* The values from `index` on go into the one below. */
-static int
-append_items(fp_survey_run_state *run, size_t index)
-{
-    fp_value *items = run->stack + index;
-    size_t n = (size_t)(run->top - items);
-    fp_value *target = items - 1;
-    uint64_t first = target->what;
-
-    if (n == 0) {
-        return 0;
-    }
-    if (fp_kind_of(target->head) == FP_VALUE_LIST) {
-        add_count(target, n);
-    }
-    else {
-        run->survey->n_undecided++;
-        if (fp_grow_value(run, target, n, &first) < 0) {
-            return -1;
-        }
-    }
-    if (fp_take_values(run, target, items, n, FP_STEP_INDEX, first,
-                       run->place - 1)
-        < 0)
-    {
-        return -1;
-    }
-    fp_measure(run, target);
-    run->top = items;
-    return 0;
-}
-
-static int
-set_items(fp_survey_run_state *run, size_t index)
-{
-    fp_value *items = run->stack + index;
-    size_t n = (size_t)(run->top - items);
-    fp_value *target = items - 1;
-    uint64_t first = target->what;
-
-    if (n % 2 != 0) {
-        return fp_refuse(run, "odd number of items for SETITEMS");
-    }
-    if (fp_kind_of(target->head) == FP_VALUE_DICT) {
-        if (check_keys(items, n) < 0) {
-            return -1;
-        }
-        add_count(target, n / 2);
-    }
-    else if (n > 0) {
-        run->survey->n_undecided++;
-        if (fp_grow_value(run, target, n / 2, &first) < 0) {
-            return -1;
-        }
-    }
-    if (fp_take_values(run, target, items, n, FP_STEP_KEY, first,
-                       run->place - 1)
-        < 0)
-    {
-        return -1;
-    }
-    fp_measure(run, target);
-    run->top = items;
-    return 0;
-}
-
-static int
-add_items(fp_survey_run_state *run, size_t index)
-{
-    fp_value *items = run->stack + index;
-    size_t n = (size_t)(run->top - items);
-    fp_value *target = items - 1;
-    uint64_t first = target->what, any = 0;
-
-    if (n == 0) {
-        return 0;
-    }
-    for (size_t i = 0; i < n; i++) {
-        any |= items[i].head;
-    }
-    if (fp_kind_of(target->head) == FP_VALUE_SET) {
-        if (fp_flags_of(any) & FP_IS_UNHASHABLE) {
-            PyErr_SetString(PyExc_TypeError, "unhashable item of a set");
-            return -1;
-        }
-        add_count(target, n);
-    }
-    else {
-        run->survey->n_undecided++;
-        if (fp_grow_value(run, target, n, &first) < 0) {
-            return -1;
-        }
-    }
-    if (fp_take_values(run, target, items, n, FP_STEP_MEMBER, first,
-                       run->place - 1)
-        < 0)
-    {
-        return -1;
-    }
-    fp_measure(run, target);
-    run->top = items;
-    return 0;
-}
-
-/* APPENDS, SETITEMS, ADDITEMS */
-static int
-load_items(fp_survey_run_state *run, unsigned char opcode)
-{
-    fp_survey_mark mark;
-    size_t index;
-
-    if (fp_take_value_mark(run, &mark) < 0) {
-        return -1;
-    }
-    index = (size_t)mark.index;
-    if (index > fp_height(run) || index <= run->fence) {
-        return fp_value_underflow(run);
-    }
-    return opcode == OP_APPENDS    ? append_items(run, index)
-           : opcode == OP_SETITEMS ? set_items(run, index)
-                                   : add_items(run, index);
-}
-
-/* APPEND, SETITEM: the topmost n */
-static int
-load_item(fp_survey_run_state *run, size_t n)
-{
-    size_t height = fp_height(run);
-
-    if (height < n || height - n <= run->fence) {
-        return fp_value_underflow(run);
-    }
-    return n == 1 ? append_items(run, height - 1) : set_items(run, height - 2);
-}
-
-/* --- the rest ------------------------------------------------------------ */
+/* --- opcodes ------------------------------------------------------------ */
 
 static int
 load_pop(fp_survey_run_state *run)
@@ -534,11 +99,7 @@ static int
 load_fixed(fp_survey_run_state *run, unsigned char opcode, uint64_t place)
 {
     fp_survey *survey = run->survey;
-    fp_argument argument = (fp_argument)opcodes[opcode].argument;
-    size_t width = argument == FP_ARGUMENT_1   ? 1
-                   : argument == FP_ARGUMENT_2 ? 2
-                   : argument == FP_ARGUMENT_4 ? 4
-                                               : 8;
+    size_t width = fp_argument_width((fp_argument)opcodes[opcode].argument);
     uint64_t number;
 
     if (fp_source_need(run, width) < 0) {
@@ -771,7 +332,8 @@ run_opcodes(fp_survey_run_state *run)
                 PUSH(FP_VALUE_STR, 0);
                 break;
             }
-            CALL(load_counted(run, opcode, PLACE));
+            CALL(fp_do_counted(run, opcode,
+                               (fp_argument)opcodes[opcode].argument, PLACE));
             break;
         case OP_BINUNICODE:
             if (end - p >= 4 && fp_le(p, 4) <= SHORT_TEXT
@@ -782,7 +344,8 @@ run_opcodes(fp_survey_run_state *run)
                 PUSH(FP_VALUE_STR, 0);
                 break;
             }
-            CALL(load_counted(run, opcode, PLACE));
+            CALL(fp_do_counted(run, opcode,
+                               (fp_argument)opcodes[opcode].argument, PLACE));
             break;
         case OP_SHORT_BINBYTES:
             if (end - p >= 1 && end - p > p[0]) {
@@ -790,7 +353,8 @@ run_opcodes(fp_survey_run_state *run)
                 PUSH(FP_VALUE_BYTES, 0);
                 break;
             }
-            CALL(load_counted(run, opcode, PLACE));
+            CALL(fp_do_counted(run, opcode,
+                               (fp_argument)opcodes[opcode].argument, PLACE));
             break;
 
         case OP_BINGET:
@@ -842,24 +406,24 @@ put:
         case OP_TUPLE1:
         case OP_TUPLE2:
         case OP_TUPLE3:
-            CALL(load_short_tuple(run, (size_t)(opcode - OP_TUPLE1) + 1));
+            CALL(fp_do_short_tuple(run, (size_t)(opcode - OP_TUPLE1) + 1));
             break;
         case OP_TUPLE:
         case OP_LIST:
         case OP_DICT:
         case OP_FROZENSET:
-            CALL(load_marked(run, opcode));
+            CALL(fp_do_marked(run, opcode));
             break;
         case OP_APPENDS:
         case OP_SETITEMS:
         case OP_ADDITEMS:
-            CALL(load_items(run, opcode));
+            CALL(fp_do_items(run, opcode));
             break;
         case OP_APPEND:
-            CALL(load_item(run, 1));
+            CALL(fp_do_item(run, 1));
             break;
         case OP_SETITEM:
-            CALL(load_item(run, 2));
+            CALL(fp_do_item(run, 2));
             break;
         case OP_POP:
             CALL(load_pop(run));
@@ -930,10 +494,12 @@ put:
             case FP_ARGUMENT_COUNT_1:
             case FP_ARGUMENT_COUNT_4:
             case FP_ARGUMENT_COUNT_8:
-                CALL(load_counted(run, opcode, PLACE));
+                CALL(fp_do_counted(run, opcode,
+                                   (fp_argument)opcodes[opcode].argument,
+                                   PLACE));
                 break;
             case FP_ARGUMENT_LINE:
-                CALL(load_line(run, opcode, PLACE));
+                CALL(fp_do_line(run, opcode, PLACE));
                 break;
             case FP_ARGUMENT_1:
             case FP_ARGUMENT_2:

@@ -65,11 +65,15 @@
  *   survey_source.c    bytes from the input into the skeleton; frames, payloads
  *   survey_stack.c     stack, marks and memo
  *   survey_tree.c      nodes, and what becomes part of what
+ *   survey_leaves.c    text, bytes, numbers
+ *   survey_containers.c list, dict, set, tuple
  *   survey_objects.c   globals in use: REDUCE, NEWOBJ, BUILD, INST, OBJ
  *   survey_names.c     texts and globals, each once
  *   survey_text.c      whether text is UTF-8, whether lines are numbers
- *   survey_literal.c   a piece of the skeleton, parsed again as a literal
- *   survey_arrays.c    arrays and dtypes, from such literals
+ *   survey_literal.c, survey_pile.c
+ *                      a piece of the skeleton, parsed again as a literal
+ *   survey_arrays.c, survey_dtypes.c, survey_shapes.c
+ *                      arrays and dtypes, from such literals
  *   survey_joblib.c    arrays between the opcodes
  *   survey_path.c      paths
  */

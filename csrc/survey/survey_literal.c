@@ -12,21 +12,8 @@
 #define FREE_STEPS     ((uint64_t)1 << 20)
 #define STEPS_PER_BYTE 32
 #define BYTES_PER_STEP 64
-/* Literals that are kept: so many, and one for so many bytes. */
-#define FREE_KEPT      ((uint64_t)1 << 16)
-#define BYTES_PER_KEPT 2
-/* Literals at one time. */
-#define MAX_LITERALS ((size_t)1 << 16)
 /* Tuples from the memo in tuples from the memo ... */
 #define MAX_DEPTH 16
-
-#define LITERAL_MARK UINT32_MAX
-
-/* Beside -1, an exception: */
-enum {
-    NO_LITERAL = 0,
-    PARSED = 1
-};
 
 static const uint8_t arguments[256] = {
 #define X(name, code, argument, protocol, pops, pushes)                       \
@@ -34,144 +21,6 @@ static const uint8_t arguments[256] = {
     FP_OPCODES(X)
 #undef X
 };
-
-/* --- the pile ------------------------------------------------------------ */
-
-static int
-push(fp_survey_run_state *run, fp_literal literal)
-{
-    if (run->pile.n + run->parts.n >= MAX_LITERALS) {
-        return NO_LITERAL;
-    }
-    if (FP_ROWS_ROOM(run->pile) < 0) {
-        return -1;
-    }
-    run->pile.rows[run->pile.n++] = literal;
-    return PARSED;
-}
-
-static int
-push_number(fp_survey_run_state *run, fp_literal_kind kind, int64_t number)
-{
-    return push(run, (fp_literal){.kind = kind, .u.number = number});
-}
-
-static int
-push_place(fp_survey_run_state *run, fp_literal_kind kind, uint64_t place)
-{
-    return push(run, (fp_literal){.kind = kind, .u.place = place});
-}
-
-static int
-push_other(fp_survey_run_state *run)
-{
-    return push(run, (fp_literal){.kind = FP_LITERAL_OTHER});
-}
-
-/* How many lie above the topmost mark. */
-static int
-above_mark(fp_survey_run_state *run, size_t base, size_t *n)
-{
-    size_t i = run->pile.n;
-
-    while (i > base && run->pile.rows[i - 1].kind != LITERAL_MARK) {
-        i--;
-    }
-    if (i == base) {
-        return NO_LITERAL;
-    }
-    *n = run->pile.n - i;
-    return PARSED;
-}
-
-static int
-drop(fp_survey_run_state *run, size_t base, size_t n)
-{
-    if (run->pile.n - base < n) {
-        return NO_LITERAL;
-    }
-    run->pile.n -= n;
-    return PARSED;
-}
-
-/* The topmost n become parts. */
-static int
-collect(fp_survey_run_state *run, size_t base, size_t n, fp_literal *result)
-{
-    if (run->pile.n - base < n) {
-        return NO_LITERAL;
-    }
-    if (fp_rows_grow(&run->parts.rows, &run->parts.capacity, run->parts.n + n,
-                     sizeof(fp_literal))
-        < 0)
-    {
-        return -1;
-    }
-    run->pile.n -= n;
-    if (n > 0) {
-        memcpy(run->parts.rows + run->parts.n, run->pile.rows + run->pile.n,
-               n * sizeof(fp_literal));
-    }
-    result->n = (uint32_t)n;
-    result->u.first = run->parts.n;
-    run->parts.n += n;
-    return PARSED;
-}
-
-static int
-make_tuple(fp_survey_run_state *run, size_t base, size_t n, int has_mark)
-{
-    fp_literal tuple = {.kind = FP_LITERAL_TUPLE};
-    int status = collect(run, base, n, &tuple);
-
-    if (status == PARSED && has_mark) {
-        run->pile.n--;
-    }
-    return status == PARSED ? push(run, tuple) : status;
-}
-
-/* Keys and values that lie on top go into the dict below them. */
-static int
-set_items(fp_survey_run_state *run, size_t base, size_t n, int has_mark)
-{
-    fp_literal items = {.kind = FP_LITERAL_DICT};
-    fp_literal *dict;
-    size_t before;
-    int status;
-
-    if (run->pile.n - base < n + (size_t)has_mark + 1) {
-        return NO_LITERAL;
-    }
-    status = collect(run, base, n, &items);
-    if (status != PARSED) {
-        return status;
-    }
-    run->pile.n -= (size_t)has_mark;
-    dict = &run->pile.rows[run->pile.n - 1];
-    if (dict->kind != FP_LITERAL_DICT) {
-        return PARSED; /* of something that is no literal */
-    }
-    before = dict->n;
-    if (before > 0) { /* what it had is moved in front */
-        if (run->pile.n + run->parts.n + before >= MAX_LITERALS) {
-            return NO_LITERAL;
-        }
-        if (fp_rows_grow(&run->parts.rows, &run->parts.capacity,
-                         run->parts.n + before, sizeof(fp_literal))
-            < 0)
-        {
-            return -1;
-        }
-        memmove(run->parts.rows + items.u.first + before,
-                run->parts.rows + items.u.first, n * sizeof(fp_literal));
-        memcpy(run->parts.rows + items.u.first,
-               run->parts.rows + dict->u.first, before * sizeof(fp_literal));
-        run->parts.n += before;
-    }
-    dict->n = (uint32_t)(before + n);
-    dict->u.first = items.u.first;
-    return PARSED;
-}
 
 /* --- opcodes ------------------------------------------------------------- */
 
@@ -210,13 +59,13 @@ push_line(fp_survey_run_state *run, unsigned char opcode,
     int64_t number;
 
     if (!plain_number(line, n_bytes, &number)) {
-        return push_other(run);
+        return fp_pile_other(run);
     }
-    return push_number(run,
-                       opcode == OP_INT && n_bytes == 2 && line[0] == '0'
-                           ? FP_LITERAL_BOOL
-                           : FP_LITERAL_INT,
-                       number);
+    return fp_pile_number(run,
+                          opcode == OP_INT && n_bytes == 2 && line[0] == '0'
+                              ? FP_LITERAL_BOOL
+                              : FP_LITERAL_INT,
+                          number);
 }
 
 static int
@@ -225,13 +74,13 @@ push_long(fp_survey_run_state *run, const unsigned char *bytes, uint64_t n)
     uint64_t bits;
 
     if (n > 8) {
-        return push_other(run);
+        return fp_pile_other(run);
     }
     bits = fp_le(bytes, (size_t)n);
     if (n > 0 && n < 8 && bytes[n - 1] & 0x80) {
         bits |= UINT64_MAX << (8 * n);
     }
-    return push_number(run, FP_LITERAL_INT, (int64_t)bits);
+    return fp_pile_number(run, FP_LITERAL_INT, (int64_t)bits);
 }
 
 static int
@@ -244,7 +93,7 @@ push_real(fp_survey_run_state *run, const unsigned char *bytes)
         bits = bits << 8 | bytes[i];
     }
     memcpy(&literal.u.real, &bits, 8);
-    return push(run, literal);
+    return fp_pile_push(run, literal);
 }
 
 /* The number of the row that says a place; rows ascend by it. */
@@ -282,22 +131,22 @@ push_fetched(fp_survey_run_state *run, uint64_t number, int depth)
     uint64_t place;
 
     if (entry == NULL || fp_flags_of(entry->head) & FP_WAS_REPLACED) {
-        return NO_LITERAL;
+        return FP_NO_LITERAL;
     }
     place = fp_place_of(entry->head);
     switch (fp_kind_of(entry->head)) {
     case FP_VALUE_STR:
-        return push_place(run, FP_LITERAL_STR, entry->origin);
+        return fp_pile_place(run, FP_LITERAL_STR, entry->origin);
     case FP_VALUE_GLOBAL:
-        return push_number(run, FP_LITERAL_GLOBAL, entry->what);
+        return fp_pile_number(run, FP_LITERAL_GLOBAL, entry->what);
     case FP_VALUE_DTYPE:
-        return push_number(run, FP_LITERAL_DTYPE, entry->what);
+        return fp_pile_number(run, FP_LITERAL_DTYPE, entry->what);
     case FP_VALUE_BLOB:
-        return push_number(run, FP_LITERAL_BLOB, entry->what);
+        return fp_pile_number(run, FP_LITERAL_BLOB, entry->what);
     case FP_VALUE_BUFFER:
-        return push_number(run, FP_LITERAL_BUFFER, entry->what);
+        return fp_pile_number(run, FP_LITERAL_BUFFER, entry->what);
     case FP_VALUE_NONE:
-        return push_number(run, FP_LITERAL_NONE, 0);
+        return fp_pile_number(run, FP_LITERAL_NONE, 0);
     case FP_VALUE_BOOL:
     case FP_VALUE_INT:
     case FP_VALUE_FLOAT:
@@ -307,10 +156,10 @@ push_fetched(fp_survey_run_state *run, uint64_t number, int depth)
     case FP_VALUE_TUPLE:
     case FP_VALUE_INSTANCE: /* perhaps bytes, encoded */
         return entry->length == UINT32_MAX || depth >= MAX_DEPTH
-                   ? push_other(run)
+                   ? fp_pile_other(run)
                    : parse(run, place, place + entry->length, depth + 1);
     default: /* what may have changed since */
-        return push_other(run);
+        return fp_pile_other(run);
     }
 }
 
@@ -318,8 +167,8 @@ static int
 push_global(fp_survey_run_state *run, uint32_t number)
 {
     return number == FP_SURVEY_NONE
-               ? push_other(run)
-               : push_number(run, FP_LITERAL_GLOBAL, number);
+               ? fp_pile_other(run)
+               : fp_pile_number(run, FP_LITERAL_GLOBAL, number);
 }
 
 static int
@@ -329,7 +178,7 @@ do_stack_global(fp_survey_run_state *run, size_t base)
     uint32_t number = FP_SURVEY_NONE;
 
     if (run->pile.n - base < 2) {
-        return NO_LITERAL;
+        return FP_NO_LITERAL;
     }
     if (names[0].kind == FP_LITERAL_STR && names[1].kind == FP_LITERAL_STR
         && fp_find_known_global(run, names[0].u.place, names[1].u.place,
@@ -352,7 +201,7 @@ do_reduce(fp_survey_run_state *run, size_t base, uint64_t place)
     size_t number;
 
     if (run->pile.n - base < 2) {
-        return NO_LITERAL;
+        return FP_NO_LITERAL;
     }
     if (callable->kind == FP_LITERAL_GLOBAL) {
         role = survey->globals[callable->u.number].role;
@@ -362,15 +211,15 @@ do_reduce(fp_survey_run_state *run, size_t base, uint64_t place)
         && find_place(&survey->dtypes->place, survey->n_dtypes,
                       sizeof(fp_survey_dtype), place, &number))
     {
-        return push_number(run, FP_LITERAL_DTYPE, (int64_t)number);
+        return fp_pile_number(run, FP_LITERAL_DTYPE, (int64_t)number);
     }
     if (role == FP_ROLE_ENCODE && args->kind == FP_LITERAL_TUPLE
         && args->n == 2 && fp_literal_parts(run, args)->kind == FP_LITERAL_STR)
     {
-        return push_place(run, FP_LITERAL_ENCODED,
-                          fp_literal_parts(run, args)->u.place);
+        return fp_pile_place(run, FP_LITERAL_ENCODED,
+                             fp_literal_parts(run, args)->u.place);
     }
-    return push_other(run);
+    return fp_pile_other(run);
 }
 
 /* Bytes behind a BUILD that are no opcodes. */
@@ -390,16 +239,16 @@ behind_foreign(const fp_survey_run_state *run, uint64_t place)
 static int
 make_other(fp_survey_run_state *run, size_t base, size_t n, int to_mark)
 {
-    int status = PARSED;
+    int status = FP_PARSED;
 
     if (to_mark) {
-        status = above_mark(run, base, &n);
+        status = fp_pile_above_mark(run, base, &n);
         n++;
     }
-    if (status == PARSED) {
-        status = drop(run, base, n);
+    if (status == FP_PARSED) {
+        status = fp_pile_drop(run, base, n);
     }
-    return status == PARSED ? push_other(run) : status;
+    return status == FP_PARSED ? fp_pile_other(run) : status;
 }
 
 /* --- the loop ------------------------------------------------------------ */
@@ -418,12 +267,6 @@ read_step(const fp_survey_run_state *run, uint64_t place, uint64_t end,
           step *out)
 {
     const fp_survey *survey = run->survey;
-    static const uint8_t widths[] = {
-        [FP_ARGUMENT_1] = 1,       [FP_ARGUMENT_2] = 2,
-        [FP_ARGUMENT_4] = 4,       [FP_ARGUMENT_8] = 8,
-        [FP_ARGUMENT_COUNT_1] = 1, [FP_ARGUMENT_COUNT_4] = 4,
-        [FP_ARGUMENT_COUNT_8] = 8,
-    };
     const unsigned char *newline;
     uint64_t n_left = end - place - 1, n_kept;
     fp_argument argument;
@@ -454,7 +297,7 @@ read_step(const fp_survey_run_state *run, uint64_t place, uint64_t end,
     default:
         break;
     }
-    width = widths[argument];
+    width = fp_argument_width(argument);
     if (n_left < width) {
         return 0;
     }
@@ -487,16 +330,17 @@ run_step(fp_survey_run_state *run, const step *it, size_t base, int depth)
 
     switch (it->opcode) {
     case OP_NONE:
-        return push_number(run, FP_LITERAL_NONE, 0);
+        return fp_pile_number(run, FP_LITERAL_NONE, 0);
     case OP_NEWTRUE:
     case OP_NEWFALSE:
-        return push_number(run, FP_LITERAL_BOOL, it->opcode == OP_NEWTRUE);
+        return fp_pile_number(run, FP_LITERAL_BOOL, it->opcode == OP_NEWTRUE);
     case OP_BININT1:
     case OP_BININT2:
-        return push_number(run, FP_LITERAL_INT, (int64_t)fp_le(argument, n));
+        return fp_pile_number(run, FP_LITERAL_INT,
+                              (int64_t)fp_le(argument, n));
     case OP_BININT:
-        return push_number(run, FP_LITERAL_INT,
-                           (int32_t)(uint32_t)fp_le(argument, 4));
+        return fp_pile_number(run, FP_LITERAL_INT,
+                              (int32_t)(uint32_t)fp_le(argument, 4));
     case OP_LONG1:
     case OP_LONG4:
         return push_long(run, argument, n);
@@ -512,72 +356,73 @@ run_step(fp_survey_run_state *run, const step *it, size_t base, int depth)
     case OP_SHORT_BINSTRING:
     case OP_BINSTRING:
     case OP_STRING:
-        return push_place(run, FP_LITERAL_STR, it->place);
+        return fp_pile_place(run, FP_LITERAL_STR, it->place);
     case OP_SHORT_BINBYTES:
     case OP_BINBYTES:
     case OP_BINBYTES8:
     case OP_BYTEARRAY8:
-        return push_place(run, FP_LITERAL_BYTES, it->place);
+        return fp_pile_place(run, FP_LITERAL_BYTES, it->place);
     case OP_NEXT_BUFFER:
         return find_place(run->buffers.rows, run->buffers.n, sizeof(uint64_t),
                           it->place, &number)
-                   ? push_number(run, FP_LITERAL_BUFFER, (int64_t)number)
-                   : NO_LITERAL;
+                   ? fp_pile_number(run, FP_LITERAL_BUFFER, (int64_t)number)
+                   : FP_NO_LITERAL;
 
     case OP_MARK:
-        literal.kind = LITERAL_MARK;
-        return push(run, literal);
+        literal.kind = FP_LITERAL_MARK;
+        return fp_pile_push(run, literal);
     case OP_EMPTY_TUPLE:
     case OP_TUPLE1:
     case OP_TUPLE2:
     case OP_TUPLE3:
-        return make_tuple(run, base,
-                          it->opcode == OP_EMPTY_TUPLE
-                              ? 0
-                              : (size_t)(it->opcode - OP_TUPLE1) + 1,
-                          0);
+        return fp_pile_tuple(run, base,
+                             it->opcode == OP_EMPTY_TUPLE
+                                 ? 0
+                                 : (size_t)(it->opcode - OP_TUPLE1) + 1,
+                             0);
     case OP_TUPLE:
-        status = above_mark(run, base, &n);
-        return status == PARSED ? make_tuple(run, base, n, 1) : status;
+        status = fp_pile_above_mark(run, base, &n);
+        return status == FP_PARSED ? fp_pile_tuple(run, base, n, 1) : status;
     case OP_EMPTY_DICT:
         literal.kind = FP_LITERAL_DICT;
-        return push(run, literal);
+        return fp_pile_push(run, literal);
     case OP_DICT:
-        status = above_mark(run, base, &n);
-        if (status != PARSED) {
+        status = fp_pile_above_mark(run, base, &n);
+        if (status != FP_PARSED) {
             return status;
         }
         run->pile.rows[run->pile.n - n - 1].kind = FP_LITERAL_DICT;
         run->pile.rows[run->pile.n - n - 1].n = 0;
-        return set_items(run, base, n, 0);
+        return fp_pile_items(run, base, n, 0);
     case OP_SETITEM:
-        return set_items(run, base, 2, 0);
+        return fp_pile_items(run, base, 2, 0);
     case OP_SETITEMS:
-        status = above_mark(run, base, &n);
-        return status == PARSED ? set_items(run, base, n, 1) : status;
+        status = fp_pile_above_mark(run, base, &n);
+        return status == FP_PARSED ? fp_pile_items(run, base, n, 1) : status;
     case OP_EMPTY_LIST: /* what is in it is not asked for */
         literal.kind = FP_LITERAL_LIST;
-        return push(run, literal);
+        return fp_pile_push(run, literal);
     case OP_LIST:
-        status = above_mark(run, base, &n);
-        if (status != PARSED) {
+        status = fp_pile_above_mark(run, base, &n);
+        if (status != FP_PARSED) {
             return status;
         }
         run->pile.n -= n;
         run->pile.rows[run->pile.n - 1].kind = FP_LITERAL_LIST;
-        return PARSED;
+        return FP_PARSED;
     case OP_APPEND:
     case OP_POP:
     case OP_BUILD:
-        return drop(run, base, 1);
+        return fp_pile_drop(run, base, 1);
     case OP_APPENDS:
     case OP_ADDITEMS:
     case OP_POP_MARK:
-        status = above_mark(run, base, &n);
-        return status == PARSED ? drop(run, base, n + 1) : status;
+        status = fp_pile_above_mark(run, base, &n);
+        return status == FP_PARSED ? fp_pile_drop(run, base, n + 1) : status;
     case OP_DUP:
-        return run->pile.n > base ? push(run, run->pile.rows[run->pile.n - 1])
-                                  : NO_LITERAL;
+        return run->pile.n > base
+                   ? fp_pile_push(run, run->pile.rows[run->pile.n - 1])
+                   : FP_NO_LITERAL;
 
     case OP_BINGET:
     case OP_LONG_BINGET:
@@ -585,7 +430,7 @@ run_step(fp_survey_run_state *run, const step *it, size_t base, int depth)
     case OP_GET:
         return plain_number(argument, n, &index) && index >= 0
                    ? push_fetched(run, (uint64_t)index, depth)
-                   : NO_LITERAL;
+                   : FP_NO_LITERAL;
     case OP_GLOBAL: {
         const unsigned char *newline = memchr(argument, '\n', n);
         uint32_t global;
@@ -618,9 +463,9 @@ run_step(fp_survey_run_state *run, const step *it, size_t base, int depth)
     case OP_EXT1:
     case OP_EXT2:
     case OP_EXT4:
-        return push_other(run);
+        return fp_pile_other(run);
     default: /* PUT and its like, FRAME, PROTO, READONLY_BUFFER */
-        return PARSED;
+        return FP_PARSED;
     }
 }
 
@@ -635,11 +480,11 @@ parse(fp_survey_run_state *run, uint64_t start, uint64_t end, int depth)
     while (start < end) {
         int status;
         if (++run->n_steps > at_most || !read_step(run, start, end, &it)) {
-            return NO_LITERAL;
+            return FP_NO_LITERAL;
         }
         run->n_steps += (it.next - start) / BYTES_PER_STEP; /* long lines */
         status = run_step(run, &it, base, depth);
-        if (status != PARSED) {
+        if (status != FP_PARSED) {
             return status;
         }
         start = it.next;
@@ -647,9 +492,10 @@ parse(fp_survey_run_state *run, uint64_t start, uint64_t end, int depth)
             start = behind_foreign(run, start);
         }
     }
-    return run->pile.n == base + 1 && run->pile.rows[base].kind != LITERAL_MARK
-               ? PARSED
-               : NO_LITERAL;
+    return run->pile.n == base + 1
+                   && run->pile.rows[base].kind != FP_LITERAL_MARK
+               ? FP_PARSED
+               : FP_NO_LITERAL;
 }
 
 int
@@ -661,69 +507,11 @@ fp_parse_literal(fp_survey_run_state *run, uint64_t start, uint64_t end,
     run->pile.n = 0;
     run->parts.n = 0;
     status = parse(run, start, end, 0);
-    if (status == PARSED) {
+    if (status == FP_PARSED) {
         *literal = run->pile.rows[0];
     }
     else {
         *literal = (fp_literal){.kind = FP_LITERAL_OTHER};
     }
     return status < 0 ? -1 : 0;
-}
-
-/* --- literals that stay -------------------------------------------------- */
-
-static int
-has_parts(const fp_literal *literal)
-{
-    return literal->kind == FP_LITERAL_TUPLE
-           || literal->kind == FP_LITERAL_DICT;
-}
-
-/* The parts of literals are copied behind all that is there; those of the copies
- * follow in their turn. */
-int
-fp_keep_literal(fp_survey_run_state *run, const fp_literal *literal,
-                uint32_t *number)
-{
-    fp_survey *survey = run->survey;
-    size_t first = survey->n_literals;
-    size_t at_most = (size_t)(FREE_KEPT + run->place / BYTES_PER_KEPT);
-
-    if (fp_rows_grow(&survey->literals, &run->literals_capacity, first + 1,
-                     sizeof(fp_literal))
-        < 0)
-    {
-        return -1;
-    }
-    survey->literals[survey->n_literals++] = *literal;
-    for (size_t i = first; i < survey->n_literals; i++) {
-        fp_literal *copy = &survey->literals[i];
-        size_t n = copy->n;
-        if (!has_parts(copy) || n == 0) {
-            continue;
-        }
-        if (survey->n_literals + n > at_most) {
-            survey->n_literals = first;
-            *number = FP_SURVEY_NONE;
-            return 0;
-        }
-        if (fp_rows_grow(&survey->literals, &run->literals_capacity,
-                         survey->n_literals + n, sizeof(fp_literal))
-            < 0)
-        {
-            return -1;
-        }
-        copy = &survey->literals[i];
-        memcpy(survey->literals + survey->n_literals,
-               run->parts.rows + copy->u.first, n * sizeof(fp_literal));
-        copy->u.first = survey->n_literals;
-        survey->n_literals += n;
-    }
-    if (survey->n_literals > at_most) {
-        survey->n_literals = first;
-        *number = FP_SURVEY_NONE;
-        return 0;
-    }
-    *number = (uint32_t)first;
-    return 0;
 }

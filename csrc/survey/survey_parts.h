@@ -152,7 +152,8 @@ typedef struct {
         size_t capacity;                                                      \
     }
 
-#define FP_NO_FRAME UINT64_MAX
+#define FP_NO_FRAME        UINT64_MAX
+#define FP_SURVEY_MAX_DIMS 64
 
 typedef struct fp_survey_run {
     fp_survey *survey; /* borrowed */
@@ -363,6 +364,46 @@ enum {
     FP_ROLE_WRAPPER,
 };
 
+/* --- survey_leaves.c ----------------------------------------------------- */
+
+/* How the argument of an opcode is written. */
+static inline size_t
+fp_argument_width(fp_argument argument)
+{
+    switch (argument) {
+    case FP_ARGUMENT_1:
+    case FP_ARGUMENT_COUNT_1:
+        return 1;
+    case FP_ARGUMENT_2:
+        return 2;
+    case FP_ARGUMENT_4:
+    case FP_ARGUMENT_COUNT_4:
+        return 4;
+    case FP_ARGUMENT_8:
+    case FP_ARGUMENT_COUNT_8:
+        return 8;
+    default:
+        return 0;
+    }
+}
+
+/* Opcodes that begin at a place: with a length in front of what they hold, with
+ * a line. */
+int fp_do_counted(fp_survey_run_state *run, unsigned char opcode,
+                  fp_argument argument, uint64_t place);
+int fp_do_line(fp_survey_run_state *run, unsigned char opcode, uint64_t place);
+
+/* --- survey_containers.c ------------------------------------------------- */
+
+/* TUPLE1, TUPLE2, TUPLE3 */
+int fp_do_short_tuple(fp_survey_run_state *run, size_t n);
+/* TUPLE, LIST, DICT, FROZENSET */
+int fp_do_marked(fp_survey_run_state *run, unsigned char opcode);
+/* APPENDS, SETITEMS, ADDITEMS */
+int fp_do_items(fp_survey_run_state *run, unsigned char opcode);
+/* APPEND, SETITEM: of the topmost n */
+int fp_do_item(fp_survey_run_state *run, size_t n);
+
 /* --- survey_objects.c ---------------------------------------------------- */
 
 int fp_do_reduce(fp_survey_run_state *run);
@@ -440,6 +481,31 @@ fp_is_short_ascii(const unsigned char *text, size_t n_bytes)
  * large for what the file has paid for so far. */
 int fp_parse_literal(fp_survey_run_state *run, uint64_t start, uint64_t end,
                      fp_literal *literal);
+/* survey_pile.c: what these return beside -1, an exception. */
+enum {
+    FP_NO_LITERAL = 0,
+    FP_PARSED = 1
+};
+
+#define FP_LITERAL_MARK UINT32_MAX
+
+int fp_pile_push(fp_survey_run_state *run, fp_literal literal);
+int fp_pile_number(fp_survey_run_state *run, fp_literal_kind kind,
+                   int64_t number);
+int fp_pile_place(fp_survey_run_state *run, fp_literal_kind kind,
+                  uint64_t place);
+int fp_pile_other(fp_survey_run_state *run);
+/* Nothing below `base` is touched. How many lie above the topmost mark; */
+int fp_pile_above_mark(const fp_survey_run_state *run, size_t base, size_t *n);
+/* without the topmost n; */
+int fp_pile_drop(fp_survey_run_state *run, size_t base, size_t n);
+/* the topmost n, in the place of a mark if there is one, become a tuple, */
+int fp_pile_tuple(fp_survey_run_state *run, size_t base, size_t n,
+                  int has_mark);
+/* or keys and values of the dict below them. */
+int fp_pile_items(fp_survey_run_state *run, size_t base, size_t n,
+                  int has_mark);
+
 /* Copies a literal into the survey's own: its number; NONE where that takes more
  * than the file has paid for. */
 int fp_keep_literal(fp_survey_run_state *run, const fp_literal *literal,
@@ -472,6 +538,10 @@ int fp_take_shape(fp_survey_run_state *run, fp_survey_array *array,
                   const fp_literal *shape, const fp_literal *strides);
 int fp_take_dtype(fp_survey_run_state *run, fp_survey_array *array,
                   const fp_literal *dtype);
+/* n numbers in all: a shape, and with order 'A' strides behind it. `array` is in
+ * the survey's table. */
+int fp_keep_shape(fp_survey_run_state *run, fp_survey_array *array,
+                  const int64_t *numbers, size_t n);
 /* The product of shape and itemsize: 1, 0 where it is unknown, or no number. */
 int fp_array_size(const fp_survey_run_state *run, const fp_survey_array *array,
                   uint64_t *n_bytes);

@@ -197,6 +197,9 @@ def test_paths_name_what_python_finds_there():
         found = []
         for i, record in enumerate(surveys.records(survey, "arrays")):
             path = survey.path(record["node"])
+            if path == ".again":
+                assert "joblib" in way  # which writes a shared array twice
+                continue
             if path == ".objects":
                 assert surveys.NAMES["stored"][record["stored"]] == "elements"
                 continue
