@@ -86,6 +86,8 @@ survey_graph(fp_survey_object *report, fp_load *load)
     report->is_ours = 1;
     report->start = load->start;
     report->length = footer->total_length;
+    report->header_bytes = FP_HEADER_BYTES;
+    report->sidecar_bytes = footer->sidecar_length;
     options.base = load->start + footer->graph_offset;
     options.dump_start = load->start;
     options.blobs = footer->blobs;
@@ -312,6 +314,8 @@ survey_partial(fp_survey_object *report, fp_load *load)
         options.base = last->offset + last->length
                        + fp_blob_suffix_encode(suffix, last->memo_number);
     }
+    report->header_bytes = FP_HEADER_BYTES;
+    report->sidecar_bytes = options.base - FP_HEADER_BYTES;
     fp_input_from_memory(&input, load->state, report->graph,
                          load->n_graph_bytes);
     status = run_survey(report, load->state, load->path, &input, &options);

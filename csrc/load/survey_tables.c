@@ -74,13 +74,14 @@ fp_survey_get_sums(PyObject *op, void *Py_UNUSED(closure))
     fp_survey_object *self = (fp_survey_object *)op;
     const fp_survey_sums *sums = &self->survey.sums;
     const fp_footer *footer = &self->footer;
-    unsigned long long header = 0, rest = 0, padding = 0;
+    unsigned long long header = self->header_bytes, rest = 0, padding = 0;
 
     if (self->has_footer) {
-        header = FP_HEADER_BYTES;
-        padding = footer->sidecar_length - sums->blobs;
         rest =
             footer->total_length - footer->graph_offset - footer->graph_length;
+    }
+    if (self->sidecar_bytes > 0) {
+        padding = self->sidecar_bytes - sums->blobs;
     }
     return Py_BuildValue("{sKsKsKsKsKsKsKsK}", "values",
                          (unsigned long long)sums->values, "outside",
@@ -200,7 +201,8 @@ typedef struct {
     uint8_t step_kind;
     uint8_t kind;
     uint8_t is_repeated;
-    uint8_t zero[5];
+    uint8_t zero;
+    uint32_t levels;
 } node_record;
 
 PyObject *
@@ -229,6 +231,7 @@ fp_survey_get_nodes(PyObject *op, void *Py_UNUSED(closure))
             .step_kind = (uint8_t)fp_node_step_kind(node),
             .kind = (uint8_t)fp_node_kind(node),
             .is_repeated = (uint8_t)fp_node_is_repeated(node),
+            .levels = fp_node_levels(node),
         };
     }
     fp_survey_own_bytes(survey, &records->own, sizeof(node_record));

@@ -17,8 +17,11 @@ typedef struct {
     fp_small_head head;
     fp_survey survey;
     int is_ours;
-    uint64_t start;   /* of the dump, in the file */
-    uint64_t length;  /* of the dump; of a damaged one, what was looked at */
+    uint64_t start;  /* of the dump, in the file */
+    uint64_t length; /* of the dump; of a damaged one, what was looked at */
+    /* In front of a graph; 0 where all of it was surveyed as one pickle. */
+    uint64_t header_bytes;
+    uint64_t sidecar_bytes;
     PyObject *damage; /* owned: an exception, or NULL */
     PyObject
         *dtypes; /* owned: list of what was made of them so far, or NULL */

@@ -42,7 +42,9 @@
  *                behind it where its path would not be the only one
  *
  * Of more than FP_SURVEY_PATH_STEPS steps the first ones are left out, and the
- * number of the node is put behind.
+ * number of the node is put behind. Containers that hold hardly more than one
+ * other of their kind, at the same index, share its node: a step may be taken
+ * several times ("[0]*1000").
  *
  * Errors. What the unpickler refuses whatever the names stand for is refused
  * here with its exception: underflow, unknown opcodes, lengths beyond the
@@ -141,23 +143,43 @@ typedef struct {
                      * the global; leaf: its number in `leaves`; containers: how
                      * many items (pairs) */
     uint64_t total; /* bytes, with everything below */
-    uint64_t place; /* bits 0 to 47 the step's value, 48 to 54 its kind, 55
-                     * whether a sibling in front has the same step, 56 to 63
-                     * fp_value_kind */
+    uint64_t place; /* bits 0 to 47 the step's value (of an index only 32, and
+                     * then how many times more the step is taken), 48 to 54 its
+                     * kind, 55 whether a sibling in front has the same step, 56
+                     * to 63 fp_value_kind */
 } fp_survey_node;
 
 #define FP_SURVEY_PLACE_MASK ((UINT64_C(1) << 48) - 1)
-
-static inline uint64_t
-fp_node_step_value(const fp_survey_node *node)
-{
-    return node->place & FP_SURVEY_PLACE_MASK;
-}
 
 static inline fp_step_kind
 fp_node_step_kind(const fp_survey_node *node)
 {
     return (fp_step_kind)(node->place >> 48 & 0x7f);
+}
+
+static inline int
+fp_step_has_index(fp_step_kind step)
+{
+    return step == FP_STEP_INDEX || step == FP_STEP_MEMBER
+           || step == FP_STEP_KEYS;
+}
+
+static inline uint64_t
+fp_node_step_value(const fp_survey_node *node)
+{
+    return node->place
+           & (fp_step_has_index(fp_node_step_kind(node))
+                  ? UINT32_MAX
+                  : FP_SURVEY_PLACE_MASK);
+}
+
+/* How often the step is taken. */
+static inline uint32_t
+fp_node_levels(const fp_survey_node *node)
+{
+    return fp_step_has_index(fp_node_step_kind(node))
+               ? (uint32_t)(node->place >> 32 & 0xffff) + 1
+               : 1;
 }
 
 static inline int

@@ -446,8 +446,14 @@ fp_do_persistent(fp_survey_run_state *run, uint64_t place, int is_binary)
         run->top--;
         result.head =
             fp_place_of(run->top->head) | FP_HEAD(FP_VALUE_PERSISTENT, 0);
-        if (fp_take_values(run, &result, run->top, 1, FP_STEP_ARGS, 0, place)
-            < 0)
+        if (fp_kind_of(run->top->head) == FP_VALUE_PERSISTENT) {
+            /* Of ids within ids one node is enough. */
+            result.node = run->top->node;
+            result.head |= run->top->head & FP_HEAD(0, FP_IS_NOTABLE);
+        }
+        else if (fp_take_values(run, &result, run->top, 1, FP_STEP_ARGS, 0,
+                                place)
+                 < 0)
         {
             return -1;
         }
@@ -469,6 +475,5 @@ fp_do_persistent(fp_survey_run_state *run, uint64_t place, int is_binary)
     {
         return -1;
     }
-    fp_measure(run, &result);
     return fp_push_value(run, result.head, result.tail);
 }

@@ -3,6 +3,8 @@
 
 /* Of a path that is cut so many steps are shown. */
 #define SHOWN_STEPS 100
+/* Of a step that is taken again and again so many are written out. */
+#define SHOWN_LEVELS 8
 /* Of a key. */
 #define SHOWN_CHARACTERS 60
 
@@ -291,6 +293,19 @@ whole_step_text(const fp_survey *survey, const fp_survey_node *node,
 {
     PyObject *text = step_text(survey, node, below, n_below);
 
+    if (text != NULL && fp_node_levels(node) > 1) {
+        unsigned levels = fp_node_levels(node);
+        PyObject *one = text;
+        if (levels > SHOWN_LEVELS) {
+            text = PyUnicode_FromFormat("%U*%u", one, levels);
+        }
+        else {
+            PyObject *number = PyLong_FromUnsignedLong(levels);
+            text = number == NULL ? NULL : PyNumber_Multiply(one, number);
+            Py_XDECREF(number);
+        }
+        Py_DECREF(one);
+    }
     if (text != NULL && fp_node_is_repeated(node)) {
         Py_SETREF(text, PyUnicode_FromFormat(
                             "%U@%llu", text,

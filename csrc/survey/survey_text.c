@@ -242,14 +242,23 @@ fp_check_int_line(const unsigned char *line, size_t n_bytes, int is_long)
             return 1;
         }
     }
-    for (i = 0; i < n && line[i] != '\0'; i++) {
+    /* Whatever its base is, it begins with a digit. */
+    for (i = 0; i < n && is_space(line[i]); i++) {
+    }
+    if (i < n && (line[i] == '-' || line[i] == '+')) {
+        i++;
+    }
+    if (i == n || !is_digit(line[i])) {
+        return no_number("int");
+    }
+    for (; i < n && line[i] != '\0'; i++) {
         if (hex_digit(line[i]) == 16 && !is_space(line[i])
-            && memchr("+-_xXoO", line[i], 7) == NULL)
+            && memchr("_xXoO", line[i], 5) == NULL)
         {
             return no_number("int");
         }
     }
-    return i > 0 ? 0 : no_number("int");
+    return 0;
 }
 
 static size_t

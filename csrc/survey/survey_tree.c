@@ -1,11 +1,17 @@
 /* The tree of what is notable, and what becomes part of what. */
 #include "survey_parts.h"
 
+/* A container with so few bytes of its own may share the node of what is in it. */
+#define FEW_BYTES 64
+
 /* --- nodes --------------------------------------------------------------- */
 
 static uint64_t
 node_place(fp_value_kind kind, fp_step_kind step, uint64_t value)
 {
+    if (fp_step_has_index(step) && value > UINT32_MAX) {
+        value = UINT32_MAX;
+    }
     return (value & FP_SURVEY_PLACE_MASK) | (uint64_t)step << 48
            | (uint64_t)kind << 56;
 }
@@ -101,17 +107,58 @@ fp_push_leaf(fp_survey_run_state *run, uint64_t place, fp_value_kind kind,
 
 /* --- what becomes part of what ------------------------------------------- */
 
+/* As long as a node hangs nowhere its total is not known: there stands how many
+ * children it has, and which is the last. */
 static void
 attach(fp_survey_run_state *run, uint32_t child, uint32_t parent,
        fp_step_kind step, uint64_t step_value, uint64_t start, uint64_t end)
 {
     fp_survey_node *node = &run->survey->nodes[child];
 
+    if (parent != FP_SURVEY_NONE) {
+        uint64_t *children = &run->survey->nodes[parent].total;
+        uint64_t n = *children >> 32;
+        *children = (n < UINT32_MAX ? n + 1 : n) << 32 | child;
+    }
     node->parent = parent;
     node->place = node_place(fp_node_kind(node), step, step_value);
     node->total =
         0 - fp_value_bytes(run, start); /* places are asked in order */
     node->total += fp_value_bytes(run, end);
+}
+
+/* A container in one of its own kind, and so on: each but the innermost would have
+ * a node for a byte or two. Where `value`, which goes into `target` at an index,
+ * has hardly more than one child, at the same index, the two share a node. */
+static int
+share_node(fp_survey_run_state *run, fp_value *target, const fp_value *value,
+           fp_step_kind step, uint64_t index, uint64_t end)
+{
+    const fp_survey *survey = run->survey;
+    fp_value_kind kind = fp_kind_of(value->head);
+    uint64_t n_bytes, children = survey->nodes[value->node].total;
+    fp_survey_node *child;
+
+    if (kind != fp_kind_of(target->head) || !fp_is_container(kind)
+        || (step != FP_STEP_INDEX && step != FP_STEP_MEMBER)
+        || target->node != FP_SURVEY_NONE || children >> 32 != 1)
+    {
+        return 0;
+    }
+    child = &survey->nodes[children & UINT32_MAX];
+    n_bytes = 0 - fp_value_bytes(run, fp_place_of(value->head));
+    n_bytes += fp_value_bytes(run, end);
+    if (child->parent != value->node || fp_node_step_kind(child) != step
+        || fp_node_step_value(child) != index
+        || fp_node_levels(child) > UINT16_MAX
+        || n_bytes - child->total >= FEW_BYTES * fp_node_levels(child))
+    {
+        return 0;
+    }
+    child->place += UINT64_C(1) << 32;
+    target->node = value->node;
+    target->head |= FP_HEAD(0, FP_IS_NOTABLE);
+    return 1;
 }
 
 /* Whether a value has a node, or gets one now that it becomes part of
@@ -187,6 +234,13 @@ fp_take_values(fp_survey_run_state *run, fp_value *target, fp_value *values,
             target->head |= FP_HEAD(0, FP_IS_LARGE | FP_IS_NOTABLE);
         }
         has_node = is_worth_a_node(run, value);
+        if (has_node > 0 && target != NULL
+            && share_node(run, target, value, its_step,
+                          step_value_of(its_step, values, i, first_index),
+                          i + 1 < n ? fp_place_of(values[i + 1].head) : end))
+        {
+            continue;
+        }
         if (has_node < 0
             || (has_node && target != NULL && fp_ensure_node(run, target) < 0))
         {

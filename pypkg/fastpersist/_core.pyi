@@ -138,11 +138,13 @@ def verify_pickle(file: Any, path: str | bytes | None, max_bytes: int, /) -> Non
 # Tables are bytes for numpy.frombuffer(), in the byte order of the machine:
 #
 #   nodes     total u8, own u8, step u8, parent u4, what u4, step_kind u1, kind u1, repeated u1,
-#             5 bytes of zeros. A value that is worth a line: bytes with and without its children,
+#             zero u1, levels u4. A value that is worth a line: bytes with and without its children,
 #             how it hangs on its parent. `step` is an index, or the place of a key (value()), state
 #             or argument. `what` is, by kind: of an array or a global its number; of an instance
 #             the number of the global that made it; of a container how many items (pairs) it has;
-#             of a leaf of 16 KiB and more its number in `leaves`.
+#             of a leaf of 16 KiB and more its number in `leaves`. `levels` is how often the step
+#             is taken: containers that hold hardly more than one other, at the same index, share
+#             its node.
 #   arrays    offset u8, n_bytes u8, node u4, dtype u4, shape u4, payload u4, maker u4, ndim u1
 #             (255: unknown), order S1 (C, F, A: strides()), stored u1, flags u1 (1: more bytes
 #             claimed than there are, 2: from joblib's layout). `payload` is the number of the
