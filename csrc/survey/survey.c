@@ -52,13 +52,14 @@ load_pop_mark(fp_survey_run_state *run)
 static int
 load_dup(fp_survey_run_state *run, uint64_t place)
 {
-    const fp_value *value = run->top - 1;
+    const fp_value *value;
     uint64_t head, tail;
     unsigned flags;
 
     if (fp_height(run) <= run->fence) {
         return fp_value_underflow(run);
     }
+    value = run->top - 1;
     fp_odd(run, FP_ODD_DUP, place);
     flags = fp_flags_of(value->head);
     tail = value->tail;

@@ -174,12 +174,13 @@ push_global(fp_survey_run_state *run, uint32_t number)
 static int
 do_stack_global(fp_survey_run_state *run, size_t base)
 {
-    const fp_literal *names = run->pile.rows + run->pile.n - 2;
+    const fp_literal *names;
     uint32_t number = FP_SURVEY_NONE;
 
     if (run->pile.n - base < 2) {
         return FP_NO_LITERAL;
     }
+    names = run->pile.rows + run->pile.n - 2;
     if (names[0].kind == FP_LITERAL_STR && names[1].kind == FP_LITERAL_STR
         && fp_find_known_global(run, names[0].u.place, names[1].u.place,
                                 &number)
@@ -195,19 +196,20 @@ static int
 do_reduce(fp_survey_run_state *run, size_t base, uint64_t place)
 {
     const fp_survey *survey = run->survey;
-    const fp_literal *callable = run->pile.rows + run->pile.n - 2;
-    const fp_literal *args = callable + 1;
+    const fp_literal *callable, *args;
     int role = FP_ROLE_NONE;
     size_t number;
 
     if (run->pile.n - base < 2) {
         return FP_NO_LITERAL;
     }
+    callable = run->pile.rows + run->pile.n - 2;
+    args = callable + 1;
     if (callable->kind == FP_LITERAL_GLOBAL) {
         role = survey->globals[callable->u.number].role;
     }
     run->pile.n -= 2;
-    if (role == FP_ROLE_DTYPE
+    if (role == FP_ROLE_DTYPE && survey->n_dtypes > 0
         && find_place(&survey->dtypes->place, survey->n_dtypes,
                       sizeof(fp_survey_dtype), place, &number))
     {

@@ -480,14 +480,14 @@ fp_use(fp_survey_run_state *run, uint32_t *count)
 int
 fp_stack_global(fp_survey_run_state *run, uint64_t place)
 {
-    fp_value *values = run->top - 2;
-    fp_value global;
+    fp_value *values, global;
     uint32_t module, name, number;
     unsigned flags = 0;
 
     if (fp_height(run) < run->fence + 2) {
         return fp_value_underflow(run);
     }
+    values = run->top - 2;
     if (name_of(run, &values[0], &module, &flags) < 0
         || name_of(run, &values[1], &name, &flags) < 0
         || fp_intern_global(run, module, name, flags, &number) < 0)

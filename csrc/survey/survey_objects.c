@@ -196,8 +196,7 @@ int
 fp_do_reduce(fp_survey_run_state *run)
 {
     fp_survey *survey = run->survey;
-    fp_value *callable = run->top - 2, *args = run->top - 1;
-    fp_value result;
+    fp_value *callable, *args, result;
     uint64_t end = run->place - 1;
     uint32_t maker;
     int role = FP_ROLE_NONE;
@@ -206,6 +205,8 @@ fp_do_reduce(fp_survey_run_state *run)
     if (fp_height(run) < run->fence + 2) {
         return fp_value_underflow(run);
     }
+    callable = run->top - 2;
+    args = run->top - 1;
     if (is_callable(fp_kind_of(callable->head)) < 0) {
         return wrong_type("REDUCE of an object that is not callable");
     }
@@ -250,12 +251,12 @@ int
 fp_do_newobj(fp_survey_run_state *run, int with_keywords)
 {
     size_t n = with_keywords ? 3 : 2;
-    fp_value *values = run->top - n;
-    fp_value result;
+    fp_value *values, result;
 
     if (fp_height(run) < run->fence + n) {
         return fp_value_underflow(run);
     }
+    values = run->top - n;
     if (is_callable(fp_kind_of(values[0].head)) < 0) {
         return fp_refuse(run, "NEWOBJ class argument must be a type");
     }
@@ -356,7 +357,7 @@ int
 fp_do_build(fp_survey_run_state *run)
 {
     fp_survey *survey = run->survey;
-    fp_value *instance = run->top - 2, *state = run->top - 1;
+    fp_value *instance, *state;
     uint64_t start, end = run->place - 1;
     uint32_t maker;
     int status = 0;
@@ -364,6 +365,8 @@ fp_do_build(fp_survey_run_state *run)
     if (fp_height(run) < run->fence + 2) {
         return fp_value_underflow(run);
     }
+    instance = run->top - 2;
+    state = run->top - 1;
     start = fp_place_of(state->head);
     survey->n_undecided++;
     switch (fp_kind_of(instance->head)) {

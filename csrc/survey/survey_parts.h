@@ -514,7 +514,8 @@ int fp_keep_literal(fp_survey_run_state *run, const fp_literal *literal,
 static inline const fp_literal *
 fp_literal_parts(const fp_survey_run_state *run, const fp_literal *literal)
 {
-    return run->parts.rows + literal->u.first;
+    return run->parts.rows == NULL ? NULL
+                                   : run->parts.rows + literal->u.first;
 }
 
 /* --- survey_arrays.c ----------------------------------------------------- */

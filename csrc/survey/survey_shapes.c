@@ -147,7 +147,7 @@ fp_array_size(const fp_survey_run_state *run, const fp_survey_array *array,
               uint64_t *n_bytes)
 {
     const fp_survey *survey = run->survey;
-    const int64_t *shape = survey->numbers + array->shape;
+    const int64_t *shape;
     uint64_t product;
     int is_empty = 0;
 
@@ -156,6 +156,7 @@ fp_array_size(const fp_survey_run_state *run, const fp_survey_array *array,
     {
         return 0;
     }
+    shape = survey->numbers + array->shape;
     product = survey->dtypes[array->dtype].itemsize;
     for (int i = 0; i < array->n_dims; i++) {
         is_empty |= shape[i] == 0;

@@ -524,13 +524,13 @@ fp_source_leave_frame(fp_survey_run_state *run)
 int
 fp_add_seam(fp_survey_run_state *run, int64_t extra)
 {
-    fp_seam *last = run->seams.rows + run->seams.n;
     uint64_t before = 0;
 
     if (run->seams.n > 0) {
-        before = last[-1].extra;
-        if (last[-1].place == run->place) {
-            last[-1].extra += (uint64_t)extra;
+        fp_seam *last = &run->seams.rows[run->seams.n - 1];
+        before = last->extra;
+        if (last->place == run->place) {
+            last->extra += (uint64_t)extra;
             return 0;
         }
     }

@@ -21,12 +21,14 @@ import pickle
 import sys
 import warnings
 
-import fastpersist
 import forged_files as forge
 import numpy as np
 import unpickle_target
-from fastpersist import CorruptFileError, _core
-from unpickle_target import EXPECTED, LIMIT, OnlyRead, is_bounded
+from unpickle_target import EXPECTED, LIMIT, OnlyRead, fastpersist, is_bounded
+
+# That module has put the core of the embedding program in its place.
+_core = sys.modules["fastpersist._core"]
+CorruptFileError = fastpersist.CorruptFileError
 
 NONE = 0xFFFFFFFF
 COMPUTED, UNKNOWN, LONG, EXTENSION = 1, 2, 4, 16
