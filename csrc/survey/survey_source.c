@@ -98,8 +98,10 @@ fp_source_begin(fp_survey_run_state *run)
 static void
 sync_input(fp_survey_run_state *run)
 {
-    run->input->cursor += run->place - run->synced;
-    run->synced = run->place;
+    if (run->place != run->synced) {
+        run->input->cursor += run->place - run->synced;
+        run->synced = run->place;
+    }
 }
 
 void
@@ -152,25 +154,46 @@ mirror(fp_survey_run_state *run)
     return 0;
 }
 
+/* Of a frame that a file object holds more is asked for than is needed now: all
+ * of it should be there. Where it is not, what is there has to do. */
+static int
+fetch_ahead(fp_survey_run_state *run, uint64_t n_bytes)
+{
+    fp_input *input = run->input;
+    uint64_t n_ahead = run->frame_end - run->place;
+
+    if (n_ahead > FRAME_AHEAD_BYTES) {
+        n_ahead = FRAME_AHEAD_BYTES;
+    }
+    if (n_ahead <= n_bytes) {
+        return fp_input_need(input, (size_t)n_bytes);
+    }
+    if (fp_input_need(input, (size_t)n_ahead) == 0) {
+        return 0;
+    }
+    if (!input->is_truncated
+        || (uint64_t)(input->end - input->cursor) < n_bytes)
+    {
+        return -1;
+    }
+    input->is_truncated = 0;
+    PyErr_Clear();
+    return 0;
+}
+
 static int
 fetch(fp_survey_run_state *run, uint64_t n_bytes)
 {
+    int status;
+
     sync_input(run);
     if (is_borrowed(run)) { /* everything is there already */
         return fp_input_need(run->input, (size_t)n_bytes);
     }
-    if (run->input->kind == FP_INPUT_FILE && run->frame_end != FP_NO_FRAME) {
-        uint64_t n_left = run->frame_end - run->place;
-        uint64_t n_ahead =
-            n_left < FRAME_AHEAD_BYTES ? n_left : FRAME_AHEAD_BYTES;
-        if (n_bytes < n_ahead) {
-            n_bytes = n_ahead;
-        }
-    }
-    if (fp_input_need(run->input, (size_t)n_bytes) < 0) {
-        return -1;
-    }
-    return mirror(run);
+    status = run->input->kind == FP_INPUT_FILE && run->frame_end != FP_NO_FRAME
+                 ? fetch_ahead(run, n_bytes)
+                 : fp_input_need(run->input, (size_t)n_bytes);
+    return status < 0 ? -1 : mirror(run);
 }
 
 /* --- requests ------------------------------------------------------------ */
