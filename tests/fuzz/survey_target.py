@@ -133,10 +133,10 @@ def compare(survey, names, error, may_refuse=()):
     found = listed(survey)
     is_sure = not any(g[8] & (COMPUTED | LONG) for g in survey.globals)
     if error is None:
-        assert survey.complete, survey.damage
+        assert survey.complete and survey.damage is None, survey.damage
         if is_sure:
             assert found == list(dict.fromkeys(names)), (found, names)
-    elif survey.complete and survey.n_undecided == 0 and survey.n_buffers == 0:
+    elif survey.damage is None and survey.n_undecided == 0 and survey.n_buffers == 0:
         assert found or isinstance(error, (*ANYWAY, *may_refuse)), error
     assert not is_sure or set(names) <= set(found), (names, found)
 

@@ -7,8 +7,8 @@ import sysconfig
 
 import pytest
 import seeds
-import targets
 import survey_target
+import targets
 import unpickle_target
 
 

@@ -103,7 +103,11 @@ def records(survey, name):
 def every_survey(data):
     """The survey of the first dump in these bytes, which is the same wherever they come from."""
     first = of_descriptor(data)[0]
-    for file in (io.BytesIO(data), io.BufferedReader(io.BytesIO(data), 64), Stingy(data, 7 + len(data) // 100)):
+    for file in (
+        io.BytesIO(data),
+        io.BufferedReader(io.BytesIO(data), 64),
+        Stingy(data, 7 + len(data) // 100),
+    ):
         other = of_file(file)
         if first.damage is None:
             assert facts(other) == facts(first)

@@ -290,7 +290,10 @@ def test_arrays_that_are_none(name):
 
 
 DTYPES = {
-    "objects with flags 0": (b"\x8c\2V8", b"(K\3\x8c\1|N\x8c\1a\x85}\x8c\1a\x8c\2O8K\0\x86sK\x08K\1K\0t"),
+    "objects with flags 0": (
+        b"\x8c\2V8",
+        b"(K\3\x8c\1|N\x8c\1a\x85}\x8c\1a\x8c\2O8K\0\x86sK\x08K\1K\0t",
+    ),
     "a field beyond the item": (
         b"\x8c\2V8",
         b"(K\3\x8c\1|N\x8c\1a\x85}\x8c\1acnumpy\ndtype\n\x8c\2f8\x85RJ\0\0\x10\0\x86sK\x08K\1K\0t",
@@ -314,8 +317,12 @@ def test_dtypes_are_made_by_numpy_alone(name):
 
 
 def test_a_dtype_in_its_own_state_or_set_twice():
-    again = b"cnumpy\ndtype\nq\0\x8c\2V8\x85Rq\1(K\3\x8c\1|N\x8c\1a\x85}\x8c\1ah\1K\0\x86sK\x08K\1K\0tb"
-    twice = b"cnumpy\ndtype\n\x8c\2f8\x85R(K\3\x8c\1<NNNK\x08K\x08K\0tb(K\3\x8c\1>NNNK\x08K\x08K\0tb"
+    again = (
+        b"cnumpy\ndtype\nq\0\x8c\2V8\x85Rq\1(K\3\x8c\1|N\x8c\1a\x85}\x8c\1ah\1K\0\x86sK\x08K\1K\0tb"
+    )
+    twice = (
+        b"cnumpy\ndtype\n\x8c\2f8\x85R(K\3\x8c\1<NNNK\x08K\x08K\0tb(K\3\x8c\1>NNNK\x08K\x08K\0tb"
+    )
     for dtype in (again, twice):
         data = b"\x80\5" + array_call(b"K\1\x85" + dtype + b"C\x08aaaaaaaa") + b"."
         survey = surveys.every_survey(data)

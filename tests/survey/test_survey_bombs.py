@@ -73,7 +73,12 @@ BOMBS = {
     "dtypes": (DTYPE + b"(", b"h\0h\2R", b"", b"t."),
     "dtypes with a state": (DTYPE + b"(", b"h\0h\2Rh\3b", b"", b"t."),
     "states on a dtype": (DTYPE + b"h\0h\2R", b"h\3b", b"", b"."),
-    "encoded bytes": (b"c_codecs\nencode\nq\0X\0\1\0\0" + b"x" * 256 + b"q\1\x85q\x02(", b"h\0h\2R", b"", b"t."),
+    "encoded bytes": (
+        b"c_codecs\nencode\nq\0X\0\1\0\0" + b"x" * 256 + b"q\1\x85q\x02(",
+        b"h\0h\2R",
+        b"",
+        b"t.",
+    ),
     "lines": (b"(", b"I1\n", b"", b"t."),
     "PUT lines": (b"N", b"p0\n", b"", b"."),
     "long numbers": (b"(", b"\x8a\xff" + b"\1" * 255, b"", b"t."),

@@ -5,8 +5,8 @@ import os
 import pickle
 
 import fastpersist
-import format_reader
 import forged_files as forge
+import format_reader
 import joblib
 import numpy as np
 import pytest
@@ -33,8 +33,11 @@ def test_a_pickle_that_breaks_off(protocol):
     data = pickle.dumps(model(), protocol)
     whole = array_paths(surveys.check(surveys.every_survey(data), len(data)))
     n_described = []
-    for n in [*range(25, 200, 7), *range(200, len(data), len(data) // 30),
-              *range(len(data) - 200, len(data), 5)]:
+    for n in [
+        *range(25, 200, 7),
+        *range(200, len(data), len(data) // 30),
+        *range(len(data) - 200, len(data), 5),
+    ]:
         survey = surveys.every_survey(data[:n])
         assert not survey.complete and isinstance(survey.damage, CorruptFileError)
         assert survey.damage.offset <= n and survey.damage.section == "pickle"
@@ -90,7 +93,15 @@ def test_a_damaged_graph_is_surveyed_all_the_same():
 def test_a_dump_that_breaks_off():
     data = file_bytes(model())
     dump = format_reader.read(data)
-    for n in (len(data) - 1, dump.footer.start, dump.graph.stop - 3, dump.graph.start + 30, 100, 21, 5):
+    for n in (
+        len(data) - 1,
+        dump.footer.start,
+        dump.graph.stop - 3,
+        dump.graph.start + 30,
+        100,
+        21,
+        5,
+    ):
         for found in (surveys.of_descriptor(data[:n])[0], surveys.of_file(io.BytesIO(data[:n]))):
             assert isinstance(found.damage, TruncatedFileError), n
             assert sum(found.sums.values()) == found.length <= n
@@ -130,7 +141,11 @@ def test_later_versions():
 
 def test_pairs(tmp_path):
     main, second = tmp_path / "main", tmp_path / "second"
-    value = {"a": np.arange(5000), "b": np.asfortranarray(np.eye(3)), "c": pickle.PickleBuffer(b"x")}
+    value = {
+        "a": np.arange(5000),
+        "b": np.asfortranarray(np.eye(3)),
+        "c": pickle.PickleBuffer(b"x"),
+    }
     fastpersist.dump(value, main, sidecar=second)
     survey = surveys.check(surveys.of_descriptor(main.read_bytes())[0])
     n_buffers, length, _ = survey.second_file
@@ -200,8 +215,13 @@ HOSTILE = {
     "no such module": b"cno.such.module\nname\n)R.",
     "a damaged end": b"cos\nsystem\n(S'exit 3'\ntRx",
     "popped": b"(cos\nsystem\nS'exit 3'\no0N.",
-    "an array of objects": b"\x80\5\x8c\5numpy\x8c\7ndarray\x93(K\2\x85\x8c\2|OC\x10aaaaaaaabbbbbbbbtR.",
-    "an array's strange state": b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85C\1btR(K\1K\2\x85ccopyreg\n_reconstructor\n\x89C\2abtb.",
+    "an array of objects": (
+        b"\x80\5\x8c\5numpy\x8c\7ndarray\x93(K\2\x85\x8c\2|OC\x10aaaaaaaabbbbbbbbtR."
+    ),
+    "an array's strange state": (
+        b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85C\1btR"
+        b"(K\1K\2\x85ccopyreg\n_reconstructor\n\x89C\2abtb."
+    ),
 }
 
 WATCH = """

@@ -14,9 +14,9 @@ import pytest
 import sample_classes
 import surveys
 import values
+from helpers import PROTOCOLS, examples, file_bytes
 from hypothesis import given
 from hypothesis import strategies as st
-from helpers import PROTOCOLS, examples, file_bytes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the matrix subclass is not:PendingDeprecationWarning"),
@@ -180,7 +180,9 @@ def test_the_names_of_python_2_are_mapped():
 
 def test_spellings_of_one_protocol_are_kept_apart():
     survey = surveys.check(
-        surveys.of_descriptor(b"c__builtin__\nset\ncbuiltins\nset\n\x86.".replace(b"\x86", b"0."))[0]
+        surveys.of_descriptor(b"c__builtin__\nset\ncbuiltins\nset\n\x86.".replace(b"\x86", b"0."))[
+            0
+        ]
     )
     assert [(g[0], g[1]) for g in survey.globals] == [("builtins", "set")] * 2
 

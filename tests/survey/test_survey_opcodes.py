@@ -9,9 +9,9 @@ import fastpersist
 import pytest
 import surveys
 from fastpersist import _core
+from helpers import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from helpers import examples
 
 TABLE = _core.opcodes()
 ARGUMENTS = {
@@ -147,7 +147,9 @@ def streams(draw):
         if name in ("GLOBAL", "INST", "STACK_GLOBAL"):
             continue
         if draw(st.booleans()):
-            out += draw(st.sampled_from([b"N", b"(", b"]", b"}", b")", b"K\1", b"\x8c\1a", b"\x8f"]))
+            out += draw(
+                st.sampled_from([b"N", b"(", b"]", b"}", b")", b"K\1", b"\x8c\1a", b"\x8f"])
+            )
         out += bytes([code])
         if kind in "1248":
             out += draw(st.binary(min_size=int(kind), max_size=int(kind)))
@@ -184,15 +186,74 @@ def test_generated_streams(data):
 
 def test_what_both_refuse():
     for data in (
-        b".", b"", b"0.", b"1.", b"(.", b"a.", b"Na.", b"]Na", b"(a.", b"t.", b"e.", b"](", b"u.",
-        b"}(Nu.", b"}](Nu.", b"d.", b"(Nd.", b"(](dd.", b"}]Ns.", b"}}Ns.", b"}](ts.", b"}(]tNs.", b"}(]t\x85Ns.",
-        b"\x8f(]\x90.", b"(]\x91.", b"NR.", b"N)R.", b"\x81.", b"N)\x81.",
-        b"b.", b"\x93.", b"NN\x93.", b"h\0.", b"j\0\0\0\0.", b"g0\n.", b"p0\n.", b"q\0.", b"\x94.",
-        b"Np-1\n.", b"Npx\n.", b"Ix\n.", b"I\n.", b"L\n.", b"Lx\n.", b"Fx\n.", b"F\n.", b"S\n.", b"Sa\n.",
-        b"S'\n.", b"V\\u12\n.", b"V\\U00110000\n.", b"\x80\6N.", b"\x98.", b"2.", b"\x8b\xff\xff\xff\xff.",
-        b"X\1\0\0\0\xff.", b"\x8c\2\xc3(.", b"\x8c\3\xed\xa0.", b"c\nx\n.", b"co\n\n.", b"\x82\0.",
-        b"cbuiltins\nlist\nNR.",  b"N(2.", b"N(\x85.", b"(i\n\n.", b"(o.", b"(No.",
-    ):  # fmt: skip
+        b".",
+        b"",
+        b"0.",
+        b"1.",
+        b"(.",
+        b"a.",
+        b"Na.",
+        b"]Na",
+        b"(a.",
+        b"t.",
+        b"e.",
+        b"](",
+        b"u.",
+        b"}(Nu.",
+        b"}](Nu.",
+        b"d.",
+        b"(Nd.",
+        b"(](dd.",
+        b"}]Ns.",
+        b"}}Ns.",
+        b"}](ts.",
+        b"}(]tNs.",
+        b"}(]t\x85Ns.",
+        b"\x8f(]\x90.",
+        b"(]\x91.",
+        b"NR.",
+        b"N)R.",
+        b"\x81.",
+        b"N)\x81.",
+        b"b.",
+        b"\x93.",
+        b"NN\x93.",
+        b"h\0.",
+        b"j\0\0\0\0.",
+        b"g0\n.",
+        b"p0\n.",
+        b"q\0.",
+        b"\x94.",
+        b"Np-1\n.",
+        b"Npx\n.",
+        b"Ix\n.",
+        b"I\n.",
+        b"L\n.",
+        b"Lx\n.",
+        b"Fx\n.",
+        b"F\n.",
+        b"S\n.",
+        b"Sa\n.",
+        b"S'\n.",
+        b"V\\u12\n.",
+        b"V\\U00110000\n.",
+        b"\x80\6N.",
+        b"\x98.",
+        b"2.",
+        b"\x8b\xff\xff\xff\xff.",
+        b"X\1\0\0\0\xff.",
+        b"\x8c\2\xc3(.",
+        b"\x8c\3\xed\xa0.",
+        b"c\nx\n.",
+        b"co\n\n.",
+        b"\x82\0.",
+        b"cbuiltins\nlist\nNR.",
+        b"N(2.",
+        b"N(\x85.",
+        b"(i\n\n.",
+        b"(o.",
+        b"(No.",
+    ):
         assert unpickled(data) is not None, data
         survey = surveyed(data) if data else None
         assert survey is None or not survey.complete, data
@@ -200,11 +261,40 @@ def test_what_both_refuse():
 
 def test_what_both_take():
     for data in (
-        b"N.", b"(N.", b"((N.", b"NN.", b"]Na.", b"](e.", b"}(u.", b"\x8f(\x90.", b"(t.", b"(l.", b"(d.",
-        b"(\x91.", b"(1N.", b"(0N.", b"N2\x86.", b"I00\n.", b"I01\n.", b"L5L\n.", b"F1.5\n.", b"V\\u0041\n.",
-        b"S'a'\n.", b"U\1a.", b"T\1\0\0\0a.", b"\x8a\0.", b"\x8b\0\0\0\0.", b"\x8c\3\xed\xa0\x80.", b"Np5\ng5\n.",
-        b"N\x94h\0.", b"Nq\5\x94h\1.", b"})Ns.", b"}N)s.", b"](K\1e.", b"\x80\2\x80\4N.",
-    ):  # fmt: skip
+        b"N.",
+        b"(N.",
+        b"((N.",
+        b"NN.",
+        b"]Na.",
+        b"](e.",
+        b"}(u.",
+        b"\x8f(\x90.",
+        b"(t.",
+        b"(l.",
+        b"(d.",
+        b"(\x91.",
+        b"(1N.",
+        b"(0N.",
+        b"N2\x86.",
+        b"I00\n.",
+        b"I01\n.",
+        b"L5L\n.",
+        b"F1.5\n.",
+        b"V\\u0041\n.",
+        b"S'a'\n.",
+        b"U\1a.",
+        b"T\1\0\0\0a.",
+        b"\x8a\0.",
+        b"\x8b\0\0\0\0.",
+        b"\x8c\3\xed\xa0\x80.",
+        b"Np5\ng5\n.",
+        b"N\x94h\0.",
+        b"Nq\5\x94h\1.",
+        b"})Ns.",
+        b"}N)s.",
+        b"](K\1e.",
+        b"\x80\2\x80\4N.",
+    ):
         assert unpickled(data) is None, data
         survey = surveyed(data)
         assert survey.complete and survey.n_undecided == 0, data

@@ -241,7 +241,7 @@ class _Array:
     def _of_payload(self) -> Any:
         """The bytes of a payload, which are those that the survey has hashed."""
         payload = np.frombuffer(self._survey.payloads, _PAYLOAD)[self._payload]
-        target = np.empty(int(payload["n_bytes"]), "u1")
+        target: Any = np.empty(int(payload["n_bytes"]), "u1")
         self._source.of_payload(int(payload["offset"]), target)
         if hash_bytes(target) != payload["hash"]:
             raise ValueError("the file was changed while it was read")
@@ -345,6 +345,5 @@ def _of_fields(names: Any, fields: Any, itemsize: int, is_aligned: bool) -> np.d
     }
     if not any(title is not None for title in description["titles"]):
         del description["titles"]
-    return np.dtype(description, align=is_aligned)
-
-
+    made: np.dtype[Any] = np.dtype(description, align=is_aligned)
+    return made
