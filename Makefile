@@ -22,9 +22,10 @@ SANITIZERS ?= address,undefined
 BASE_TESTS := not models and not boosters and not slow
 # The large tables of codecs and foreign files, which one Python runs without sanitizers, and what
 # one Python runs with and without them. Everything: make asan MATRIX=, make test-base MATRIX= ONCE=
-MATRIX ?= --ignore=tests/test_joblib_files.py --ignore=tests/test_joblib_layout.py \
-          --ignore=tests/test_compression.py --ignore=tests/hostile
-ONCE ?= --ignore=tests/faults --ignore=tests/test_streams.py
+MATRIX ?= --ignore=tests/load/test_joblib_files.py --ignore=tests/dump/test_joblib_layout.py \
+          --ignore=tests/codecs/test_compression.py --ignore=tests/hostile
+ONCE ?= --ignore=tests/faults --ignore=tests/targets/test_targets.py \
+        --ignore=tests/load/test_streams.py
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -36,9 +37,9 @@ C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/*/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
            $(sort $(wildcard $(foreach f,*.py *.pyi py.typed */*.py,pypkg/fastpersist/$f)))
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
-PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools)
+PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools) tools/check_layers
 
-.PHONY: build demo test test-base bench lint format asan coverage hostile fuzz clean
+.PHONY: build demo test test-base bench lint werror format asan coverage hostile fuzz clean
 .DELETE_ON_ERROR:
 
 # setuptools keeps files in build/ that the sources no longer have.
@@ -85,13 +86,17 @@ bench:
 
 # --- checks -------------------------------------------------------------------
 
-lint: $(VENV)/.built $(VENV)/.with-lint $(VENV)/.with-demo
+lint: werror $(VENV)/.with-lint $(VENV)/.with-demo
 	$(VENV)/bin/clang-format --dry-run -Werror $(C_FORMATTED)
 	$(VENV)/bin/ruff check $(PY_FILES)
 	$(VENV)/bin/ruff format --check $(PY_FILES)
+	tools/check_layers
 	$(PY) tools/check_imports.py
 	$(VENV)/bin/mypy
 	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml fastpersist._core
+
+# A warning of the compiler is an error.
+werror: $(VENV)/.built
 	rm -rf build/werror
 	FASTPERSIST_WERROR=1 $(PIP_INSTALL) --target build/werror/installed .
 
@@ -123,7 +128,7 @@ coverage: $(VENV)/.built $(VENV)/.with-test-base $(VENV)/.with-coverage
 	FASTPERSIST_COVERAGE=1 $(PIP_INSTALL) --target build/coverage/$(TAG) .
 	PYTHONPATH=$(CURDIR)/build/coverage/$(TAG) $(PY) -m pytest -n $(PYTEST_WORKERS) -m '$(BASE_TESTS)' $(PYTEST_ARGS)
 	CC='$(ASAN_CC) --coverage -fprofile-update=atomic' CFLAGS=-O0 $(PY) -m pytest --basetemp=build/coverage/programs \
-	    tests/test_core_units.py tests/fuzz
+	    tests/core tests/fuzz
 	$(VENV)/bin/gcovr --root . --filter csrc/ --print-summary --gcov-ignore-parse-errors=negative_hits.warn build/coverage
 
 # --- what takes long ----------------------------------------------------------
@@ -139,5 +144,6 @@ fuzz: $(VENV)/.built $(VENV)/.with-test-base
 	FUZZ_CC='$(FUZZ_CC)' $(PY) tests/fuzz/targets.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 clean:
+	tools/newer_pythons clean
 	rm -rf build dist .venv .venv-* pypkg/*.egg-info .hypothesis \
 	    .mypy_cache .pytest_cache .ruff_cache

@@ -10,6 +10,7 @@ Each combination has its own directory below build/, so objects never mix.
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,23 @@ import sys
 import tempfile
 from glob import glob
 from pathlib import Path
+
+# The Pythons that are tested are the classifiers of pyproject.toml. Older ones get no further than
+# this, but for the metadata: pip asks for it, and finds requires-python there.
+if not {"egg_info", "dist_info"} & set(sys.argv):
+    MINORS = re.findall(
+        r'"Programming Language :: Python :: 3\.(\d+)"',
+        Path(__file__).with_name("pyproject.toml").read_text(),
+    )
+    OLDEST, NEWEST = min(map(int, MINORS)), max(map(int, MINORS))
+    RUNNING = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if sys.version_info < (3, OLDEST):
+        sys.exit(f"fastpersist needs Python 3.{OLDEST} or newer, this is {RUNNING}")
+    if sys.version_info[:2] > (3, NEWEST):
+        print(
+            f"fastpersist: not tested with Python {RUNNING}, only with 3.{OLDEST} to 3.{NEWEST}",
+            file=sys.stderr,
+        )
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -102,7 +120,7 @@ class BuildExt(build_ext):
             extension.define_macros += macros
         super().build_extensions()
 
-    def flags(self) -> tuple[list[str], list[str], list[tuple[str, str | None]]]:
+    def flags(self) -> "tuple[list[str], list[str], list[tuple[str, str | None]]]":
         if not (
             self.builds(XXHASH_PROBE, libraries=["xxhash"])
             and self.builds(LZ4_PROBE, libraries=["lz4"])
@@ -142,7 +160,10 @@ class BuildExt(build_ext):
         return compile_args, link_args, macros
 
     def builds(
-        self, source: str, flags: list[str] | None = None, libraries: list[str] | None = None
+        self,
+        source: str,
+        flags: "list[str] | None" = None,
+        libraries: "list[str] | None" = None,
     ) -> bool:
         """Whether a program compiles and links."""
         flags = flags or []

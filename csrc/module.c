@@ -1,4 +1,5 @@
 /* The module: its state and its functions. */
+#include "base/compat.h"
 #include "base/errors.h"
 #include "base/numpy_api.h"
 #include "build/unpickle.h"
@@ -8,6 +9,7 @@
 #include "load/load.h"
 #include "out/atomic_file_type.h"
 #include "out/lz4_writer.h"
+#include "out/write_answer.h"
 #include "walk/pickler.h"
 #include "walk/walk.h"
 
@@ -363,6 +365,47 @@ verify_pickle(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(
+    write_counts_doc,
+    "write_counts($module, file, write, /)\n"
+    "--\n"
+    "\n"
+    "Whether the answer of a file object's write method says how much\n"
+    "it took. Where it does not, everything was taken.");
+
+static PyObject *
+write_counts(PyObject *module, PyObject *args)
+{
+    PyObject *file, *write;
+    int answer;
+
+    if (!PyArg_ParseTuple(args, "OO:write_counts", &file, &write)) {
+        return NULL;
+    }
+    answer = fp_write_counts(fp_state_of_module(module), file, write);
+    return answer < 0 ? NULL : PyBool_FromLong(answer);
+}
+
+PyDoc_STRVAR(bytes_taken_doc,
+             "bytes_taken($module, answer, n_bytes, /)\n"
+             "--\n"
+             "\n"
+             "How many of n_bytes were taken, by an answer that counts.");
+
+static PyObject *
+bytes_taken(PyObject *module, PyObject *args)
+{
+    PyObject *answer;
+    Py_ssize_t n_bytes;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "On:bytes_taken", &answer, &n_bytes)) {
+        return NULL;
+    }
+    n_bytes = fp_bytes_taken(answer, n_bytes);
+    return n_bytes < 0 ? NULL : PyLong_FromSsize_t(n_bytes);
+}
+
 static PyMethodDef functions[] = {
     {"dumps", (PyCFunction)(void (*)(void))fp_dumps,
      METH_VARARGS | METH_KEYWORDS, dumps_doc},
@@ -378,6 +421,8 @@ static PyMethodDef functions[] = {
     {"verify_file", verify_file, METH_VARARGS, verify_file_doc},
     {"verify_sidecar", verify_sidecar, METH_VARARGS, verify_sidecar_doc},
     {"verify_pickle", verify_pickle, METH_VARARGS, verify_pickle_doc},
+    {"write_counts", write_counts, METH_VARARGS, write_counts_doc},
+    {"bytes_taken", bytes_taken, METH_VARARGS, bytes_taken_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -401,7 +446,7 @@ fetch(PyObject **field, const char *module_name, const char *name)
 static int
 fetch_of_object(PyObject **field, PyObject *name)
 {
-    *field = Py_XNewRef(_PyType_Lookup(&PyBaseObject_Type, name));
+    *field = Py_XNewRef(fp_type_lookup(&PyBaseObject_Type, name));
     if (*field == NULL) {
         PyErr_Format(PyExc_SystemError, "object has no %U", name);
         return -1;
@@ -453,7 +498,7 @@ module_exec(PyObject *module)
         || fetch(&state->extension_cache, "copyreg", "_extension_cache") < 0
         || fetch(&state->codecs_encode, "codecs", "encode") < 0
         || fetch(&state->getattr, "builtins", "getattr") < 0
-        || fetch((PyObject **)&state->raw_file_type, "_io", "_RawIOBase") < 0
+        || fetch(&state->raw_file_type, "io", "RawIOBase") < 0
         || fetch(&state->partial, "functools", "partial") < 0
         || must_be_dict(state->dispatch_table, "copyreg.dispatch_table") < 0
         || must_be_dict(state->extension_registry,

@@ -14,6 +14,23 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+def encodable(value):
+    """With lone surrogates written as escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(encodable, value))
+    return value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable():
+    """A failure whose text has a lone surrogate would end the run with processes side by side."""
+    return encodable((yield))
+
+
 @pytest.fixture(autouse=True)
 def collector_state_is_kept():
     """Whatever a dump does, the collector is left as it was found."""

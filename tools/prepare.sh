@@ -37,9 +37,18 @@ command -v "$python" >/dev/null ||
     die "no $python here; name an interpreter: make PYTHON=python3.12"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') ||
     die "$python does not run; name another: make PYTHON=python3.12"
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    die "needs Python 3.11 or newer, $python is $version" \
-        "name another interpreter: make PYTHON=python3.12"
+# The Pythons that are tested are the classifiers of pyproject.toml.
+tested=$(sed -nE 's/.*"Programming Language :: Python :: (3\.[0-9]+)".*/\1/p' \
+    "$(dirname "$0")/../pyproject.toml" | sort -V)
+oldest=$(head -n 1 <<<"$tested")
+newest=$(tail -n 1 <<<"$tested")
+earliest() {
+    printf '%s\n' "$@" | sort -V | head -n 1
+}
+[ "$(earliest "$version" "$oldest")" = "$oldest" ] ||
+    die "needs Python $oldest or newer, $python is $version; name another: make PYTHON=python3.12"
+[ "$(earliest "$version" "$newest")" = "$version" ] ||
+    echo "fastpersist: not tested with Python $version, only with $oldest to $newest" >&2
 
 read -ra compiler <<<"${CC:-$("$python" -c \
     'import sysconfig; print(sysconfig.get_config_var("CC") or "cc")')}"

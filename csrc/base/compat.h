@@ -86,6 +86,15 @@ fp_dict_get(PyObject *dict, PyObject *key, PyObject **value)
 #endif
 }
 
+/* What a class or its bases hold under a name, not bound to anything: borrowed,
+ * NULL without an exception. No Python has this in its public API; the private
+ * function is there in all of them, and remembers what it found. */
+static inline PyObject *
+fp_type_lookup(PyTypeObject *type, PyObject *name)
+{
+    return _PyType_Lookup(type, name);
+}
+
 /* A new reference to the class's own dict, or NULL where it has none. */
 static inline PyObject *
 fp_type_dict(PyTypeObject *type)

@@ -315,6 +315,75 @@ fp_name_damage(fp_state *state, PyObject *path, fp_section section,
 
 /* --- notes -------------------------------------------------------------- */
 
+#define DUMP_NOTE "while dumping value"
+
+/* Whether a note is fp_note_path's, as far as its text tells: the way to an
+ * object follows, or nothing. */
+static int
+is_of_dump(PyObject *note)
+{
+    static const char start[] = DUMP_NOTE;
+    Py_ssize_t n_start = (Py_ssize_t)strlen(start);
+    Py_ssize_t n_note;
+
+    if (!PyUnicode_Check(note)) {
+        return 0;
+    }
+    n_note = PyUnicode_GET_LENGTH(note);
+    if (n_note < n_start) {
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < n_start; i++) {
+        if (PyUnicode_READ_CHAR(note, i) != (Py_UCS4)start[i]) {
+            return 0;
+        }
+    }
+    if (n_note == n_start) {
+        return 1;
+    }
+    Py_UCS4 next = PyUnicode_READ_CHAR(note, n_start);
+    return next == '.' || next == '[' || next == '{';
+}
+
+/* The notes that are not of a dump, as a new list. */
+static PyObject *
+others(PyObject *notes)
+{
+    PyObject *kept = PyList_New(0);
+
+    for (Py_ssize_t i = 0; kept != NULL && i < PyList_GET_SIZE(notes); i++) {
+        PyObject *note = PyList_GET_ITEM(notes, i);
+        if (!is_of_dump(note) && PyList_Append(kept, note) < 0) {
+            Py_CLEAR(kept);
+        }
+    }
+    return kept;
+}
+
+/* Before a note is added: an exception that is raised again and again, as one
+ * that belongs to the object is, would collect them. Whether it is there
+ * already; -1 where that could not be found out. */
+static int
+make_room(const fp_state *state, PyObject *error, PyObject *note)
+{
+    PyObject *notes = fp_optional_attribute(error, state->str_notes);
+    PyObject *kept = NULL;
+    int answer = -1;
+
+    if (notes == NULL || !PyList_CheckExact(notes)) {
+        answer = 0;
+    }
+    else if (!is_of_dump(note)) {
+        answer = PySequence_Contains(notes, note);
+    }
+    else if ((kept = others(notes)) != NULL) {
+        answer = PyList_SetSlice(notes, 0, PyList_GET_SIZE(notes), kept);
+    }
+    Py_XDECREF(notes);
+    Py_XDECREF(kept);
+    return answer;
+}
+
 /* Adds `make(context)`, a new reference to a str, as a note to the exception
  * that is set. A note that cannot be made is left out. */
 static void
@@ -327,7 +396,7 @@ add_note(fp_state *state, PyObject *(*make)(const void *), const void *context)
         return;
     }
     note = make(context);
-    if (note != NULL) {
+    if (note != NULL && make_room(state, error, note) == 0) {
         done = PyObject_CallMethodOneArg(error, state->str_add_note, note);
     }
     Py_XDECREF(done);
@@ -425,7 +494,7 @@ static PyObject *
 describe_path(const void *context)
 {
     const fp_path *path = context;
-    PyObject *text = PyUnicode_FromString("while dumping value");
+    PyObject *text = PyUnicode_FromString(DUMP_NOTE);
 
     for (size_t i = 0; text != NULL && i < path->n_steps; i++) {
         PyObject *step;
@@ -450,4 +519,45 @@ void
 fp_note_path(fp_state *state, const fp_path *path)
 {
     add_note(state, describe_path, path);
+}
+
+PyObject *
+fp_without_notes(const fp_state *state, PyObject *reduced)
+{
+    PyObject *dict, *notes, *kept = NULL, *result = NULL;
+
+    dict = PyTuple_GET_SIZE(reduced) < 3 ? NULL : PyTuple_GET_ITEM(reduced, 2);
+    if (dict == NULL || !PyDict_CheckExact(dict)) {
+        return Py_NewRef(reduced);
+    }
+    notes = PyDict_GetItemWithError(dict, state->str_notes);
+    if (notes == NULL || !PyList_CheckExact(notes)) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(reduced);
+    }
+    kept = others(notes);
+    if (kept == NULL) {
+        return NULL;
+    }
+    if (PyList_GET_SIZE(kept) == PyList_GET_SIZE(notes)) {
+        Py_DECREF(kept);
+        return Py_NewRef(reduced);
+    }
+    dict = PyDict_Copy(dict);
+    if (dict != NULL
+        && (PyList_GET_SIZE(kept) > 0
+                ? PyDict_SetItem(dict, state->str_notes, kept)
+                : PyDict_DelItem(dict, state->str_notes))
+               == 0)
+    {
+        result = PySequence_List(reduced);
+    }
+    if (result != NULL) {
+        (void)PyList_SetItem(result, 2,
+                             PyDict_GET_SIZE(dict) > 0 ? Py_NewRef(dict)
+                                                       : Py_NewRef(Py_None));
+        Py_SETREF(result, PyList_AsTuple(result));
+    }
+    Py_DECREF(kept);
+    Py_XDECREF(dict);
+    return result;
 }

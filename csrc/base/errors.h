@@ -70,8 +70,11 @@ typedef struct {
 } fp_path;
 
 /* Adds to the exception that is set a note with the path at which it happened,
- * such as value.steps[1][1].kernel; of a long one its ends. */
+ * such as value.steps[1][1].kernel; of a long one its ends. An older one goes. */
 void fp_note_path(fp_state *state, const fp_path *path);
+/* What an exception's reducer returned, without such notes in its state: the
+ * exception may have been raised by a dump before. New reference, or NULL. */
+PyObject *fp_without_notes(const fp_state *state, PyObject *reduced);
 /* Adds a note to the exception that is set: where in the input the unpickler
  * was. `path` may be NULL. */
 void fp_note_place(fp_state *state, PyObject *path, uint64_t offset);

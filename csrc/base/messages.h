@@ -45,14 +45,18 @@ fp_keep_context(PyObject *replaced)
 
 /* --- classes and functions, by name -------------------------------------- */
 
-#define FP_RAISE_LOCAL_OBJECT(state, object, name)                            \
-    ((void)(state), (void)(object), (void)(name),                             \
-     FP_SINCE_314(PyErr_Format(PyExc_AttributeError,                          \
-                               FP_SINCE_313("Can't pickle local object %R",   \
-                                            "Can't get local object %R"),     \
-                               name),                                         \
-                  PyErr_Format((state)->pickling_error,                       \
-                               "Can't pickle local object %R", object)))
+/* What is local to a function; pickle's exception for it. */
+#define FP_LOCAL_OBJECT_ERROR(state)                                          \
+    FP_SINCE_314(PyExc_AttributeError, (state)->pickling_error)
+
+#define FP_RAISE_LOCAL_OBJECT(kind, object, name)                             \
+    ((void)(object), (void)(name),                                            \
+     FP_SINCE_314(                                                            \
+         PyErr_Format(kind,                                                   \
+                      FP_SINCE_313("Can't pickle local object %R",            \
+                                   "Can't get local object %R"),              \
+                      name),                                                  \
+         PyErr_Format(kind, "Can't pickle local object %R", object)))
 
 /* `error`: what the import raised; until 3.13 it is taken away already. */
 #define FP_RAISE_NO_MODULE(state, object, module_name, error)                 \

@@ -19,6 +19,14 @@ typedef enum {
     FP_ARGUMENT_COUNT_8,
 } fp_argument;
 
+/* How many bytes the argument, or the length in front of it, has. */
+#define FP_ARGUMENT_WIDTH(argument)                                           \
+    ((argument) == FP_ARGUMENT_1 || (argument) == FP_ARGUMENT_COUNT_1   ? 1   \
+     : (argument) == FP_ARGUMENT_2                                      ? 2   \
+     : (argument) == FP_ARGUMENT_4 || (argument) == FP_ARGUMENT_COUNT_4 ? 4   \
+     : (argument) == FP_ARGUMENT_8 || (argument) == FP_ARGUMENT_COUNT_8 ? 8   \
+                                                                        : 0)
+
 /* X(name, code, argument, protocol, pops, pushes): the protocol that has it
  * first; how many items it takes from the stack and how many it leaves there
  * instead. -n: everything down to the MARK, that, and n - 1 items below. */

@@ -10,6 +10,10 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#if PY_VERSION_HEX < 0x030B0000
+#error "fastpersist needs Python 3.11 or newer"
+#endif
+
 #define FP_NAMES(X)                                                           \
     X(reduce_ex, "__reduce_ex__")                                             \
     X(reduce, "__reduce__")                                                   \
@@ -33,6 +37,9 @@
     X(latin1, "latin1")                                                       \
     X(modules, "modules")                                                     \
     X(write, "write")                                                         \
+    X(wrapped, "__wrapped__")                                                 \
+    X(tempfile, "tempfile")                                                   \
+    X(spooled, "SpooledTemporaryFile")                                        \
     X(reducer_override, "reducer_override")                                   \
     X(persistent_id, "persistent_id")                                         \
     X(dispatch_table, "dispatch_table")                                       \
@@ -64,6 +71,7 @@
     X(toreadonly, "toreadonly")                                               \
     X(local_scope, "<locals>")                                                \
     X(add_note, "add_note")                                                   \
+    X(notes, "__notes__")                                                     \
     X(numpy_new_multiarray, "numpy._core.multiarray")                         \
     X(numpy_old_multiarray, "numpy.core.multiarray")
 
@@ -74,7 +82,7 @@ typedef struct fp_state {
     PyTypeObject *unpickler_memo_type; /* its memo proxy */
     PyTypeObject *lz4_writer_type;
     PyTypeObject *survey_type;
-    PyTypeObject *raw_file_type;  /* what io.RawIOBase is made of */
+    PyObject *raw_file_type;      /* io.RawIOBase */
     PyObject *pickling_error;     /* pickle.PicklingError */
     PyObject *unpickling_error;   /* pickle.UnpicklingError */
     PyObject *corrupt_error;      /* CorruptFileError */

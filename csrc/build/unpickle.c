@@ -1,128 +1,6 @@
 /* The loop over opcodes. */
+#include "inline_leaves.h"
 #include "unpickle_parts.h"
-
-/* Text up to here is made in the loop. */
-#define SHORT_TEXT 128
-#define HIGH_BITS  UINT64_C(0x8080808080808080)
-
-/* --- short text ---------------------------------------------------------- */
-
-static inline uint64_t
-load8(const unsigned char *p)
-{
-    uint64_t word;
-    memcpy(&word, p, 8);
-    return word;
-}
-
-static inline uint32_t
-load4(const unsigned char *p)
-{
-    uint32_t word;
-    memcpy(&word, p, 4);
-    return word;
-}
-
-/* Up to SHORT_TEXT bytes. ASCII is checked as it is copied, by moves of eight
- * bytes that may overlap. */
-static inline PyObject *
-short_text(const unsigned char *p, size_t n)
-{
-    PyObject *text;
-    unsigned char *target;
-
-    if (n > 16 && n <= 32) {
-        uint64_t word[4] = {load8(p), load8(p + 8), load8(p + n - 16),
-                            load8(p + n - 8)};
-        if ((word[0] | word[1] | word[2] | word[3]) & HIGH_BITS) {
-            goto decode;
-        }
-        text = PyUnicode_New((Py_ssize_t)n, 127);
-        if (text != NULL) {
-            target = PyUnicode_1BYTE_DATA(text);
-            memcpy(target, &word[0], 16);
-            memcpy(target + n - 16, &word[2], 16);
-        }
-        return text;
-    }
-    if (n > 32) {
-        uint64_t any = load8(p + n - 8);
-        for (size_t i = 0; i + 8 < n; i += 8) {
-            any |= load8(p + i);
-        }
-        if (any & HIGH_BITS) {
-            goto decode;
-        }
-        text = PyUnicode_New((Py_ssize_t)n, 127);
-        if (text != NULL) {
-            target = PyUnicode_1BYTE_DATA(text);
-            for (size_t i = 0; i + 8 < n; i += 8) {
-                memcpy(target + i, p + i, 8);
-            }
-            memcpy(target + n - 8, p + n - 8, 8);
-        }
-        return text;
-    }
-    if (n >= 8) {
-        uint64_t head = load8(p);
-        uint64_t tail = load8(p + n - 8);
-        if ((head | tail) & HIGH_BITS) {
-            goto decode;
-        }
-        text = PyUnicode_New((Py_ssize_t)n, 127);
-        if (text != NULL) {
-            target = PyUnicode_1BYTE_DATA(text);
-            memcpy(target, &head, 8);
-            memcpy(target + n - 8, &tail, 8);
-        }
-        return text;
-    }
-    if (n >= 4) {
-        uint32_t head = load4(p);
-        uint32_t tail = load4(p + n - 4);
-        if ((head | tail) & (uint32_t)HIGH_BITS) {
-            goto decode;
-        }
-        text = PyUnicode_New((Py_ssize_t)n, 127);
-        if (text != NULL) {
-            target = PyUnicode_1BYTE_DATA(text);
-            memcpy(target, &head, 4);
-            memcpy(target + n - 4, &tail, 4);
-        }
-        return text;
-    }
-    if (n >= 2) {
-        unsigned char first = p[0], middle = p[n / 2], last = p[n - 1];
-        if ((first | middle | last) & 0x80) {
-            goto decode;
-        }
-        text = PyUnicode_New((Py_ssize_t)n, 127);
-        if (text != NULL) {
-            target = PyUnicode_1BYTE_DATA(text);
-            target[0] = first;
-            target[n / 2] = middle;
-            target[n - 1] = last;
-        }
-        return text;
-    }
-decode: /* also the empty one and single characters, which Python shares */
-    return PyUnicode_DecodeUTF8((const char *)p, (Py_ssize_t)n,
-                                "surrogatepass");
-}
-
-/* Big-endian, as BINFLOAT has it. */
-static inline double
-float_of(const unsigned char *p)
-{
-    uint64_t bits = 0;
-    double number;
-
-    for (int i = 0; i < 8; i++) {
-        bits = bits << 8 | p[i];
-    }
-    memcpy(&number, &bits, 8);
-    return number;
-}
 
 static int
 invalid_key(fp_machine *machine, unsigned char opcode)
@@ -243,7 +121,7 @@ load_counted(fp_machine *machine, unsigned char opcode)
         return fp_load_long(machine, (int32_t)(uint32_t)argument);
     case OP_SHORT_BINSTRING:
     case OP_BINSTRING:
-        return fp_load_old_string(machine, (int64_t)argument);
+        return fp_load_old_string(machine, (uint32_t)argument);
     case OP_FRAME:
         return fp_load_frame(machine, argument);
     case OP_EXT1:
@@ -279,11 +157,6 @@ load_empty_set(fp_machine *machine)
 static PyObject *
 take_result(fp_machine *machine, int until_end)
 {
-    if (until_end
-        && fp_check_frame_end(machine, fp_input_offset(machine->input)) < 0)
-    {
-        return NULL;
-    }
     if (until_end && (machine->n_marks > 0 || fp_stack_size(machine) != 1)) {
         PyErr_SetString(machine->state->unpickling_error,
                         "the graph does not leave one object");
@@ -349,6 +222,22 @@ need_opcode(fp_machine *machine)
         fp_foreign_code(machine);
     }
     return fp_input_need_opcode(machine->input);
+}
+
+/* Of a graph of ours, where a frame ends: another one follows, or nothing. */
+static int
+next_frame(fp_machine *machine)
+{
+    fp_input *input = machine->input;
+
+    if (!fp_input_leave_frame(input)
+        || (input->cursor < input->end && *input->cursor != OP_FRAME))
+    {
+        PyErr_SetString(machine->state->unpickling_error,
+                        "an opcode outside of frames");
+        return -1;
+    }
+    return 0;
 }
 
 static int
@@ -436,11 +325,10 @@ run(fp_machine *machine, int until_end)
         size_t index;
 
         if (p == end) {
-            if (until_end && input->kind == FP_INPUT_MEMORY) {
-                SYNC();
+            CALL(until_end ? next_frame(machine) : need_opcode(machine));
+            if (p == end) {
                 return 0;
             }
-            CALL(need_opcode(machine));
         }
         opcode = *p++;
         switch (opcode) {
@@ -470,25 +358,25 @@ run(fp_machine *machine, int until_end)
             continue;
         case OP_BINFLOAT:
             NEED(8);
-            PUSH(PyFloat_FromDouble(float_of(p)));
+            PUSH(PyFloat_FromDouble(fp_float_of(p)));
             p += 8;
             continue;
         case OP_SHORT_BINUNICODE:
-            if (end - p >= 1 && p[0] <= SHORT_TEXT && end - p > p[0]) {
+            if (end - p >= 1 && p[0] <= FP_SHORT_TEXT && end - p > p[0]) {
                 size_t n_bytes = p[0];
                 p += 1 + n_bytes;
-                PUSH(short_text(p - n_bytes, n_bytes));
+                PUSH(fp_short_text(p - n_bytes, n_bytes));
                 continue;
             }
             CALL(load_counted(machine, opcode));
             continue;
         case OP_BINUNICODE:
-            if (end - p >= 4 && fp_u32(p) <= SHORT_TEXT
+            if (end - p >= 4 && fp_u32(p) <= FP_SHORT_TEXT
                 && end - p >= 4 + (ptrdiff_t)p[0])
             {
                 size_t n_bytes = p[0];
                 p += 4 + n_bytes;
-                PUSH(short_text(p - n_bytes, n_bytes));
+                PUSH(fp_short_text(p - n_bytes, n_bytes));
                 continue;
             }
             CALL(load_counted(machine, opcode));
@@ -733,9 +621,12 @@ fp_machine_run(fp_machine *machine, int until_end)
 
     fp_reset_stack(machine);
     machine->protocol = until_end ? 5 : 0; /* ours: PROTO is in the header */
-    machine->only_whole_frames = until_end;
     if (machine->stack == NULL && fp_stack_grow(machine) < 0) {
         return NULL;
+    }
+    if (until_end) {
+        machine->input->whole_frames = 1;
+        (void)fp_input_begin_frame(machine->input, 0); /* the next is ours */
     }
     if (at_most != UINT64_MAX && machine->memo_hint < at_most / 8) {
         machine->memo_hint = (size_t)(at_most / 8);

@@ -118,13 +118,7 @@ typedef struct fp_machine {
     int own_wrappers;        /* load(): a wrapper is what `stand_in` says */
     int depth;               /* nested streams of object arrays */
 
-    /* Of a graph of ours: where the frame ends that was begun last, which is
-     * where the next one begins, and the graph ends. */
-    uint64_t frame_end;
-    int only_whole_frames;
-
-    size_t n_names;    /* how many the stream has asked for */
-    int no_extensions; /* codes of copyreg's go through find_class, too */
+    size_t n_names; /* how many the stream has asked for */
 
     /* Plain instances. */
     size_t n_calls; /* how often code of others may have run */

@@ -9,6 +9,7 @@
  * What is known of a class holds for one value of its version tag: it changes
  * with every change of the class or its bases, and is never used again.
  */
+#include "base/compat.h"
 #include "unpickle_parts.h"
 
 #define N_CLASSES    64
@@ -41,7 +42,7 @@ fp_build_init(fp_state *state)
         return -1;
     }
     if (PyType_Check(cls)) {
-        descriptor = _PyType_Lookup((PyTypeObject *)cls, state->str_dict);
+        descriptor = fp_type_lookup((PyTypeObject *)cls, state->str_dict);
         if (descriptor != NULL && Py_IS_TYPE(descriptor, &PyGetSetDescr_Type))
         {
             state->plain_dict_getter =
@@ -78,7 +79,7 @@ version_of(PyTypeObject *type)
 static int
 is_plain_class(const fp_state *state, PyTypeObject *type)
 {
-    PyObject *descriptor = _PyType_Lookup(type, state->str_dict);
+    PyObject *descriptor = fp_type_lookup(type, state->str_dict);
 
     return type->tp_getattro == PyObject_GenericGetAttr
            && (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0
@@ -86,7 +87,7 @@ is_plain_class(const fp_state *state, PyTypeObject *type)
            && state->plain_dict_getter != NULL
            && ((PyGetSetDescrObject *)descriptor)->d_getset->get
                   == state->plain_dict_getter
-           && _PyType_Lookup(type, state->str_setstate) == NULL;
+           && fp_type_lookup(type, state->str_setstate) == NULL;
 }
 
 int
@@ -144,7 +145,7 @@ set_unknown(fp_machine *machine, PyObject *instance, PyObject *key,
     if (name == machine->state->str_setstate) {
         fp_foreign_code(machine); /* the next BUILD will have to call it */
     }
-    descriptor = _PyType_Lookup(type, name);
+    descriptor = fp_type_lookup(type, name);
     if (descriptor != NULL && Py_TYPE(descriptor)->tp_descr_set != NULL) {
         dict = PyObject_GenericGetDict(instance, NULL);
         if (dict != NULL) {

@@ -1,4 +1,5 @@
 /* Containers: what lies on the stack moves into them. */
+#include "messages_load.h"
 #include "unpickle_parts.h"
 
 /* --- lists --------------------------------------------------------------- */
@@ -128,10 +129,11 @@ fp_append_items(fp_machine *machine, size_t index)
     if (index > fp_stack_size(machine) || index <= machine->fence) {
         return fp_stack_underflow(machine);
     }
-    if (n_items == 0) {
+    target = machine->stack[index - 1];
+    if (n_items == 0 && (PyList_CheckExact(target) || !FP_EXTENDS_BY_NOTHING))
+    {
         return 0;
     }
-    target = machine->stack[index - 1];
     return PyList_CheckExact(target)
                ? extend_list(machine, target, n_items)
                : append_to_object(machine, target, n_items);
@@ -284,7 +286,7 @@ fp_load_additems(fp_machine *machine)
     if (first > size || first <= machine->fence) {
         return fp_stack_underflow(machine);
     }
-    if (first == size) {
+    if (first == size && !FP_EXTENDS_BY_NOTHING) {
         return 0;
     }
     target = machine->stack[first - 1];

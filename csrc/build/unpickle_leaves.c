@@ -1,6 +1,7 @@
 /* Numbers, text and bytes, other than the short ones that the loop makes
  * itself; out-of-band buffers; and the opcodes of protocol 0, whose argument
  * is a line. */
+#include "messages_load.h"
 #include "unpickle_parts.h"
 
 #include <errno.h>
@@ -11,8 +12,6 @@
 #define AHEAD_BYTES ((size_t)32 << 20)
 /* Payloads from here on go straight from the source to the object. */
 #define DIRECT_BYTES ((size_t)64 << 10)
-
-#define FRAME_OPCODE_BYTES 9 /* with its length */
 
 static int
 too_long(const char *what)
@@ -272,18 +271,17 @@ decode_old_string(fp_machine *machine, const char *string, Py_ssize_t n_bytes)
 }
 
 int
-fp_load_old_string(fp_machine *machine, int64_t n_bytes)
+fp_load_old_string(fp_machine *machine, uint32_t n_bytes)
 {
     PyObject *bytes, *string;
 
-    if (n_bytes < 0) {
-        PyErr_Format(machine->state->unpickling_error,
-                     "BINSTRING exceeds system's maximum size of %zd bytes",
-                     PY_SSIZE_T_MAX);
+    if (n_bytes > INT32_MAX && FP_BINSTRING_IS_SIGNED) {
+        PyErr_SetString(machine->state->unpickling_error,
+                        "BINSTRING pickle has negative byte count");
         return -1;
     }
     /* A copy: the window may change while a codec runs. */
-    bytes = read_bytes(machine, (uint64_t)n_bytes);
+    bytes = read_bytes(machine, n_bytes);
     if (bytes == NULL) {
         return -1;
     }
@@ -294,6 +292,18 @@ fp_load_old_string(fp_machine *machine, int64_t n_bytes)
 }
 
 /* --- numbers ------------------------------------------------------------- */
+
+/* Two's complement, the lowest byte first. */
+static PyObject *
+long_of_bytes(const void *bytes, size_t n_bytes)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyLong_FromNativeBytes(bytes, n_bytes,
+                                  Py_ASNATIVEBYTES_LITTLE_ENDIAN);
+#else
+    return _PyLong_FromByteArray(bytes, n_bytes, 1, 1);
+#endif
+}
 
 int
 fp_load_long(fp_machine *machine, int64_t n_bytes)
@@ -313,60 +323,42 @@ fp_load_long(fp_machine *machine, int64_t n_bytes)
         if (start == NULL) {
             return -1;
         }
-        return fp_push(machine,
-                       _PyLong_FromByteArray(start, (size_t)n_bytes, 1, 1));
+        return fp_push(machine, long_of_bytes(start, (size_t)n_bytes));
     }
     copy = read_bytes(machine, (uint64_t)n_bytes);
     if (copy == NULL) {
         return -1;
     }
-    number = _PyLong_FromByteArray(
-        (const unsigned char *)PyBytes_AS_STRING(copy), (size_t)n_bytes, 1, 1);
+    number = long_of_bytes(PyBytes_AS_STRING(copy), (size_t)n_bytes);
     Py_DECREF(copy);
     return fp_push(machine, number);
 }
 
-int
-fp_check_frame_end(fp_machine *machine, uint64_t offset)
-{
-    if (offset != machine->frame_end) {
-        PyErr_SetString(machine->state->unpickling_error,
-                        "an opcode crosses the end of its frame");
-        return -1;
-    }
-    return 0;
-}
-
-static int
-begin_frame(fp_machine *machine, uint64_t n_bytes)
-{
-    uint64_t offset = fp_input_offset(machine->input);
-
-    if (fp_check_frame_end(machine, offset - FRAME_OPCODE_BYTES) < 0) {
-        return -1;
-    }
-    machine->frame_end = offset + n_bytes;
-    return 0;
-}
-
-/* A frame's bytes are fetched at once; then they are read like any others. */
+/* A frame's bytes are fetched at once; then they are read like any others. In
+ * a graph of ours a frame stands in no other, not even as the last of it. */
 int
 fp_load_frame(fp_machine *machine, uint64_t n_bytes)
 {
+    fp_input *input = machine->input;
+
+    if ((input->whole_frames && fp_input_in_frame(input))
+        || !fp_input_leave_frame(input))
+    {
+        PyErr_SetString(machine->state->unpickling_error,
+                        "beginning of a new frame before end of current "
+                        "frame");
+        return -1;
+    }
     if (n_bytes > (uint64_t)PY_SSIZE_T_MAX) {
         PyErr_Format(PyExc_OverflowError,
                      "FRAME length exceeds system's maximum of %zd bytes",
                      PY_SSIZE_T_MAX);
         return -1;
     }
-    if (machine->only_whole_frames && begin_frame(machine, n_bytes) < 0) {
-        return -1;
+    if ((uint64_t)(input->end - input->cursor) < n_bytes) {
+        fp_foreign_code(machine);
     }
-    if ((uint64_t)(machine->input->end - machine->input->cursor) >= n_bytes) {
-        return 0;
-    }
-    fp_foreign_code(machine);
-    return fp_input_need(machine->input, (size_t)n_bytes);
+    return fp_input_begin_frame(input, (size_t)n_bytes);
 }
 
 /* --- out-of-band buffers ------------------------------------------------- */
@@ -451,7 +443,7 @@ fp_text_line(fp_machine *machine, size_t least, const char **line,
     return 0;
 }
 
-/* The line is parsed up to its newline or a NUL in it, by base 0. */
+/* The line is parsed up to its newline or a NUL in it. */
 static PyObject *
 parse_int(const char *line, size_t n_bytes)
 {
@@ -460,16 +452,18 @@ parse_int(const char *line, size_t n_bytes)
     PyObject *object;
 
     errno = 0;
-    number = strtol(line, &stop, 0);
+    number = strtol(line, &stop, FP_INTEGER_BASE);
     if (errno != 0 || (*stop != '\n' && *stop != '\0')) {
-        object = PyLong_FromString(line, NULL, 0);
+        object = PyLong_FromString(line, NULL, FP_INTEGER_BASE);
         if (object == NULL) {
             PyErr_SetString(PyExc_ValueError,
                             "could not convert string to int");
         }
         return object;
     }
-    if (n_bytes == 2 && (number == 0 || number == 1)) {
+    if (n_bytes == 2 && (number == 0 || number == 1)
+        && (line[0] == '0' || !FP_BOOL_IS_LITERAL))
+    {
         return PyBool_FromLong(number); /* "00", "01": before protocol 2 */
     }
     return PyLong_FromLong(number);
@@ -484,7 +478,7 @@ parse_long(fp_machine *machine, size_t n_bytes)
     if (n_bytes > 0 && line[n_bytes - 1] == 'L') {
         line[n_bytes - 1] = '\0';
     }
-    return PyLong_FromString((const char *)line, NULL, 0);
+    return PyLong_FromString((const char *)line, NULL, FP_INTEGER_BASE);
 }
 
 static PyObject *

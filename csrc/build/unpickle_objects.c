@@ -1,5 +1,7 @@
 /* Globals, and the opcodes that call something: NEWOBJ, REDUCE, BUILD, INST,
  * OBJ, EXT, persistent identifiers. */
+#include "base/compat.h"
+#include "messages_load.h"
 #include "unpickle_parts.h"
 
 /* --- globals ------------------------------------------------------------- */
@@ -63,17 +65,10 @@ static PyObject *
 no_attribute(PyObject *object, PyObject *name)
 {
     if (!PyErr_Occurred()) {
-        PyErr_Format(PyExc_AttributeError, "Can't get attribute %R on %R",
-                     name, object);
+        PyErr_Format(PyExc_AttributeError, FP_NO_NAME, name, object);
     }
     return NULL;
 }
-
-#if PY_VERSION_HEX >= 0x030d0000
-#define LOCAL_ATTRIBUTE "Can't get local attribute %R on %R"
-#else
-#define LOCAL_ATTRIBUTE "Can't pickle local attribute %R on %R"
-#endif
 
 /* A dotted path from a module. */
 static PyObject *
@@ -89,7 +84,7 @@ deep_attribute(fp_state *state, PyObject *module, PyObject *path)
         int is_local = PyUnicode_Compare(PyList_GET_ITEM(names, i),
                                          state->str_local_scope);
         if (is_local == 0) {
-            PyErr_Format(PyExc_AttributeError, LOCAL_ATTRIBUTE, path, module);
+            PyErr_Format(PyExc_AttributeError, FP_LOCAL_NAME, path, module);
             Py_DECREF(names);
             return NULL;
         }
@@ -102,6 +97,35 @@ deep_attribute(fp_state *state, PyObject *module, PyObject *path)
     }
     Py_DECREF(names);
     return object != NULL ? object : no_attribute(module, path);
+}
+
+/* The same as getattr() finds it. */
+static PyObject *
+path_by_getattr(fp_state *state, PyObject *module_name, PyObject *module,
+                PyObject *path)
+{
+    PyObject *names = PyUnicode_Split(path, state->str_dot, -1);
+    PyObject *object = Py_NewRef(module);
+    PyObject *cause, *error;
+    Py_ssize_t n_names = names == NULL ? 0 : PyList_GET_SIZE(names);
+
+    if (names == NULL) {
+        Py_CLEAR(object);
+    }
+    for (Py_ssize_t i = 0; object != NULL && i < n_names; i++) {
+        PyObject *parent = object;
+        object = PyObject_GetAttr(parent, PyList_GET_ITEM(names, i));
+        Py_DECREF(parent);
+    }
+    Py_XDECREF(names);
+    if (object == NULL && n_names > 1) {
+        cause = fp_take_exception();
+        PyErr_Format(PyExc_AttributeError, FP_NO_PATH, path, module_name);
+        error = fp_take_exception();
+        PyException_SetContext(error, cause); /* steals */
+        fp_put_exception(error);
+    }
+    return object;
 }
 
 PyObject *
@@ -126,7 +150,13 @@ fp_import_global(fp_machine *machine, PyObject *module_name, PyObject *name)
      * middle of its own import. */
     module = PyImport_Import(module_name);
     if (module != NULL) {
-        if (machine->protocol >= 4) {
+        if (FP_NAMES_AS_GETATTR) {
+            global = machine->protocol >= 4
+                         ? path_by_getattr(machine->state, module_name, module,
+                                           name)
+                         : PyObject_GetAttr(module, name);
+        }
+        else if (machine->protocol >= 4) {
             global = deep_attribute(machine->state, module, name);
         }
         else {
@@ -513,10 +543,6 @@ fp_load_extension(fp_machine *machine, int64_t code)
     if (key == NULL) {
         return -1;
     }
-    if (machine->no_extensions) {
-        object = fp_find_global(machine, key, key);
-        goto done;
-    }
     object = PyDict_GetItemWithError(state->extension_cache, key);
     if (object != NULL || PyErr_Occurred()) {
         machine->n_names++;
@@ -576,24 +602,28 @@ read_persistent_id(fp_machine *machine, unsigned char opcode)
     return id;
 }
 
+static int
+no_persistent_load(fp_machine *machine)
+{
+    PyErr_SetString(machine->state->unpickling_error, FP_NO_PERSISTENT_LOAD);
+    return -1;
+}
+
 int
 fp_load_persistent_id(fp_machine *machine, unsigned char opcode)
 {
     PyObject *id, *load, *owner, *object;
 
-    if (machine->persistent_load == NULL) {
-        PyErr_SetString(
-            machine->state->unpickling_error,
-            PY_VERSION_HEX < 0x030c0000
-                ? "A load persistent id instruction was encountered,\n"
-                  "but no persistent_load function was specified."
-                : "A load persistent id instruction was encountered, "
-                  "but no persistent_load function was specified.");
-        return -1;
+    if (machine->persistent_load == NULL && !FP_READS_UNKNOWN_ID) {
+        return no_persistent_load(machine);
     }
     id = read_persistent_id(machine, opcode);
     if (id == NULL) {
         return -1;
+    }
+    if (machine->persistent_load == NULL) {
+        Py_DECREF(id);
+        return no_persistent_load(machine);
     }
     fp_foreign_code(machine);
     load = Py_NewRef(machine->persistent_load); /* it can only be replaced */

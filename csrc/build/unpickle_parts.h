@@ -94,11 +94,9 @@ void fp_memo_forget(fp_machine *machine);
 int fp_load_text(fp_machine *machine, uint64_t n_bytes);
 int fp_load_bytes(fp_machine *machine, uint64_t n_bytes);
 int fp_load_bytearray(fp_machine *machine, uint64_t n_bytes);
-int fp_load_old_string(fp_machine *machine, int64_t n_bytes);
+int fp_load_old_string(fp_machine *machine, uint32_t n_bytes);
 int fp_load_long(fp_machine *machine, int64_t n_bytes);
 int fp_load_frame(fp_machine *machine, uint64_t n_bytes);
-/* Whether the frame that was begun last ends here: 0 or -1. */
-int fp_check_frame_end(fp_machine *machine, uint64_t offset);
 int fp_load_next_buffer(fp_machine *machine);
 int fp_load_readonly_buffer(fp_machine *machine);
 /* Opcodes whose argument is a line. */

@@ -1,7 +1,13 @@
 #include "unpickler.h"
 
 #include "base/memo_proxy.h"
+#include "messages_load.h"
 #include "unpickle_parts.h"
+
+/* persistent_load: since 3.13 a method like any other, which an attribute of
+ * the instance may hide, looked up by each load(); before, an attribute that
+ * the class has no method for, looked up once. */
+#define PERSISTENT_LOAD_IS_METHOD (PY_VERSION_HEX >= 0x030d0000)
 
 typedef struct {
     PyObject_HEAD
@@ -9,8 +15,12 @@ typedef struct {
     fp_input input;
     char *encoding; /* owned: what the machine borrows */
     char *errors;
-    int running;       /* in load() */
+    int running; /* in load() */
+#if PERSISTENT_LOAD_IS_METHOD
+    PyObject *persistent_load; /* owned: the instance's attribute, or NULL */
+#else
     int has_attribute; /* persistent_load was set, not found in the class */
+#endif
 } Unpickler;
 
 /* --- loads --------------------------------------------------------------- */
@@ -146,6 +156,9 @@ unpickler_clear(PyObject *op)
     self->encoding = NULL;
     PyMem_Free(self->errors);
     self->errors = NULL;
+#if PERSISTENT_LOAD_IS_METHOD
+    Py_CLEAR(self->persistent_load);
+#endif
     return 0;
 }
 
@@ -166,6 +179,9 @@ unpickler_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(machine->persistent_load);
     Py_VISIT(machine->buffers);
     Py_VISIT(machine->wrapper_type);
+#if PERSISTENT_LOAD_IS_METHOD
+    Py_VISIT(self->persistent_load);
+#endif
     return fp_input_traverse(&self->input, visit, arg);
 }
 
@@ -222,6 +238,60 @@ copy_of(const char *text)
     return copy;
 }
 
+#if PERSISTENT_LOAD_IS_METHOD
+
+static PyObject *
+no_persistent_load(PyObject *op, PyObject *Py_UNUSED(id))
+{
+    PyErr_SetString(((Unpickler *)op)->machine.state->unpickling_error,
+                    FP_NO_PERSISTENT_LOAD);
+    return NULL;
+}
+
+/* What was set before the first __init__() stays: a new reference, or NULL. */
+static PyObject *
+persistent_load_before(Unpickler *self)
+{
+    return self->input.read == NULL ? Py_XNewRef(self->persistent_load) : NULL;
+}
+
+/* Steals it. */
+static void
+keep_persistent_load(Unpickler *self, PyObject *attribute)
+{
+    self->persistent_load = attribute;
+}
+
+/* For one load(). The built-in method knows no identifier: load() says so
+ * itself. */
+static int
+find_persistent_load(Unpickler *self, fp_state *state)
+{
+    PyObject *load;
+
+    if (self->persistent_load == NULL
+        && Py_IS_TYPE((PyObject *)self, state->unpickler_type))
+    {
+        return 0;
+    }
+    load = PyObject_GetAttr((PyObject *)self, state->str_persistent_load);
+    if (load == NULL) {
+        return -1;
+    }
+    if (PyCFunction_CheckExact(load)
+        && PyCFunction_GET_FUNCTION(load) == no_persistent_load
+        && PyCFunction_GET_SELF(load) == (PyObject *)self)
+    {
+        Py_CLEAR(load);
+    }
+    Py_XSETREF(self->machine.persistent_load, load);
+    return 0;
+}
+
+#else
+
+static PyObject *unpickler_get_persistent_load(PyObject *op, void *closure);
+
 /* Steals `load`, or NULL for none. A method of the Unpickler itself is taken
  * apart: no cycle through its own self. */
 static void
@@ -241,7 +311,22 @@ set_persistent_load(Unpickler *self, PyObject *load)
     Py_XDECREF(replaced);
 }
 
-static PyObject *no_persistent_load(PyObject *op, PyObject *id);
+/* What was set before the first __init__() stays: a new reference, or NULL. */
+static PyObject *
+persistent_load_before(Unpickler *self)
+{
+    return self->input.read == NULL && self->has_attribute
+               ? unpickler_get_persistent_load((PyObject *)self, NULL)
+               : NULL;
+}
+
+/* Steals it. */
+static void
+keep_persistent_load(Unpickler *self, PyObject *attribute)
+{
+    self->has_attribute = attribute != NULL;
+    set_persistent_load(self, attribute);
+}
 
 static int
 find_persistent_load(Unpickler *self, fp_state *state)
@@ -252,15 +337,11 @@ find_persistent_load(Unpickler *self, fp_state *state)
     if (load == NULL && PyErr_Occurred()) {
         return -1;
     }
-    if (load != NULL && PyCFunction_CheckExact(load)
-        && PyCFunction_GET_FUNCTION(load) == no_persistent_load)
-    {
-        Py_CLEAR(load);
-    }
     set_persistent_load(self, load);
-    self->has_attribute = 0;
     return 0;
 }
+
+#endif
 
 PyDoc_STRVAR(
     unpickler_doc,
@@ -283,6 +364,7 @@ unpickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
         .fix_imports = 1, .encoding = "ASCII", .errors = "strict"};
     PyObject *file;
     fp_input input;
+    PyObject *attribute;
 
     if (state == NULL) {
         return -1;
@@ -304,7 +386,9 @@ unpickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
         fp_input_free(&input);
         return -1;
     }
+    attribute = persistent_load_before(self);
     unpickler_clear(op);
+    keep_persistent_load(self, attribute);
     self->input = input;
     self->machine.fix_imports = parsed.fix_imports;
     self->machine.protocol = 0;
@@ -320,7 +404,11 @@ unpickler_init(PyObject *op, PyObject *args, PyObject *kwargs)
     if (set_buffers(&self->machine, parsed.buffers) < 0) {
         return -1;
     }
+#if PERSISTENT_LOAD_IS_METHOD
+    return 0;
+#else
     return find_persistent_load(self, state);
+#endif
 }
 
 PyDoc_STRVAR(load_doc,
@@ -349,12 +437,21 @@ unpickler_load(PyObject *op, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     self->running = 1;
+#if PERSISTENT_LOAD_IS_METHOD
+    if (find_persistent_load(self, state) < 0) {
+        self->running = 0;
+        return NULL;
+    }
+#endif
     self->machine.owner = Py_IS_TYPE(op, state->unpickler_type) ? NULL : op;
     start = fp_input_offset(&self->input);
     fp_collector_pause_begin(state, &pause);
     result = fp_machine_run(&self->machine, 0);
     fp_collector_pause_end(state, &pause,
                            fp_input_offset(&self->input) - start, 0);
+#if PERSISTENT_LOAD_IS_METHOD
+    Py_CLEAR(self->machine.persistent_load);
+#endif
     self->running = 0;
     return result;
 }
@@ -494,31 +591,53 @@ unpickler_set_memo(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 
 /* --- persistent_load ----------------------------------------------------- */
 
-/* Where the standard Unpickler has a method persistent_load (since 3.13), one
- * that knows no identifier; load() says so itself and does not call it. */
-static PyObject *
-no_persistent_load(PyObject *op, PyObject *Py_UNUSED(id))
+#if PERSISTENT_LOAD_IS_METHOD
+
+PyDoc_STRVAR(persistent_load_doc, "persistent_load($self, pid, /)\n"
+                                  "--\n"
+                                  "\n");
+
+static int
+is_persistent_load(PyObject *op, PyObject *name)
 {
-    PyErr_SetString(((Unpickler *)op)->machine.state->unpickling_error,
-                    "A load persistent id instruction was encountered, "
-                    "but no persistent_load function was specified.");
-    return NULL;
+    return PyUnicode_Check(name)
+           && PyUnicode_Compare(
+                  name, ((Unpickler *)op)->machine.state->str_persistent_load)
+                  == 0;
 }
+
+static PyObject *
+unpickler_getattro(PyObject *op, PyObject *name)
+{
+    PyObject *attribute = ((Unpickler *)op)->persistent_load;
+
+    return attribute != NULL && is_persistent_load(op, name)
+               ? Py_NewRef(attribute)
+               : PyObject_GenericGetAttr(op, name);
+}
+
+/* Anything may be set, and deleted without having been there. */
+static int
+unpickler_setattro(PyObject *op, PyObject *name, PyObject *value)
+{
+    if (!is_persistent_load(op, name)) {
+        return PyObject_GenericSetAttr(op, name, value);
+    }
+    Py_XSETREF(((Unpickler *)op)->persistent_load, Py_XNewRef(value));
+    return 0;
+}
+
+#else
 
 static PyObject *
 unpickler_get_persistent_load(PyObject *op, void *Py_UNUSED(closure))
 {
-    static PyMethodDef method = {"persistent_load", no_persistent_load, METH_O,
-                                 NULL};
     const fp_machine *machine = &((Unpickler *)op)->machine;
 
     if (((Unpickler *)op)->has_attribute && machine->persistent_load != NULL) {
         return machine->persistent_owner == NULL
                    ? Py_NewRef(machine->persistent_load)
                    : PyMethod_New(machine->persistent_load, op);
-    }
-    if (PY_VERSION_HEX >= 0x030d0000) {
-        return PyCFunction_New(&method, op);
     }
     PyErr_SetString(PyExc_AttributeError, "persistent_load");
     return NULL;
@@ -543,18 +662,25 @@ unpickler_set_persistent_load(PyObject *op, PyObject *value,
     return 0;
 }
 
+#endif
+
 static PyMethodDef unpickler_methods[] = {
     {"load", unpickler_load, METH_NOARGS, load_doc},
     {"find_class", (PyCFunction)(void (*)(void))unpickler_find_class,
      METH_FASTCALL, find_class_doc},
     {"__sizeof__", unpickler_sizeof, METH_NOARGS, sizeof_doc},
+#if PERSISTENT_LOAD_IS_METHOD
+    {"persistent_load", no_persistent_load, METH_O, persistent_load_doc},
+#endif
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef unpickler_getset[] = {
     {"memo", unpickler_get_memo, unpickler_set_memo, NULL, NULL},
+#if !PERSISTENT_LOAD_IS_METHOD
     {"persistent_load", unpickler_get_persistent_load,
      unpickler_set_persistent_load, NULL, NULL},
+#endif
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -569,6 +695,10 @@ static PyType_Slot unpickler_slots[] = {
     {Py_tp_clear, unpickler_clear},
     {Py_tp_methods, unpickler_methods},
     {Py_tp_getset, unpickler_getset},
+#if PERSISTENT_LOAD_IS_METHOD
+    {Py_tp_getattro, unpickler_getattro},
+    {Py_tp_setattro, unpickler_setattro},
+#endif
     {0, NULL},
 };
 

@@ -4,21 +4,20 @@
 
 #include "atomic_file.h"
 
+#include "file_copy.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/types.h>
+#include <sys/file.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/random.h>
 #endif
 
-#define LINKS_MAX     40
 #define COMPONENT_MAX 255
 #define RANDOM_CHARS  8
 #define NAME_TRIES    100
@@ -29,119 +28,6 @@ failed(fp_atomic_file *file, const char *step, int reason)
     file->failed_step = step;
     file->saved_errno = reason;
     return FP_IO;
-}
-
-static char *
-copy_string(const char *text, size_t n_bytes)
-{
-    char *copy = malloc(n_bytes + 1);
-    if (copy != NULL) {
-        memcpy(copy, text, n_bytes);
-        copy[n_bytes] = '\0';
-    }
-    return copy;
-}
-
-/* Length of the directory part, its slash included; 0 where there is none. */
-static size_t
-directory_length(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash == NULL ? 0 : (size_t)(slash - path) + 1;
-}
-
-/* The directory in which `path` lies, to be freed; NULL without memory. */
-static char *
-directory_of(const char *path)
-{
-    size_t n_bytes = directory_length(path);
-    return n_bytes == 0 ? copy_string(".", 1) : copy_string(path, n_bytes);
-}
-
-/* --- following links --- */
-
-/* The text of a link, to be freed. NULL: *reason is the errno, 0 standing for
- * "no memory". */
-static char *
-read_link(const char *path, int *reason)
-{
-    size_t capacity = 256;
-    char *text = NULL;
-    for (;;) {
-        char *grown = realloc(text, capacity);
-        if (grown == NULL) {
-            *reason = 0;
-            break;
-        }
-        text = grown;
-        ssize_t n_bytes = readlink(path, text, capacity);
-        if (n_bytes < 0) {
-            *reason = errno;
-            break;
-        }
-        if ((size_t)n_bytes < capacity) {
-            text[n_bytes] = '\0';
-            return text;
-        }
-        capacity *= 2;
-    }
-    free(text);
-    return NULL;
-}
-
-/* Links under /proc (so also /dev/stdout) lead to an open file, whatever their
- * text says: only the kernel can follow them. */
-static int
-is_magic_link(const struct stat *link)
-{
-    struct stat proc;
-    return stat("/proc", &proc) == 0 && proc.st_dev == link->st_dev;
-}
-
-/* Replaces file->target by what it leads to, and says what is there.
- * *exists = 0: nothing. *is_magic: the link was not followed. */
-static fp_status
-follow_links(fp_atomic_file *file, struct stat *info, int *exists,
-             int *is_magic)
-{
-    *exists = 0;
-    *is_magic = 0;
-    for (int n_links = 0; n_links <= LINKS_MAX; n_links++) {
-        if (lstat(file->target, info) != 0) {
-            return errno == ENOENT ? FP_OK : failed(file, "open", errno);
-        }
-        if (!S_ISLNK(info->st_mode)) {
-            *exists = 1;
-            return FP_OK;
-        }
-        if (is_magic_link(info)) {
-            *exists = 1;
-            *is_magic = 1;
-            return stat(file->target, info) == 0 ? FP_OK
-                                                 : failed(file, "open", errno);
-        }
-
-        int reason = 0;
-        char *text = read_link(file->target, &reason);
-        if (text == NULL) {
-            return reason == 0 ? FP_NO_MEMORY : failed(file, "open", reason);
-        }
-        size_t n_directory =
-            text[0] == '/' ? 0 : directory_length(file->target);
-        size_t n_text = strlen(text);
-        char *next = malloc(n_directory + n_text + 1);
-        if (next != NULL) {
-            memcpy(next, file->target, n_directory);
-            memcpy(next + n_directory, text, n_text + 1);
-        }
-        free(text);
-        if (next == NULL) {
-            return FP_NO_MEMORY;
-        }
-        free(file->target);
-        file->target = next;
-    }
-    return failed(file, "open", ELOOP);
 }
 
 /* --- the temporary --- */
@@ -169,13 +55,12 @@ random_bytes(unsigned char *out, size_t n_bytes)
 #endif
 }
 
-/* "DIRECTORY/.NAME.XXXXXXXX.tmp", with at most n_name bytes of the name; the
- * X are filled in later. To be freed; NULL without memory. */
+/* ".NAME.XXXXXXXX.tmp", with at most n_name bytes of the name; the X are
+ * filled in later. To be freed; NULL without memory. */
 static char *
-temporary_template(const char *target, size_t n_name)
+temporary_template(const char *name, size_t n_name)
 {
-    size_t n_directory = directory_length(target);
-    const char *name = target + n_directory;
+    static const char suffix[] = ".XXXXXXXX.tmp";
     size_t n_full = strlen(name);
     if (n_full < n_name) {
         n_name = n_full;
@@ -187,28 +72,27 @@ temporary_template(const char *target, size_t n_name)
         n_name--;
     }
 
-    size_t capacity = n_directory + 1 + n_name + 1 + RANDOM_CHARS + 5;
-    char *path = malloc(capacity);
-    if (path != NULL) {
-        memcpy(path, target, n_directory);
-        path[n_directory] = '.';
-        memcpy(path + n_directory + 1, name, n_name);
-        memcpy(path + n_directory + 1 + n_name, ".XXXXXXXX.tmp",
-               sizeof(".XXXXXXXX.tmp"));
+    char *text = malloc(1 + n_name + sizeof(suffix));
+    if (text != NULL) {
+        text[0] = '.';
+        memcpy(text + 1, name, n_name);
+        memcpy(text + 1 + n_name, suffix, sizeof(suffix));
     }
-    return path;
+    return text;
 }
 
 /* Sets file->fd and file->temporary. */
 static fp_status
 make_temporary(fp_atomic_file *file, mode_t mode)
 {
+    /* What is to be copied is read again. */
+    int access_mode = file->has_empty ? O_RDWR : O_WRONLY;
     static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz234567";
     const size_t n_suffix = RANDOM_CHARS + 4; /* XXXXXXXX.tmp */
     size_t n_name = COMPONENT_MAX - 2 - n_suffix;
     for (int attempt = 0; attempt < NAME_TRIES; attempt++) {
         if (file->temporary == NULL) {
-            file->temporary = temporary_template(file->target, n_name);
+            file->temporary = temporary_template(file->place.name, n_name);
             if (file->temporary == NULL) {
                 return FP_NO_MEMORY;
             }
@@ -222,14 +106,14 @@ make_temporary(fp_atomic_file *file, mode_t mode)
             suffix[i] = alphabet[bytes[i] % (sizeof(alphabet) - 1)];
         }
 
-        file->fd = open(file->temporary,
-                        O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        file->fd = openat(file->place.directory, file->temporary,
+                          access_mode | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (file->fd >= 0) {
             file->is_open = 1;
             return FP_OK;
         }
         if (errno == ENAMETOOLONG && n_name > 8) {
-            /* Shorter limits than usual, or a path near its own. */
+            /* Shorter limits than usual. */
             n_name = 8;
             free(file->temporary);
             file->temporary = NULL;
@@ -241,25 +125,31 @@ make_temporary(fp_atomic_file *file, mode_t mode)
     return failed(file, "open", EEXIST);
 }
 
-/* Why a rename over the target would fail although its directory admits new
+/* Why a rename to the target would fail although its directory admits new
  * files: 0, or an errno. Known before anything is written, not after. */
 static int
-reason_against_rename(const char *target, const struct stat *info,
-                      const char *directory)
+reason_against_rename(const fp_place *place)
 {
 #if defined(__linux__) && defined(STATX_ATTR_MOUNT_ROOT)
     struct statx extended;
-    if (statx(AT_FDCWD, target, AT_SYMLINK_NOFOLLOW, 0, &extended) == 0
+    if (place->exists
+        && statx(place->directory, place->name, AT_SYMLINK_NOFOLLOW, 0,
+                 &extended)
+               == 0
         && (extended.stx_attributes & STATX_ATTR_MOUNT_ROOT))
     {
         return EBUSY;
     }
-#else
-    (void)target;
+    /* What was made in such a directory stays, under its first name. */
+    if (statx(place->directory, "", AT_EMPTY_PATH, 0, &extended) == 0
+        && (extended.stx_attributes & STATX_ATTR_APPEND))
+    {
+        return EPERM;
+    }
 #endif
     struct stat parent;
-    if (stat(directory, &parent) == 0 && (parent.st_mode & S_ISVTX)
-        && geteuid() != 0 && info->st_uid != geteuid()
+    if (place->exists && geteuid() != 0 && place->info.st_uid != geteuid()
+        && fstat(place->directory, &parent) == 0 && (parent.st_mode & S_ISVTX)
         && parent.st_uid != geteuid())
     {
         return EPERM;
@@ -267,14 +157,74 @@ reason_against_rename(const char *target, const struct stat *info,
     return 0;
 }
 
+/* Whether a directory answers so that does not admit a new file, or not under
+ * the temporary's name. */
+static int
+means_no_new_files(int reason)
+{
+    return reason == EACCES || reason == EPERM || reason == EROFS
+           || reason == ENOENT || reason == EINVAL || reason == ENOSYS
+           || reason == ENOTSUP;
+}
+
+/* --- an empty target --- */
+
+static int
+is_same_file(const struct stat *one, const struct stat *other)
+{
+    return one->st_dev == other->st_dev && one->st_ino == other->st_ino;
+}
+
+/* Whether the name leads to the descriptor's file, and that is empty. */
+static int
+is_empty_at_its_name(const fp_atomic_file *file)
+{
+    struct stat opened;
+    struct stat named;
+    return fstat(file->empty, &opened) == 0 && S_ISREG(opened.st_mode)
+           && opened.st_size == 0
+           && fp_place_look(&file->place, file->place.name, &named) == 0
+           && is_same_file(&opened, &named);
+}
+
+static void
+leave_empty(fp_atomic_file *file)
+{
+    if (file->has_empty) {
+        (void)close(file->empty);
+        file->empty = -1;
+        file->has_empty = 0;
+    }
+}
+
+/* Where it cannot be opened it is replaced like any other. */
+static void
+open_empty(fp_atomic_file *file)
+{
+    file->empty =
+        openat(file->place.directory, file->place.name,
+               O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK);
+    file->has_empty = file->empty >= 0;
+    if (file->has_empty && !is_empty_at_its_name(file)) {
+        leave_empty(file);
+    }
+}
+
 /* --- open --- */
 
 /* Interrupted opens (a FIFO waits for its reader) are reported as EINTR: the
  * caller looks after signals, then calls again. */
 static fp_status
-open_in_place(fp_atomic_file *file, int kind, int flags)
+open_in_place(fp_atomic_file *file, int kind)
 {
-    file->fd = open(file->target, O_WRONLY | O_CLOEXEC | O_NOCTTY | flags);
+    int flags = O_WRONLY | O_CLOEXEC | O_NOCTTY;
+    if (!file->place.exists) {
+        flags |= O_CREAT | O_EXCL;
+    }
+    else if (!file->place.is_magic) {
+        flags |= O_NOFOLLOW;
+    }
+    file->fd = openat(file->place.directory, file->place.name, flags, 0666);
     if (file->fd < 0) {
         return failed(file, "open", errno);
     }
@@ -283,87 +233,98 @@ open_in_place(fp_atomic_file *file, int kind, int flags)
     return FP_OK;
 }
 
-static fp_status
-open_resolved(fp_atomic_file *file, const struct stat *info, int exists,
-              int is_magic, const char *directory)
+/* Where the system cannot say, opening or renaming will. */
+static int
+may_be_written(const fp_place *place)
 {
-    const char *name = file->target + directory_length(file->target);
-    if (exists && S_ISDIR(info->st_mode)) {
-        return failed(file, "open", EISDIR);
-    }
-    if (name[0] == '\0') {
-        return failed(file, "open", file->target[0] ? EISDIR : ENOENT);
-    }
-    if (!exists) {
-        return make_temporary(file, 0666);
-    }
-    if (!S_ISREG(info->st_mode)) {
-        return file->durable ? failed(file, "open", EINVAL)
-                             : open_in_place(file, 1, 0);
-    }
-    if (faccessat(AT_FDCWD, file->target, W_OK, AT_EACCESS) != 0) {
-        return failed(file, "open", errno);
+    return faccessat(place->directory, place->name, W_OK, AT_EACCESS) == 0
+           || errno == ENOSYS || errno == EINVAL || errno == ENOTSUP;
+}
+
+static fp_status
+open_at_place(fp_atomic_file *file)
+{
+    const fp_place *place = &file->place;
+    mode_t mode = 0666;
+    if (place->exists) {
+        if (S_ISDIR(place->info.st_mode)) {
+            return failed(file, "open", EISDIR);
+        }
+        if (!S_ISREG(place->info.st_mode)) {
+            return file->durable ? failed(file, "open", EINVAL)
+                                 : open_in_place(file, 1);
+        }
+        if (!may_be_written(place)) {
+            return failed(file, "open", errno);
+        }
+        file->had_target = 1;
+        file->target_mode = place->info.st_mode & 07777;
+        mode = place->info.st_mode & 0600;
     }
 
-    file->had_target = 1;
-    file->target_mode = info->st_mode & 07777;
-    int reason = is_magic
-                     ? EINVAL
-                     : reason_against_rename(file->target, info, directory);
+    int reason = place->is_magic ? EINVAL : reason_against_rename(place);
     if (reason == 0) {
-        fp_status status = make_temporary(file, info->st_mode & 0600);
-        if (status != FP_IO
-            || (file->saved_errno != EACCES && file->saved_errno != EPERM
-                && file->saved_errno != EROFS))
+        if (place->exists && place->info.st_size == 0 && !file->durable) {
+            open_empty(file);
+        }
+        fp_status status = make_temporary(file, mode);
+        if (status != FP_IO || !place->exists
+            || !means_no_new_files(file->saved_errno))
         {
             return status;
         }
         reason = file->saved_errno;
-        free(file->temporary);
+        free(file->temporary); /* set, but never created */
         file->temporary = NULL;
+        leave_empty(file);
     }
     if (file->durable) {
         return failed(file, "open", reason);
     }
     file->saved_errno = 0;
     file->failed_step = NULL;
-    return open_in_place(file, 2, O_TRUNC);
+    return open_in_place(file, 2);
 }
 
 fp_status
 fp_atomic_file_open(fp_atomic_file *file, const char *path, int durable)
 {
-    char *directory = NULL;
-    struct stat info;
-    int exists;
-    int is_magic;
-    fp_status status = FP_NO_MEMORY;
+    int reason = 0;
 
-    *file = (fp_atomic_file){.fd = -1, .durable = durable};
-    file->target = copy_string(path, strlen(path));
-    if (file->target == NULL) {
-        goto done;
+    *file = (fp_atomic_file){.fd = -1, .empty = -1, .durable = durable};
+    fp_status status = fp_place_open(&file->place, path, &reason);
+    if (status == FP_OK) {
+        status = open_at_place(file);
     }
-    status = follow_links(file, &info, &exists, &is_magic);
-    if (status != FP_OK) {
-        goto done;
+    else if (status == FP_IO) {
+        (void)failed(file, "open", reason);
     }
-    directory = directory_of(file->target);
-    if (directory == NULL) {
-        status = FP_NO_MEMORY;
-        goto done;
-    }
-    status = open_resolved(file, &info, exists, is_magic, directory);
-
-done:
-    free(directory);
     if (status != FP_OK) {
         free(file->temporary); /* set, but never created */
         file->temporary = NULL;
-        free(file->target);
-        file->target = NULL;
+        fp_atomic_file_abort(file);
     }
     return status;
+}
+
+fp_status
+fp_atomic_file_begin(fp_atomic_file *file)
+{
+    if (file->in_place == 2 && !file->is_begun) {
+        if (ftruncate(file->fd, 0) != 0) {
+            return failed(file, "ftruncate", errno);
+        }
+        file->is_begun = 1;
+    }
+    return FP_OK;
+}
+
+char *
+fp_atomic_file_path(const fp_atomic_file *file)
+{
+    return fp_place_sibling(&file->place, file->temporary != NULL
+                                              ? file->temporary
+                                              : file->place.name);
 }
 
 /* --- commit and abort --- */
@@ -372,17 +333,35 @@ void
 fp_atomic_file_abort(fp_atomic_file *file)
 {
     if (file->is_open) {
+        if (file->is_begun) {
+            /* No half of a dump: what was there is lost either way. */
+            (void)!ftruncate(file->fd, 0);
+        }
         (void)close(file->fd);
         file->fd = -1;
         file->is_open = 0;
     }
     if (file->temporary != NULL) {
-        (void)unlink(file->temporary);
+        (void)unlinkat(file->place.directory, file->temporary, 0);
         free(file->temporary);
         file->temporary = NULL;
     }
-    free(file->target);
-    file->target = NULL;
+    leave_empty(file);
+    fp_place_close(&file->place);
+}
+
+/* setuid and setgid, as far as the system leaves them to a file that this
+ * process writes to. */
+static mode_t
+mode_once_written(mode_t mode)
+{
+    if (geteuid() != 0) {
+        mode &= (mode_t)~S_ISUID;
+        if (mode & S_IXGRP) {
+            mode &= (mode_t)~S_ISGID;
+        }
+    }
+    return mode;
 }
 
 /* Gives the target's owner and mode to the temporary. What cannot be given is
@@ -396,12 +375,12 @@ keep_attributes(fp_atomic_file *file)
     if (fstat(file->fd, &mine) != 0) {
         return failed(file, "fstat", errno);
     }
-    int is_there = lstat(file->target, &target) == 0;
+    int is_there = fp_place_look(&file->place, file->place.name, &target) == 0;
     if (!is_there && errno != ENOENT) {
-        return failed(file, "lstat", errno);
+        return failed(file, "fstat", errno);
     }
     if (is_there && S_ISREG(target.st_mode)) {
-        mode = target.st_mode & 07777;
+        mode = mode_once_written(target.st_mode & 07777);
     }
     else if (file->had_target) {
         /* Somebody removed it meanwhile: what was to be replaced counts. */
@@ -436,8 +415,8 @@ keep_attributes(fp_atomic_file *file)
     /* File systems without modes refuse; there the mode is the same for all
      * anyway. */
     if ((is_stale || (mine.st_mode & 07777) != mode)
-        && fchmod(file->fd, mode) != 0 && errno != EPERM && errno != ENOTSUP
-        && errno != ENOSYS)
+        && fchmod(file->fd, mode) != 0 && errno != EPERM && errno != EINVAL
+        && errno != ENOTSUP && errno != ENOSYS)
     {
         return failed(file, "fchmod", errno);
     }
@@ -463,22 +442,51 @@ static fp_status
 sync_directory(fp_atomic_file *file)
 {
     static const char step[] = "fsync of the directory";
-    char *directory = directory_of(file->target);
-    if (directory == NULL) {
-        return failed(file, step, ENOMEM);
-    }
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int reason = fd < 0 ? errno : 0;
-    free(directory);
+    int fd =
+        openat(file->place.directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int reason = 0;
     if (fd < 0) {
-        return failed(file, step, reason);
+        return failed(file, step, errno);
     }
     /* Some file systems cannot sync a directory, and say so. */
-    if (fsync(fd) != 0 && errno != EINVAL && errno != EBADF) {
+    if (fsync(fd) != 0 && errno != EINVAL && errno != EBADF && errno != ENOTSUP
+        && errno != ENOSYS)
+    {
         reason = errno;
     }
     (void)close(fd);
     return reason == 0 ? FP_OK : failed(file, step, reason);
+}
+
+static fp_status
+close_file(fp_atomic_file *file)
+{
+    /* The descriptor is gone also where close() fails. */
+    int result = close(file->fd);
+    file->is_open = 0;
+    file->fd = -1;
+    return result == 0 ? FP_OK : failed(file, "close", errno);
+}
+
+/* What close() has to report is asked of a second descriptor, so that there is
+ * one left to truncate by. */
+static fp_status
+close_twin(fp_atomic_file *file, int fd)
+{
+    int twin = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return twin >= 0 && close(twin) == 0 ? FP_OK
+                                         : failed(file, "close", errno);
+}
+
+/* The temporary, as it is to be when it is renamed. */
+static fp_status
+finish_temporary(fp_atomic_file *file)
+{
+    fp_status status = keep_attributes(file);
+    if (status == FP_OK && file->durable && sync_file(file->fd) != 0) {
+        status = failed(file, "fsync", errno);
+    }
+    return status == FP_OK ? close_file(file) : status;
 }
 
 fp_status
@@ -491,41 +499,92 @@ fp_atomic_file_prepare(fp_atomic_file *file)
     if (!file->is_open) {
         return failed(file, "close", EBADF);
     }
-    if (!file->in_place) {
-        status = keep_attributes(file);
-        if (status == FP_OK && file->durable && sync_file(file->fd) != 0) {
-            status = failed(file, "fsync", errno);
-        }
-        if (status != FP_OK) {
-            goto done;
+    if (file->in_place) {
+        status = file->is_begun ? close_twin(file, file->fd) : FP_OK;
+        if (status == FP_OK) {
+            status = close_file(file);
         }
     }
-    /* The descriptor is gone also where close() fails. */
-    file->is_open = 0;
-    int close_result = close(file->fd);
-    file->fd = -1;
-    if (close_result != 0) {
-        status = failed(file, "close", errno);
-        goto done;
+    else if (!file->has_empty) {
+        status = finish_temporary(file);
     }
-    file->is_prepared = 1;
-
-done:
+    file->is_prepared = status == FP_OK;
     if (status != FP_OK) {
         fp_atomic_file_abort(file);
     }
     return status;
 }
 
+/* Whether the temporary's name still leads to what was opened under it: what
+ * opens it by name may have put another file there. */
+static int
+is_temporary_itself(const fp_atomic_file *file, struct stat *opened)
+{
+    struct stat named;
+    return fstat(file->fd, opened) == 0
+           && fp_place_look(&file->place, file->temporary, &named) == 0
+           && is_same_file(opened, &named);
+}
+
+/* Copies the temporary into the empty target, where that is one still.
+ * *is_filled = 0: nothing was touched, it is to be renamed. */
+static fp_status
+fill_empty(fp_atomic_file *file, int *is_filled)
+{
+    struct stat source;
+    int reason = 0;
+    int result;
+    fp_status status = FP_OK;
+
+    *is_filled = 0;
+    do {
+        result = flock(file->empty, LOCK_EX | LOCK_NB);
+    } while (result != 0 && errno == EINTR);
+    if (result != 0) {
+        return FP_OK;
+    }
+    if (is_empty_at_its_name(file) && is_temporary_itself(file, &source)) {
+        status = fp_file_copy(file->fd, file->empty, (uint64_t)source.st_size,
+                              file->interrupt, &reason);
+        if (status == FP_IO) {
+            (void)failed(file, "copy into the empty file", reason);
+        }
+        else if (status == FP_OK) {
+            status = close_twin(file, file->empty);
+        }
+        if (status != FP_OK) {
+            (void)!ftruncate(file->empty, 0);
+        }
+        *is_filled = status == FP_OK;
+    }
+    /* A child forked meanwhile would hold the lock on. */
+    (void)flock(file->empty, LOCK_UN);
+    return status;
+}
+
 fp_status
 fp_atomic_file_commit(fp_atomic_file *file)
 {
+    int is_filled = 0;
     fp_status status = fp_atomic_file_prepare(file);
     if (status != FP_OK || file->in_place) {
         goto done;
     }
+    if (file->has_empty) {
+        status = fill_empty(file, &is_filled);
+        if (status != FP_OK || is_filled) {
+            goto done;
+        }
+        status = finish_temporary(file);
+        if (status != FP_OK) {
+            goto done;
+        }
+    }
 
-    if (rename(file->temporary, file->target) != 0) {
+    if (renameat(file->place.directory, file->temporary, file->place.directory,
+                 file->place.name)
+        != 0)
+    {
         status = failed(file, "rename", errno);
         goto done;
     }

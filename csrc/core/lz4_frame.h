@@ -7,18 +7,20 @@
  * stored as it is, at every level. The bytes depend on nothing but data, level
  * and version of liblz4.
  *
- * Reader: frames of every standard kind, one after the other, skippable ones
- * between or behind them left out. Independent blocks are read ahead and
+ * Reader: frames of every standard kind, one after the other, legacy ones too,
+ * skippable ones left out. What would need a dictionary is FP_UNSUPPORTED.
+ * Independent blocks are read ahead and
  * decoded by several threads, one straight into the caller's memory where
  * there is room for a whole; linked ones go through LZ4F one by one. Every
  * checksum and the content size are compared. From its source it takes no byte
- * behind a frame before the next frame is asked for (then its four of magic).
+ * behind a frame before the next frame is asked for (then its four of magic);
+ * a legacy frame has no end but that, so there they are taken with it.
  *
  * Memory: a few blocks, never what a frame claims to hold: the writer
  * (n_threads + 2) * 2 MiB, the reader at most FP_LZ4_READER_BYTES.
  * Sink and source are only called from within the functions below, by their
- * caller's thread. Errors are sticky; FP_CORRUPT and FP_TRUNCATED leave their
- * reason in the reader. Ownership: new gives, free takes back and joins the
+ * caller's thread. Errors are sticky; FP_CORRUPT, FP_TRUNCATED and
+ * FP_UNSUPPORTED leave their reason in the reader. Ownership: new gives, free takes back and joins the
  * threads; sink and source are borrowed. Called without the GIL, by one thread
  * at a time; not by a forked child.
  */
@@ -70,7 +72,7 @@ size_t fp_lz4_reader_behind(const fp_lz4_reader *reader,
 /* How many bytes were taken from the source; after an error of the data, where
  * it lies. */
 uint64_t fp_lz4_reader_offset(const fp_lz4_reader *reader);
-/* Static text, after FP_CORRUPT or FP_TRUNCATED. */
+/* Static text, after FP_CORRUPT, FP_TRUNCATED or FP_UNSUPPORTED. */
 const char *fp_lz4_reader_error(const fp_lz4_reader *reader);
 
 #endif

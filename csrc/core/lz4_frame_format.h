@@ -8,9 +8,12 @@
 #define FP_LZ4_MAGIC            0x184D2204u
 #define FP_LZ4_SKIPPABLE_MAGIC  0x184D2A50u /* its low four bits are free */
 #define FP_LZ4_SKIPPABLE_MASK   0xFFFFFFF0u
+#define FP_LZ4_LEGACY_MAGIC     0x184C2102u /* before there were frames */
 #define FP_LZ4_MAGIC_BYTES      4
 #define FP_LZ4_HEADER_BYTES_MIN 7
 #define FP_LZ4_HEADER_BYTES_MAX 19
+#define FP_LZ4_DICTIONARY_BYTES 4
+#define FP_LZ4_LEGACY_BLOCK     ((size_t)8 << 20)
 #define FP_LZ4_STORED           0x80000000u /* in a block's size */
 #define FP_LZ4_BLOCK_SIZE_BYTES 4
 #define FP_LZ4_CHECKSUM_BYTES   4

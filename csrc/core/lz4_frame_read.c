@@ -19,6 +19,7 @@ typedef enum {
     BETWEEN,     /* frames */
     INDEPENDENT, /* in a frame of such blocks */
     LINKED,
+    LEGACY,
 } place;
 
 typedef struct {
@@ -41,6 +42,7 @@ struct fp_lz4_reader {
     const char *error;
     unsigned char behind[FP_LZ4_MAGIC_BYTES];
     size_t n_behind;
+    int is_magic_next; /* `behind` was read, and not looked at */
     place place;
     /* the frame */
     size_t block_bytes;
@@ -351,11 +353,11 @@ begin_frame(fp_lz4_reader *reader)
     {
         return corrupt(reader, "wrong header");
     }
-    if (flg & FP_LZ4_DICTIONARY) {
-        return corrupt(reader, "the frame needs a dictionary");
-    }
     if (flg & FP_LZ4_CONTENT_SIZE) {
         n_header += sizeof(uint64_t);
+    }
+    if (flg & FP_LZ4_DICTIONARY) {
+        n_header += FP_LZ4_DICTIONARY_BYTES;
     }
     status =
         read_all(reader, descriptor + 2, n_header - FP_LZ4_MAGIC_BYTES - 2);
@@ -368,6 +370,9 @@ begin_frame(fp_lz4_reader *reader)
                            >> 8))
     {
         return corrupt(reader, "wrong checksum of the header");
+    }
+    if (flg & FP_LZ4_DICTIONARY) {
+        return damaged(reader, FP_UNSUPPORTED, "the frame needs a dictionary");
     }
     reader->block_bytes = fp_lz4_block_bytes(block_id);
     reader->has_block_checksums = (flg & FP_LZ4_BLOCK_CHECKSUM) != 0;
@@ -393,6 +398,24 @@ begin_frame(fp_lz4_reader *reader)
     return begin_independent(reader);
 }
 
+/* A legacy frame: blocks of 8 MiB, none of them checked, up to the end of the
+ * source or a magic, which no block's size can be. */
+static fp_status
+begin_legacy(fp_lz4_reader *reader)
+{
+    if (reader->n_allocated != FP_LZ4_LEGACY_BLOCK) {
+        free_slots(reader);
+        reader->n_allocated = FP_LZ4_LEGACY_BLOCK;
+    }
+    reader->block_bytes = FP_LZ4_LEGACY_BLOCK;
+    reader->has_block_checksums = 0;
+    reader->has_content_size = 0;
+    reader->n_behind = 0;
+    reader->slots[0].n_plain = reader->slots[0].n_taken = 0;
+    reader->place = LEGACY;
+    return FP_OK;
+}
+
 /* Goes into the next frame, if one follows. */
 static fp_status
 next_frame(fp_lz4_reader *reader)
@@ -400,17 +423,28 @@ next_frame(fp_lz4_reader *reader)
     while (reader->place == BETWEEN) {
         fp_status status;
         uint32_t magic;
-        if (reader->n_behind > 0) {
+        if (reader->is_magic_next) {
+            reader->is_magic_next = 0;
+        }
+        else if (reader->n_behind > 0) {
             return FP_OK; /* was looked at before: no frame */
         }
-        status = read_some(reader, reader->behind, FP_LZ4_MAGIC_BYTES,
-                           &reader->n_behind);
-        if (status != FP_OK || reader->n_behind < FP_LZ4_MAGIC_BYTES) {
-            return status;
+        else {
+            status = read_some(reader, reader->behind, FP_LZ4_MAGIC_BYTES,
+                               &reader->n_behind);
+            if (status != FP_OK) {
+                return status;
+            }
+        }
+        if (reader->n_behind < FP_LZ4_MAGIC_BYTES) {
+            return FP_OK;
         }
         magic = fp_lz4_get32(reader->behind);
         if (magic == FP_LZ4_MAGIC) {
             status = begin_frame(reader);
+        }
+        else if (magic == FP_LZ4_LEGACY_MAGIC) {
+            status = begin_legacy(reader);
         }
         else if ((magic & FP_LZ4_SKIPPABLE_MASK) == FP_LZ4_SKIPPABLE_MAGIC) {
             reader->n_behind = 0;
@@ -617,15 +651,86 @@ read_linked(fp_lz4_reader *reader, unsigned char *target, size_t n_bytes,
     return FP_OK;
 }
 
+/* --- blocks of a legacy frame --------------------------------------------- */
+
+/* Reads and decodes the next block into the one slot, or ends the frame. */
+static fp_status
+next_legacy(fp_lz4_reader *reader)
+{
+    slot *block = &reader->slots[0];
+    size_t n_most = (size_t)LZ4_COMPRESSBOUND(FP_LZ4_LEGACY_BLOCK);
+    fp_status status = read_some(reader, reader->behind,
+                                 FP_LZ4_BLOCK_SIZE_BYTES, &reader->n_behind);
+
+    if (status != FP_OK) {
+        return status;
+    }
+    block->n_framed = fp_lz4_get32(reader->behind);
+    if (reader->n_behind < FP_LZ4_BLOCK_SIZE_BYTES || block->n_framed > n_most)
+    {
+        reader->is_magic_next = 1;
+        reader->place = BETWEEN;
+        return FP_OK;
+    }
+    reader->n_behind = 0;
+    if (block->framed == NULL) {
+        block->framed = malloc(n_most);
+    }
+    if (block->framed == NULL) {
+        return FP_NO_MEMORY;
+    }
+    block->offset = reader->offset;
+    block->is_stored = 0;
+    block->n_taken = 0;
+    status = read_all(reader, block->framed, block->n_framed);
+    if (status != FP_OK) {
+        return status;
+    }
+    decode_slot(reader, 0);
+    if (block->status != FP_OK) {
+        reader->offset = block->offset;
+        return damaged(reader, block->status, block->error);
+    }
+    return FP_OK;
+}
+
+static fp_status
+read_legacy(fp_lz4_reader *reader, unsigned char *target, size_t n_bytes,
+            size_t *n_made)
+{
+    slot *block = &reader->slots[0];
+    size_t n_chunk;
+
+    while (block->n_taken == block->n_plain) {
+        fp_status status = next_legacy(reader);
+        if (status != FP_OK || reader->place == BETWEEN) {
+            return status;
+        }
+    }
+    n_chunk = block->n_plain - block->n_taken;
+    if (n_chunk > n_bytes) {
+        n_chunk = n_bytes;
+    }
+    memcpy(target, block->plain + block->n_taken, n_chunk);
+    block->n_taken += n_chunk;
+    *n_made = n_chunk;
+    return FP_OK;
+}
+
 /* --- reading ------------------------------------------------------------- */
 
 /* Of the frame that was begun. */
 static fp_status
 read_here(fp_lz4_reader *reader, void *target, size_t n_bytes, size_t *n_made)
 {
-    return reader->place == LINKED
-               ? read_linked(reader, target, n_bytes, n_made)
-               : read_independent(reader, target, n_bytes, n_made);
+    switch (reader->place) {
+    case LINKED:
+        return read_linked(reader, target, n_bytes, n_made);
+    case LEGACY:
+        return read_legacy(reader, target, n_bytes, n_made);
+    default:
+        return read_independent(reader, target, n_bytes, n_made);
+    }
 }
 
 fp_status

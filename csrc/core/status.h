@@ -17,6 +17,7 @@ typedef enum {
     FP_CORRUPT,     /* the bytes contradict the format */
     FP_NOT_OURS,    /* no header and no footer of this format */
     FP_TOO_NEW,     /* a later version of this format */
+    FP_UNSUPPORTED, /* sound, as far as one can tell, and not for this reader */
 } fp_status;
 
 #endif

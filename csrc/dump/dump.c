@@ -145,6 +145,7 @@ start_walk(fp_dump *dump)
     fp_walk *walk = &dump->walk;
 
     fp_walk_init(walk, dump->state, 5, 0);
+    walk->local_object_error = dump->state->pickling_error; /* as joblib's */
     walk->late_puts = 1;
     walk->silent = 1;
     walk->graph.no_cuts = 0;
@@ -206,6 +207,7 @@ dump_plain_pickle(fp_dump *dump, PyObject *value)
     fp_status status;
 
     fp_walk_init(walk, dump->state, dump->options->protocol, 1);
+    walk->local_object_error = dump->state->pickling_error;
     walk->silent = 1;
     if (fp_walk_run(walk, value) < 0) {
         return -1;
@@ -243,6 +245,46 @@ dump_joblib_layout(fp_dump *dump, PyObject *value)
     return target_result(&dump->main, status);
 }
 
+/* A function or class that is local to a function: an AttributeError from
+ * pickle before Python 3.14, and so from the walk. joblib makes a PicklingError
+ * of it on every Python, and so does dump(). What the object's own code raised
+ * has a traceback. */
+static void
+name_local_object(const fp_state *state)
+{
+    PyObject *type, *error, *traceback;
+    PyObject *text = NULL, *mark = NULL, *notes = NULL, *named = NULL;
+
+    PyErr_Fetch(&type, &error, &traceback);
+    if (type == PyExc_AttributeError && traceback == NULL) {
+        PyErr_NormalizeException(&type, &error, &traceback);
+        text = PyObject_Str(error);
+        mark = PyUnicode_FromString(" local object ");
+        if (text != NULL && mark != NULL && PyUnicode_Contains(text, mark) == 1
+            && (named = PyObject_CallOneArg(state->pickling_error, text))
+                   != NULL)
+        {
+            notes = fp_optional_attribute(error, state->str_notes);
+            if (notes != NULL) {
+                (void)PyObject_SetAttr(named, state->str_notes, notes);
+            }
+            Py_CLEAR(type);
+            Py_CLEAR(error);
+        }
+        Py_XDECREF(text);
+        Py_XDECREF(mark);
+        Py_XDECREF(notes);
+        PyErr_Clear(); /* then it stays what it is */
+    }
+    if (named == NULL) {
+        PyErr_Restore(type, error, traceback);
+    }
+    else {
+        PyErr_SetObject(state->pickling_error, named);
+        Py_DECREF(named);
+    }
+}
+
 static int
 dump_to_sinks(fp_dump *dump, PyObject *value)
 {
@@ -267,11 +309,14 @@ dump_to_sinks(fp_dump *dump, PyObject *value)
     fp_file_outlet_free(&dump->files);
     fp_buffer_free(&dump->environment);
     fp_buffer_free(&dump->footer);
+    if (result < 0) {
+        name_local_object(dump->state);
+    }
     return result;
 }
 
-/* Two files are renamed one right behind the other, the sidecar first: a main
- * file never names a sidecar that is not there yet. */
+/* Two files take their places one right behind the other, the sidecar first: a
+ * main file never names a sidecar that is not there yet. */
 static int
 commit(fp_dump *dump)
 {

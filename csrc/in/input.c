@@ -27,10 +27,19 @@ enum {
     ENDED = 1
 };
 
+#define NO_FRAME UINT64_MAX
+
 static inline size_t
 available(const fp_input *input)
 {
     return (size_t)(input->end - input->cursor);
+}
+
+/* With what lies behind the frame. */
+static inline size_t
+held(const fp_input *input)
+{
+    return (size_t)(input->filled - input->cursor);
 }
 
 static int
@@ -42,6 +51,57 @@ truncated(fp_input *input)
     return -1;
 }
 
+/* What the unpickler sees of the window: up to the end of the frame. */
+static void
+show_window(fp_input *input)
+{
+    uint64_t n_shown = input->frame_end - input->position;
+
+    input->end = (uint64_t)(input->filled - input->start) > n_shown
+                     ? input->start + n_shown
+                     : input->filled;
+}
+
+int
+fp_input_leave_frame(fp_input *input)
+{
+    if (input->frame_end == NO_FRAME) {
+        return 1;
+    }
+    if (input->frame_end != fp_input_offset(input)) {
+        return 0;
+    }
+    input->frame_end = NO_FRAME;
+    show_window(input);
+    return 1;
+}
+
+int
+fp_input_begin_frame(fp_input *input, size_t n_bytes)
+{
+    /* All of it, so that a length that is wrong is met at once. */
+    if (fp_input_need(input, n_bytes) < 0) {
+        return -1;
+    }
+    input->frame_end = fp_input_offset(input) + n_bytes;
+    show_window(input);
+    return 0;
+}
+
+static int
+check_frame(fp_input *input, uint64_t n_bytes)
+{
+    if (input->frame_end == NO_FRAME
+        || n_bytes <= input->frame_end - fp_input_offset(input)
+        || (!input->whole_frames && fp_input_leave_frame(input)))
+    {
+        return 0;
+    }
+    PyErr_SetString(input->state->unpickling_error,
+                    "pickle exhausted before end of frame");
+    return -1;
+}
+
 int
 fp_input_check_length(fp_input *input, uint64_t n_bytes)
 {
@@ -49,7 +109,7 @@ fp_input_check_length(fp_input *input, uint64_t n_bytes)
     if (input->limit == UINT64_MAX
         || n_bytes <= input->limit - fp_input_offset(input))
     {
-        return 0;
+        return check_frame(input, n_bytes);
     }
     input->is_over_limit = 1;
     return fp_raise_over_limit(input->state, NULL, input->max_bytes);
@@ -61,9 +121,10 @@ clip_window(fp_input *input)
 {
     uint64_t n_allowed = input->limit - input->position;
 
-    if ((uint64_t)(input->end - input->start) > n_allowed) {
-        input->end = input->start + n_allowed;
+    if ((uint64_t)(input->filled - input->start) > n_allowed) {
+        input->filled = input->start + n_allowed;
     }
+    show_window(input);
 }
 
 void
@@ -86,10 +147,11 @@ fp_input_from_memory(fp_input *input, fp_state *state, const void *data,
     memset(input, 0, sizeof(*input));
     input->kind = FP_INPUT_MEMORY;
     input->limit = UINT64_MAX;
+    input->frame_end = NO_FRAME;
     input->state = state;
     input->start = n_bytes > 0 ? data : (const unsigned char *)"";
     input->cursor = input->start;
-    input->end = input->start + n_bytes;
+    input->end = input->filled = input->start + n_bytes;
 }
 
 void
@@ -99,6 +161,7 @@ fp_input_from_descriptor(fp_input *input, fp_state *state, int fd,
     memset(input, 0, sizeof(*input));
     input->kind = FP_INPUT_DESCRIPTOR;
     input->limit = UINT64_MAX;
+    input->frame_end = NO_FRAME;
     input->state = state;
     input->fd = fd;
     input->fd_offset = offset;
@@ -118,6 +181,7 @@ fp_input_from_file(fp_input *input, fp_state *state, PyObject *file)
     memset(input, 0, sizeof(*input));
     input->kind = FP_INPUT_FILE;
     input->limit = UINT64_MAX;
+    input->frame_end = NO_FRAME;
     input->state = state;
     for (size_t i = 0; i < n_methods; i++) {
         *methods[i] = fp_optional_attribute(file, names[i]);
@@ -149,7 +213,7 @@ fp_input_traverse(fp_input *input, visitproc visit, void *arg)
 void
 fp_input_free(fp_input *input)
 {
-    input->start = input->cursor = input->end = NULL;
+    input->start = input->cursor = input->end = input->filled = NULL;
     input->n_peeked = 0;
     PyMem_Free(input->window);
     input->window = NULL;
@@ -169,9 +233,9 @@ fp_input_at_most(const fp_input *input)
 {
     switch (input->kind) {
     case FP_INPUT_MEMORY:
-        return available(input);
+        return held(input);
     case FP_INPUT_DESCRIPTOR:
-        return available(input) + (input->fd_end - input->fd_offset);
+        return held(input) + (input->fd_end - input->fd_offset);
     default:
         return UINT64_MAX;
     }
@@ -190,7 +254,7 @@ static void
 drop_window(fp_input *input)
 {
     input->position += (uint64_t)(input->cursor - input->start);
-    input->start = input->cursor = input->end = NULL;
+    input->start = input->cursor = input->end = input->filled = NULL;
     input->n_peeked = 0;
     Py_CLEAR(input->held);
 }
@@ -221,7 +285,7 @@ grow_window(fp_input *input, size_t n_bytes)
 static int
 compact_window(fp_input *input, size_t n_bytes)
 {
-    size_t n_left = available(input);
+    size_t n_left = held(input);
     size_t at = (size_t)(input->cursor - input->start);
     int is_own = input->held == NULL && input->start != NULL;
 
@@ -229,7 +293,7 @@ compact_window(fp_input *input, size_t n_bytes)
         memmove(input->window, input->cursor, n_left);
         input->position += at;
         input->start = input->cursor = input->window;
-        input->end = input->window + n_left;
+        input->filled = input->window + n_left;
     }
     if (grow_window(input, n_bytes > n_left ? n_bytes : n_left) < 0) {
         return -1;
@@ -242,7 +306,8 @@ compact_window(fp_input *input, size_t n_bytes)
         Py_CLEAR(input->held);
     }
     input->start = input->cursor = input->window;
-    input->end = input->window + n_left;
+    input->filled = input->window + n_left;
+    show_window(input);
     return 0;
 }
 
@@ -343,7 +408,8 @@ descriptor_need(fp_input *input, size_t n_bytes)
         if (n_read == 0) {
             return ENDED;
         }
-        input->end += n_read;
+        input->filled += n_read;
+        show_window(input);
     }
     return GOT;
 }
@@ -398,7 +464,7 @@ static int
 take_data(fp_input *input, PyObject *data, size_t *n_bytes)
 {
     Py_buffer view;
-    size_t have = available(input);
+    size_t have = held(input);
     int status = -1;
 
     if (have == 0 && PyBytes_CheckExact(data)) {
@@ -407,7 +473,7 @@ take_data(fp_input *input, PyObject *data, size_t *n_bytes)
         input->held = data;
         input->start = (const unsigned char *)PyBytes_AS_STRING(data);
         input->cursor = input->start;
-        input->end = input->start + *n_bytes;
+        input->filled = input->start + *n_bytes;
         clip_window(input);
         return 0;
     }
@@ -417,7 +483,7 @@ take_data(fp_input *input, PyObject *data, size_t *n_bytes)
             if (view.len > 0) {
                 memcpy(input->window + have, view.buf, *n_bytes);
             }
-            input->end += *n_bytes;
+            input->filled += *n_bytes;
             clip_window(input);
             status = 0;
         }
@@ -497,6 +563,9 @@ need(fp_input *input, size_t n_bytes)
     }
     if (fp_input_check_length(input, n_bytes) < 0) {
         return -1;
+    }
+    if (available(input) >= n_bytes) { /* behind the frame */
+        return GOT;
     }
     if (n_bytes > fp_input_at_most(input)) {
         return ENDED;
@@ -682,6 +751,9 @@ need_line(fp_input *input, size_t *n_bytes)
         searched = have;
         if (fp_input_check_length(input, (uint64_t)have + 1) < 0) {
             return -1;
+        }
+        if (available(input) > have) { /* behind the frame */
+            continue;
         }
         if (input->kind == FP_INPUT_FILE) {
             PyObject *data;

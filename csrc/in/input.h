@@ -9,12 +9,20 @@
  *               Never takes more than asked for unless peek() showed it
  *               before, so that after a load the file stands right behind it
  *
+ * While a frame of the pickle is open, `end` is never behind the frame's. So
+ * what fits is parsed as ever, and only a request that does not fit looks at
+ * the frame: it is left where it is used up, and the request is refused where
+ * that would take a part of it. A frame may end between two requests, as the
+ * standard unpickler has it (between an opcode and its argument, a length and
+ * what it counts, two lines), with `whole_frames` only between two opcodes.
+ *
  * Ownership: the struct is the caller's; owns its window and its references
  * until fp_input_free(). The memory of a memory source is borrowed.
  * Errors: -1 with an exception set: UnpicklingError ("pickle data was
- * truncated"), EOFError where nothing at all is left and the caller asked for
- * an opcode ("Ran out of input"), the file's own exception, MemoryError; an
- * UnpicklingError that names max_bytes where more than that is asked for.
+ * truncated", "pickle exhausted before end of frame"), EOFError where nothing
+ * at all is left and the caller asked for an opcode ("Ran out of input"), the
+ * file's own exception, MemoryError; an UnpicklingError that names max_bytes
+ * where more than that is asked for.
  * GIL held; released around reads of a descriptor. User code may run in every
  * call for a file object.
  */
@@ -32,8 +40,11 @@ typedef enum {
 typedef struct fp_input {
     const unsigned char *cursor; /* next byte; the unpickler advances it */
     const unsigned char *end;
-    const unsigned char *start; /* of the window: `position` belongs to it */
-    uint64_t position;          /* stream offset of `start` */
+    const unsigned char *start;  /* of the window: `position` belongs to it */
+    const unsigned char *filled; /* end of the window; `end`, or behind it */
+    uint64_t position;           /* stream offset of `start` */
+    uint64_t frame_end;          /* stream offset; UINT64_MAX: no frame */
+    int whole_frames;            /* a frame holds whole opcodes */
     fp_input_kind kind;
     fp_state *state;       /* borrowed */
     unsigned char *window; /* owned; NULL for memory */
@@ -65,9 +76,21 @@ int fp_input_from_file(fp_input *input, fp_state *state, PyObject *file);
 /* At most max_bytes may be taken in all; right after the input was made.
  * UINT64_MAX: no limit. */
 void fp_input_limit(fp_input *input, uint64_t max_bytes);
-/* Whether n_bytes behind the cursor are within the limit: 0, or -1 with an
- * exception, before anything is allocated for them. */
+/* Whether n_bytes behind the cursor are within the limit, and do not cross the
+ * end of the frame: 0, or -1 with an exception, before anything is allocated
+ * for them. A frame that is used up is left. */
 int fp_input_check_length(fp_input *input, uint64_t n_bytes);
+
+/* Begins a frame at the cursor, where none is open. */
+int fp_input_begin_frame(fp_input *input, size_t n_bytes);
+/* Leaves the frame, if one is open and used up. Whether none is open now. */
+int fp_input_leave_frame(fp_input *input);
+/* Whether one is open, used up or not. */
+static inline int
+fp_input_in_frame(const fp_input *input)
+{
+    return input->frame_end != UINT64_MAX;
+}
 
 /* At least n_bytes at the cursor. For small requests (opcodes, arguments,
  * frames): bounded steps, so a lying length costs no memory. */

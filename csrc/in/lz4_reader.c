@@ -221,6 +221,10 @@ leave(reader *self, fp_status status)
                         fp_lz4_reader_error(self->reader));
         return -1;
     }
+    if (status == FP_UNSUPPORTED) {
+        PyErr_SetString(PyExc_ValueError, fp_lz4_reader_error(self->reader));
+        return -1;
+    }
     if (status == FP_SINK_FAILED && !PyErr_Occurred()) {
         PyErr_SetString(PyExc_ValueError,
                         "reading the LZ4 stream has failed before");

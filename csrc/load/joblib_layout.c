@@ -1,6 +1,5 @@
 #include "joblib_layout.h"
 
-#include "base/errors.h"
 #include "build/unpickle.h"
 #include "in/array_load.h"
 #include "load.h"
@@ -12,8 +11,6 @@
 #define MAX_DEPTH 100
 /* What may be allocated beyond what has arrived, of input of unknown size. */
 #define MAX_AHEAD ((size_t)64 << 20)
-/* What is dropped goes through memory of this size. */
-#define SKIP_BYTES ((size_t)1 << 20)
 /* joblib warns of maps whose arrays lie at no multiple of it. */
 #define ALIGNMENT 16
 
@@ -237,7 +234,7 @@ skip_bytes(fp_input *input, uint64_t n_bytes)
         input->cursor += n_bytes;
         return;
     }
-    assert(input->kind == FP_INPUT_DESCRIPTOR);
+    assert(input->kind == FP_INPUT_DESCRIPTOR && !fp_input_in_frame(input));
     input->position += (uint64_t)(input->end - input->start);
     input->position += n_bytes - n_there;
     input->fd_offset += n_bytes - n_there;
@@ -312,35 +309,6 @@ done:
     return result;
 }
 
-/* The bytes of an array, in pieces that are dropped. */
-static PyObject *
-skip_array(fp_machine *machine, const description *array)
-{
-    size_t n_left = array->n_bytes;
-    size_t n_scratch = n_left < SKIP_BYTES ? n_left : SKIP_BYTES;
-    unsigned char *scratch;
-    PyObject *result = NULL;
-
-    if (check_length(machine, n_left) < 0) {
-        return NULL;
-    }
-    scratch = PyMem_Malloc(n_scratch + 1);
-    if (scratch == NULL) {
-        return PyErr_NoMemory();
-    }
-    while (n_left > 0) {
-        size_t n_step = n_left < n_scratch ? n_left : n_scratch;
-        if (fp_input_read_into(machine->input, scratch, n_step) < 0) {
-            goto done;
-        }
-        n_left -= n_step;
-    }
-    result = Py_NewRef(Py_None);
-done:
-    PyMem_Free(scratch);
-    return result;
-}
-
 static int
 warn_unaligned(PyObject *array, PyObject *path)
 {
@@ -397,6 +365,19 @@ map_array(fp_machine *machine, const description *array,
     return result;
 }
 
+/* An array's bytes stand outside of frames: joblib looks for them behind the
+ * frame, wherever in it the array is asked for. */
+static int
+leave_frame(fp_machine *machine)
+{
+    if (fp_input_leave_frame(machine->input)) {
+        return 0;
+    }
+    PyErr_SetString(machine->state->unpickling_error,
+                    "beginning or end of a joblib array inside a frame");
+    return -1;
+}
+
 /* --- arrays of objects --------------------------------------------------- */
 
 /* A complete pickle at the input, with a stack and memo of its own and the
@@ -415,6 +396,9 @@ read_objects(fp_machine *outer)
     fp_machine_nested(&inner, outer, outer->input);
     result = fp_machine_run(&inner, 0);
     fp_machine_free(&inner);
+    if (result != NULL && leave_frame(outer) < 0) {
+        Py_CLEAR(result);
+    }
     return result;
 }
 
@@ -458,7 +442,7 @@ read_wrapped(fp_machine *machine, PyObject *wrapper)
     description array = {.descr = NULL};
     PyObject *result = NULL;
 
-    if (describe(machine, wrapper, &array) < 0) {
+    if (leave_frame(machine) < 0 || describe(machine, wrapper, &array) < 0) {
         goto done;
     }
     if (PyDataType_REFCHK(array.descr)) {
@@ -470,8 +454,7 @@ read_wrapped(fp_machine *machine, PyObject *wrapper)
         {
             goto done;
         }
-        result = rules->is_skipping ? skip_array(machine, &array)
-                 : rules->map != NULL && array.may_map
+        result = rules->map != NULL && array.may_map
                      ? map_array(machine, &array, rules)
                      : read_array(machine, &array, rules);
     }

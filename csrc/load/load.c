@@ -1,5 +1,6 @@
 #include "load.h"
 
+#include "base/compat.h"
 #include "base/opcodes.h"
 #include "build/unpickle.h"
 #include "joblib_layout.h"
@@ -11,8 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define FRAME_BYTES 9 /* opcode and length */
 
 void
 fp_load_free(fp_load *load)
@@ -102,11 +101,11 @@ fp_load_check_frames(const fp_load *load)
 
     do {
         uint64_t length = 0;
-        for (int i = 8; n_left >= FRAME_BYTES && i > 0; i--) {
+        for (int i = 8; n_left >= FP_FRAME_BYTES && i > 0; i--) {
             length = length << 8 | next[i];
         }
-        if (n_left < FRAME_BYTES || next[0] != OP_FRAME
-            || length > n_left - FRAME_BYTES)
+        if (n_left < FP_FRAME_BYTES || next[0] != OP_FRAME
+            || length > n_left - FP_FRAME_BYTES)
         {
             return fp_raise_damage(load->state, FP_CORRUPT, load->path,
                                    FP_SECTION_GRAPH,
@@ -114,8 +113,8 @@ fp_load_check_frames(const fp_load *load)
                                        + (uint64_t)(next - load->graph),
                                    "a whole frame");
         }
-        next += FRAME_BYTES + length;
-        n_left -= FRAME_BYTES + length;
+        next += FP_FRAME_BYTES + length;
+        n_left -= FP_FRAME_BYTES + length;
     } while (n_left > 0);
     return 0;
 }
@@ -298,6 +297,9 @@ fp_load_descriptor(fp_state *state, int fd, PyObject *path, uint64_t start,
     }
     load.size = (uint64_t)status.st_size;
     kind = fp_load_look(&load, start);
+    if (kind == FP_FILE_HEADLESS) { /* no codec's: the caller has asked */
+        kind = FP_FILE_OURS;
+    }
     if (kind == FP_FILE_EMPTY) {
         no_input();
     }
@@ -402,7 +404,7 @@ fp_load_path(fp_state *state, PyObject *path, const fp_load_options *options,
     fp_load load = {
         .state = state, .options = options, .path = path, .fd = -1};
     PyObject *result;
-    PyObject *type, *error, *traceback;
+    PyObject *error;
 
     load.fd =
         open_path(path, options->sidecar == NULL ? options->mmap_mode : NULL);
@@ -410,10 +412,10 @@ fp_load_path(fp_state *state, PyObject *path, const fp_load_options *options,
         return NULL;
     }
     result = load_opened(&load, foreign);
-    PyErr_Fetch(&type, &error, &traceback);
+    error = fp_take_exception();
     fp_load_free(&load);
     (void)close(load.fd); /* was only read, or synced */
-    PyErr_Restore(type, error, traceback);
+    fp_put_exception(error);
     return result;
 }
 

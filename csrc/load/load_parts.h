@@ -72,6 +72,7 @@ void fp_load_free(fp_load *load);
 
 /* --- load.c -------------------------------------------------------------- */
 
+#define FP_FRAME_BYTES 9 /* opcode and length */
 /* The graph is whole frames. */
 int fp_load_check_frames(const fp_load *load);
 /* Whether the input starts as a file of ours does, or would but for one byte:
@@ -82,9 +83,10 @@ int fp_load_is_ours(const fp_load *load, fp_input *input);
 
 /* What the first and the last bytes say. */
 typedef enum {
-    FP_FILE_OURS,    /* whole or damaged */
-    FP_FILE_PICKLE,  /* starts as a pickle of protocol 3 or later does */
-    FP_FILE_FOREIGN, /* anything else */
+    FP_FILE_OURS,     /* whole or damaged */
+    FP_FILE_PICKLE,   /* starts as a pickle of protocol 3 or later does */
+    FP_FILE_FOREIGN,  /* anything else: whoever knows codecs is asked */
+    FP_FILE_HEADLESS, /* the same, and if it is no codec's, ours and damaged */
     FP_FILE_EMPTY,
 } fp_file_kind;
 

@@ -1,5 +1,6 @@
 /* A dump of ours from a file object, front to back: payloads straight into
  * their final memory, the graph kept until the footer has confirmed it all. */
+#include "base/compat.h"
 #include "load_parts.h"
 
 #include "base/opcodes.h"
@@ -52,7 +53,7 @@ damaged(const stream *from, fp_status status, uint64_t offset,
 static int
 failed_to_read(const stream *from)
 {
-    PyObject *type, *error, *traceback, *cause;
+    PyObject *error, *cause;
 
     /* A codec in between has said where it lies. */
     if (from->input->is_over_limit
@@ -62,18 +63,14 @@ failed_to_read(const stream *from)
     {
         return -1;
     }
-    PyErr_Fetch(&type, &cause, &traceback);
-    PyErr_NormalizeException(&type, &cause, &traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
+    cause = fp_take_exception();
     damaged(from, FP_TRUNCATED, offset_of(from), "the rest of the dump");
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
+    error = fp_take_exception();
     if (error != NULL && cause != NULL) {
         PyException_SetContext(error, Py_NewRef(cause));
     }
     Py_XDECREF(cause);
-    PyErr_Restore(type, error, traceback);
+    fp_put_exception(error);
     return -1;
 }
 

@@ -1,5 +1,6 @@
 /* Checks without a load: files of ours by their hashes, other pickles opcode by
  * opcode. */
+#include "base/opcodes.h"
 #include "core/block_hash.h"
 #include "load_parts.h"
 #include "survey/survey.h"
@@ -35,6 +36,90 @@ refuse_void(const fp_load *load)
         load->state, FP_CORRUPT, load->path, FP_SECTION_FOOTER,
         load->start + footer->total_length - FP_TAIL_READ_BYTES,
         "valid hashes: the file was mapped for writing");
+}
+
+/* --- the graph's frames -------------------------------------------------- */
+
+/* What follows each opcode that a graph may have: no FRAME, no STOP. */
+static const struct {
+    uint8_t is_known;
+    uint8_t
+        n_argument; /* bytes; of COUNT, of the length in front of the rest */
+    uint8_t is_length;
+    uint8_t n_lines;
+} shapes[256] = {
+#define X(name, code, argument, protocol, pops, pushes)                       \
+    [code] = {OP_##name != OP_FRAME && OP_##name != OP_STOP,                  \
+              FP_ARGUMENT_WIDTH(FP_ARGUMENT_##argument),                      \
+              FP_ARGUMENT_##argument >= FP_ARGUMENT_COUNT_1,                  \
+              FP_ARGUMENT_##argument == FP_ARGUMENT_LINE        ? 1           \
+              : FP_ARGUMENT_##argument == FP_ARGUMENT_TWO_LINES ? 2           \
+                                                                : 0},
+    FP_OPCODES(X)
+#undef X
+};
+
+/* The length of an opcode with its argument; 0 where it goes beyond n_bytes, or
+ * is none that a graph may have. */
+static uint64_t
+opcode_length(const unsigned char *opcode, uint64_t n_bytes)
+{
+    uint64_t n_argument = shapes[opcode[0]].n_argument;
+    uint64_t n_counted = 0, n_used = 1 + n_argument;
+
+    if (!shapes[opcode[0]].is_known || n_used > n_bytes) {
+        return 0;
+    }
+    if (shapes[opcode[0]].is_length) {
+        for (uint64_t i = n_argument; i > 0; i--) {
+            n_counted = n_counted << 8 | opcode[i];
+        }
+    }
+    if (n_counted > n_bytes - n_used) {
+        return 0;
+    }
+    n_used += n_counted;
+    for (int n_lines = shapes[opcode[0]].n_lines; n_lines > 0; n_lines--) {
+        const unsigned char *newline =
+            memchr(opcode + n_used, '\n', (size_t)(n_bytes - n_used));
+        if (newline == NULL) {
+            return 0;
+        }
+        n_used = (uint64_t)(newline - opcode) + 1;
+    }
+    return n_used;
+}
+
+/* No opcode crosses the end of its frame. */
+static int
+check_graph(const fp_load *load)
+{
+    const unsigned char *next = load->graph;
+    const unsigned char *end = next + load->footer.graph_length;
+
+    if (fp_load_check_frames(load) < 0) {
+        return -1;
+    }
+    while (next < end) {
+        uint64_t n_left = 0;
+        for (int i = FP_FRAME_BYTES - 1; i > 0; i--) {
+            n_left = n_left << 8 | next[i];
+        }
+        next += FP_FRAME_BYTES;
+        while (n_left > 0) {
+            uint64_t n_bytes = opcode_length(next, n_left);
+            if (n_bytes == 0) {
+                return fp_raise_damage(load->state, FP_CORRUPT, load->path,
+                                       FP_SECTION_GRAPH,
+                                       load->start + load->footer.graph_offset
+                                           + (uint64_t)(next - load->graph),
+                                       "a whole opcode, in its frame");
+            }
+            next += n_bytes;
+            n_left -= n_bytes;
+        }
+    }
+    return 0;
 }
 
 /* --- a descriptor -------------------------------------------------------- */
@@ -107,7 +192,7 @@ check_dump(fp_load *load)
     int status = -1;
 
     if (refuse_void(load) == 0 && fp_load_check_numbers(load) == 0
-        && fp_load_read_graph(load) == 0 && fp_load_check_frames(load) == 0)
+        && fp_load_read_graph(load) == 0 && check_graph(load) == 0)
     {
         status = check_sidecar(load);
     }
@@ -139,6 +224,9 @@ fp_verify_descriptor(fp_state *state, int fd, PyObject *path, int n_threads)
     }
     load.size = end = (uint64_t)info.st_size;
     kind = fp_load_look(&load, 0);
+    if (kind == FP_FILE_HEADLESS) { /* no codec's: the caller has asked */
+        kind = FP_FILE_OURS;
+    }
     while (kind == FP_FILE_OURS && status == 0 && end > 0) {
         load.start = 0;
         status = fp_load_dump_before(&load, &end);
@@ -192,7 +280,7 @@ fp_verify_file(fp_state *state, PyObject *file, PyObject *path,
     else if (is_ours > 0 && fp_blobs_init(&load.blobs, state, 0) == 0
              && fp_load_read_stream(&load, &input) == 0
              && fp_input_settle(&input) == 0 && refuse_void(&load) == 0
-             && fp_load_check_frames(&load) == 0)
+             && check_graph(&load) == 0)
     {
         result = check_second_file(&load) < 0 ? -1 : 1;
     }

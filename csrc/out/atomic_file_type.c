@@ -2,12 +2,15 @@
 
 #include "base/compat.h"
 #include "base/errors.h"
+#include "base/signals.h"
 #include "base/small_type.h"
 #include "object_sink.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* --- shared with dump.c -------------------------------------------------- */
@@ -23,47 +26,43 @@ raise_file_error(const fp_atomic_file *file, fp_status status, PyObject *path)
     return fp_raise_status(status, file->saved_errno, path, step);
 }
 
-/* The path from the root: user code may change the directory meanwhile. Owned
- * by the caller (free); NULL where there is no memory. */
-static char *
-absolute_path(const char *path)
+/* In place: what is there is lost from here on. */
+static int
+begin(fp_atomic_file *file, PyObject *path)
 {
-    char *directory, *joined;
-    size_t n_bytes;
+    fp_status status;
 
-    if (path[0] == '/' || path[0] == '\0'
-        || (directory = getcwd(NULL, 0)) == NULL)
+    if (file->in_place == 2
+        && PyErr_WarnFormat(
+               PyExc_RuntimeWarning, 2,
+               "%R cannot be replaced in its directory and is "
+               "written in place: an interrupted dump would leave "
+               "it damaged",
+               path)
+               < 0)
     {
-        return strdup(path);
+        return -1;
     }
-    n_bytes = strlen(directory) + strlen(path) + 2;
-    joined = malloc(n_bytes);
-    if (joined != NULL) {
-        snprintf(joined, n_bytes, "%s/%s", directory, path);
-    }
-    free(directory);
-    return joined;
+    Py_BEGIN_ALLOW_THREADS
+    status = fp_atomic_file_begin(file);
+    Py_END_ALLOW_THREADS
+    return status == FP_OK ? 0 : raise_file_error(file, status, path);
 }
 
 int
 fp_atomic_file_open_path(fp_atomic_file *file, PyObject *path, int durable)
 {
     PyObject *encoded = NULL;
-    char *absolute = NULL;
     fp_status status;
     int result = -1;
 
     if (!PyUnicode_FSConverter(path, &encoded)) {
         return -1;
     }
-    absolute = absolute_path(PyBytes_AS_STRING(encoded));
-    if (absolute == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
     do {
         Py_BEGIN_ALLOW_THREADS
-        status = fp_atomic_file_open(file, absolute, durable);
+        status =
+            fp_atomic_file_open(file, PyBytes_AS_STRING(encoded), durable);
         Py_END_ALLOW_THREADS
         /* A signal ends the wait for a FIFO's reader. */
         if (status == FP_IO && file->saved_errno == EINTR
@@ -76,47 +75,41 @@ fp_atomic_file_open_path(fp_atomic_file *file, PyObject *path, int durable)
         raise_file_error(file, status, path);
         goto done;
     }
-    if (file->in_place == 2
-        && PyErr_WarnFormat(
-               PyExc_RuntimeWarning, 2,
-               "%R cannot be replaced in its directory and is "
-               "written in place: an interrupted dump would leave "
-               "it damaged",
-               path)
-               < 0)
-    {
+    if (begin(file, path) < 0) {
         fp_atomic_file_abort_path(file);
         goto done;
     }
     result = 0;
 done:
-    free(absolute);
     Py_DECREF(encoded);
     return result;
-}
-
-static int
-finish(fp_atomic_file *file, PyObject *path,
-       fp_status (*step)(fp_atomic_file *))
-{
-    fp_status status;
-
-    Py_BEGIN_ALLOW_THREADS
-    status = step(file);
-    Py_END_ALLOW_THREADS
-    return status == FP_OK ? 0 : raise_file_error(file, status, path);
 }
 
 int
 fp_atomic_file_prepare_path(fp_atomic_file *file, PyObject *path)
 {
-    return finish(file, path, fp_atomic_file_prepare);
+    fp_status status;
+
+    Py_BEGIN_ALLOW_THREADS
+    status = fp_atomic_file_prepare(file);
+    Py_END_ALLOW_THREADS
+    return status == FP_OK ? 0 : raise_file_error(file, status, path);
 }
 
 int
 fp_atomic_file_commit_path(fp_atomic_file *file, PyObject *path)
 {
-    return finish(file, path, fp_atomic_file_commit);
+    fp_signals signals;
+    fp_status status;
+
+    /* An empty target is filled by a copy, which may take long. */
+    fp_signals_init(&signals);
+    file->interrupt = &signals.interrupt;
+    Py_BEGIN_ALLOW_THREADS
+    status = fp_atomic_file_commit(file);
+    Py_END_ALLOW_THREADS
+    file->interrupt = NULL;
+    return status == FP_OK ? 0 : raise_file_error(file, status, path);
 }
 
 void
@@ -259,19 +252,64 @@ atomic_abort(PyObject *object, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* Where the path is a relative one, the same from the root, if it leads to the
+ * same directory; else the path itself. What opens it by this name may do so
+ * when the current directory is another. To be freed; steals `path`. */
+static char *
+from_the_root(const fp_atomic_file *file, char *path)
+{
+    char *directory = NULL, *joined = NULL;
+    size_t n_directory, n_bytes;
+    struct stat named, opened;
+
+    if (path == NULL || path[0] == '/'
+        || (directory = getcwd(NULL, 0)) == NULL)
+    {
+        goto done;
+    }
+    n_directory = strlen(directory);
+    n_bytes = n_directory + strlen(path) + 2;
+    joined = malloc(n_bytes);
+    if (joined == NULL) {
+        goto done;
+    }
+    snprintf(joined, n_bytes, "%s/%s", directory, path);
+    /* Its directory, for a moment. */
+    char *slash = strrchr(joined, '/');
+    slash[0] = '\0';
+    int is_there = stat(slash == joined ? "/" : joined, &named) == 0;
+    slash[0] = '/';
+    if (is_there && fstat(file->place.directory, &opened) == 0
+        && named.st_dev == opened.st_dev && named.st_ino == opened.st_ino)
+    {
+        free(path);
+        path = joined;
+        joined = NULL;
+    }
+done:
+    free(directory);
+    free(joined);
+    return path;
+}
+
 static PyObject *
 get_name(PyObject *object, void *closure)
 {
     atomic *self = (atomic *)object;
-    const char *name;
+    PyObject *name;
+    char *path;
 
     (void)closure;
     if (must_be_open(self) < 0) {
         return NULL;
     }
-    name = self->file.temporary != NULL ? self->file.temporary
-                                        : self->file.target;
-    return PyUnicode_DecodeFSDefault(name);
+    path = from_the_root(&self->file, fp_atomic_file_path(&self->file));
+    if (path == NULL) {
+        return PyErr_NoMemory();
+    }
+    name = PyUnicode_DecodeFSDefault(path);
+    free(path);
+    return name;
 }
 
 static PyMethodDef atomic_methods[] = {

@@ -1,5 +1,7 @@
 #include "object_sink.h"
 
+#include "write_answer.h"
+
 #include <unistd.h>
 
 int
@@ -30,24 +32,10 @@ write_some(const fp_object_sink *target, const unsigned char *data,
     if (answer == NULL) {
         return -1;
     }
-    if (PyLong_CheckExact(answer)) {
-        n_taken = PyLong_AsSsize_t(answer);
-    }
-    else if (answer == Py_None && target->is_raw) {
-        PyErr_SetString(PyExc_BlockingIOError,
-                        "write() would have to wait; dump to a buffered or "
-                        "blocking file");
-        n_taken = -1;
+    if (target->counts) {
+        n_taken = fp_bytes_taken(answer, n_taken);
     }
     Py_DECREF(answer);
-    if (n_taken == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (n_taken <= 0 || (size_t)n_taken > n_bytes) {
-        PyErr_Format(PyExc_OSError, "write() of %zu bytes returned %zd",
-                     n_bytes, n_taken);
-        return -1;
-    }
     return n_taken;
 }
 
@@ -82,11 +70,14 @@ fp_object_sink_init(fp_object_sink *target, fp_state *state, PyObject *file)
 {
     *target = (fp_object_sink){
         .sink = {.write = write_to_object, .fd = -1, .context = target},
-        .is_raw = PyType_IsSubtype(Py_TYPE(file), state->raw_file_type),
         .owner = getpid(),
     };
     target->write = PyObject_GetAttr(file, state->str_write);
-    return target->write == NULL ? -1 : 0;
+    if (target->write == NULL) {
+        return -1;
+    }
+    target->counts = fp_write_counts(state, file, target->write);
+    return target->counts < 0 ? -1 : 0;
 }
 
 void

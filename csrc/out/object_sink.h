@@ -2,10 +2,9 @@
  *
  * write() gets bytes objects, at most FP_OBJECT_SINK_BYTES at once, in order,
  * by the thread that writes to the sink (which must be the one that called
- * into the module). Where it takes less than it is given, as raw files do, the
- * rest is offered again; a raw file that answers None (it would have to wait)
- * took nothing: BlockingIOError, while of other objects None means "all" as
- * for pickle. Its exception stays set: FP_SINK_FAILED.
+ * into the module). A raw file may take less than it is given: the rest is
+ * offered again. Anything else has taken everything, whatever it answers
+ * (write_answer.h). An exception stays set: FP_SINK_FAILED.
  * Signals are seen to between the pieces.
  * A process forked in the middle, by write() too, cannot go on: RuntimeError.
  *
@@ -26,11 +25,11 @@
 typedef struct {
     fp_sink sink;
     PyObject *write; /* owned */
-    int is_raw;      /* an io.RawIOBase */
+    int counts;      /* whether its answer does */
     pid_t owner;     /* the process that may call it */
 } fp_object_sink;
 
-/* 0, or -1 where the object has no write(). */
+/* 0, or -1 where the object has no write(); free follows either. */
 int fp_object_sink_init(fp_object_sink *target, fp_state *state,
                         PyObject *file);
 /* Does nothing to a zeroed struct. */

@@ -1,6 +1,7 @@
 /* Where a dump goes: a path, or an object with write().
  *
- * A path: an atomic_file; nothing of it is visible before the commit.
+ * A path: an atomic_file; nothing of it is visible before the commit. Where it
+ * leads is found out once, when it is opened.
  * An object: its write() is called front to back (object_sink.h).
  * Signals are seen to while it is written, in the thread that opened it.
  *
@@ -35,7 +36,7 @@ int fp_target_open_object(fp_target *target, fp_state *state,
                           PyObject *object);
 /* The temporary becomes the file; nothing to do for an object. Of two targets
  * that belong together both are prepared first: what then still can fail is
- * the rename. */
+ * the rename, or the copy into an empty file. */
 int fp_target_prepare(fp_target *target);
 int fp_target_commit(fp_target *target);
 /* Keeps the exception that is set, if any. */

@@ -44,8 +44,8 @@ fp_do_short_tuple(fp_survey_run_state *run, size_t n)
     if (fp_height(run) < run->fence + n) {
         return fp_value_underflow(run);
     }
-    return wrap_items(run, FP_VALUE_TUPLE, n, fp_place_of((run->top - n)->head),
-                      run->place - 1);
+    return wrap_items(run, FP_VALUE_TUPLE, n,
+                      fp_place_of((run->top - n)->head), run->place - 1);
 }
 
 /* Keys must have a hash, as far as that is known. */

@@ -370,21 +370,7 @@ enum {
 static inline size_t
 fp_argument_width(fp_argument argument)
 {
-    switch (argument) {
-    case FP_ARGUMENT_1:
-    case FP_ARGUMENT_COUNT_1:
-        return 1;
-    case FP_ARGUMENT_2:
-        return 2;
-    case FP_ARGUMENT_4:
-    case FP_ARGUMENT_COUNT_4:
-        return 4;
-    case FP_ARGUMENT_8:
-    case FP_ARGUMENT_COUNT_8:
-        return 8;
-    default:
-        return 0;
-    }
+    return FP_ARGUMENT_WIDTH(argument);
 }
 
 /* Opcodes that begin at a place: with a length in front of what they hold, with
@@ -514,8 +500,7 @@ int fp_keep_literal(fp_survey_run_state *run, const fp_literal *literal,
 static inline const fp_literal *
 fp_literal_parts(const fp_survey_run_state *run, const fp_literal *literal)
 {
-    return run->parts.rows == NULL ? NULL
-                                   : run->parts.rows + literal->u.first;
+    return run->parts.rows == NULL ? NULL : run->parts.rows + literal->u.first;
 }
 
 /* --- survey_arrays.c ----------------------------------------------------- */

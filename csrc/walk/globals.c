@@ -6,9 +6,9 @@
 
 /* The names of a dotted path as a new list; an exception for a local one. */
 static PyObject *
-split_path(const fp_state *state, PyObject *object, PyObject *name)
+split_path(const fp_walk *walk, PyObject *object, PyObject *name)
 {
-    PyObject *names = PyUnicode_Split(name, state->str_dot, -1);
+    PyObject *names = PyUnicode_Split(name, walk->state->str_dot, -1);
 
     if (names == NULL) {
         return NULL;
@@ -18,7 +18,7 @@ split_path(const fp_state *state, PyObject *object, PyObject *name)
                                              "<locals>")
             == 0)
         {
-            FP_RAISE_LOCAL_OBJECT(state, object, name);
+            FP_RAISE_LOCAL_OBJECT(walk->local_object_error, object, name);
             Py_DECREF(names);
             return NULL;
         }
@@ -206,10 +206,10 @@ silent_names(const fp_state *state, PyObject *object, PyObject **module_name,
     int is_found;
 
     if (PyType_Check(object)) {
-        if (_PyType_Lookup(type, state->str_module)
-                != _PyType_Lookup(&PyType_Type, state->str_module)
-            || _PyType_Lookup(type, state->str_qualname)
-                   != _PyType_Lookup(&PyType_Type, state->str_qualname)
+        if (fp_type_lookup(type, state->str_module)
+                != fp_type_lookup(&PyType_Type, state->str_module)
+            || fp_type_lookup(type, state->str_qualname)
+                   != fp_type_lookup(&PyType_Type, state->str_qualname)
             || type->tp_getattro != PyType_Type.tp_getattro)
         {
             return 0;
@@ -305,7 +305,7 @@ find_names(fp_walk *walk, PyObject *object, PyObject *given,
             goto done;
         }
     }
-    names = split_path(state, object, *name);
+    names = split_path(walk, object, *name);
     if (names == NULL) {
         goto done;
     }

@@ -81,26 +81,23 @@ dict_step(const fp_frame *frame, int is_state)
 }
 
 /* A reducer's callable, arguments or state, unless the next step names the
- * state's attribute. */
+ * state's attribute, or the item. */
 static PyObject *
 reduce_step(const fp_frame *frame, const fp_frame *next)
 {
-    /* The frame's stage is one ahead; see the enumeration in reduce.c. */
-    switch (frame->stage) {
-    case 1:
+    switch (fp_reduce_part_of(frame)) {
+    case FP_PART_CALLABLE:
         return PyUnicode_FromString(".__reduce_ex__()[0]");
-    case 2:
-    case 3:
+    case FP_PART_ARGUMENTS:
         return PyUnicode_FromString(".__reduce_ex__()[1]");
-    case 5:
-    case 6:
+    case FP_PART_ITEMS:
         return PyUnicode_FromString("");
-    default:
-        if (next == NULL || next->kind == FP_FRAME_DICT) {
-            return PyUnicode_FromString("");
-        }
-        return PyUnicode_FromString(".__reduce_ex__()[2]");
+    case FP_PART_STATE:
+        break;
     }
+    return PyUnicode_FromString(next == NULL || next->kind == FP_FRAME_DICT
+                                    ? ""
+                                    : ".__reduce_ex__()[2]");
 }
 
 static PyObject *

@@ -1,8 +1,8 @@
-#include "base/compat.h"
-#include "base/errors.h"
+/* What a reducer returned: a tuple, saved part by part. */
 #include "base/messages.h"
-#include "outlet.h"
 #include "walk.h"
+
+#include "base/errors.h"
 
 enum {
     BY_CALL,
@@ -26,523 +26,6 @@ enum {
     REDUCE_DONE,
     REDUCE_ONLY_STATE, /* `pending` is the state itself */
 };
-
-/* --- plain instances ---------------------------------------------------- */
-
-/* What the class's own dict holds: a new reference, or NULL with or without an
- * exception set. */
-static PyObject *
-own_dict_entry(PyTypeObject *type, PyObject *name)
-{
-    PyObject *dict = fp_type_dict(type);
-    PyObject *entry = NULL;
-
-    if (dict != NULL) {
-        (void)fp_dict_get(dict, name, &entry);
-        Py_DECREF(dict);
-    }
-    return entry;
-}
-
-/* Whether no class of the type adds a slot that would belong to the state.
- * Anything but an absent or empty __slots__ is left to the general way. */
-static int
-has_no_slots(const fp_state *state, PyTypeObject *type)
-{
-    PyObject *mro = type->tp_mro;
-    PyObject *cached = own_dict_entry(type, state->str_slotnames);
-    int result =
-        mro != NULL && !PyErr_Occurred()
-        && (cached == NULL
-            || (PyList_CheckExact(cached) && PyList_GET_SIZE(cached) == 0));
-
-    Py_XDECREF(cached);
-    for (Py_ssize_t i = 0; result && i < PyTuple_GET_SIZE(mro); i++) {
-        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
-        PyObject *slots;
-        if (base == &PyBaseObject_Type) {
-            continue;
-        }
-        slots = own_dict_entry(base, state->str_slots);
-        result = slots == NULL ? !PyErr_Occurred()
-                               : PyTuple_CheckExact(slots)
-                                     && PyTuple_GET_SIZE(slots) == 0;
-        Py_XDECREF(slots);
-    }
-    PyErr_Clear();
-    return result;
-}
-
-/* Whether looking names up in the type can only compare plain str. */
-static int
-has_plain_names(PyTypeObject *type)
-{
-    PyObject *mro = type->tp_mro;
-
-    for (Py_ssize_t i = 0; mro != NULL && i < PyTuple_GET_SIZE(mro); i++) {
-        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
-        Py_ssize_t position = 0;
-        PyObject *key, *value;
-        PyObject *dict;
-        int is_plain = 1;
-        if (!(base->tp_flags & Py_TPFLAGS_HEAPTYPE)) {
-            continue;
-        }
-        dict = fp_type_dict(base);
-        while (is_plain && PyDict_Next(dict, &position, &key, &value)) {
-            is_plain = PyUnicode_CheckExact(key);
-        }
-        Py_DECREF(dict);
-        if (!is_plain) {
-            return 0;
-        }
-    }
-    return mro != NULL;
-}
-
-static inline int
-has_dict(PyTypeObject *type)
-{
-    return (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0
-           || type->tp_dictoffset != 0;
-}
-
-/* The size of an instance that has a dict and a list of weak references at
- * most: a type that is larger holds C data that no dict shows. */
-static Py_ssize_t
-bare_size(PyTypeObject *type)
-{
-    Py_ssize_t n_bytes = PyBaseObject_Type.tp_basicsize;
-
-    if (!(type->tp_flags & Py_TPFLAGS_MANAGED_DICT) && type->tp_dictoffset > 0)
-    {
-        n_bytes += (Py_ssize_t)sizeof(PyObject *);
-    }
-    if (type->tp_weaklistoffset > 0) {
-        n_bytes += (Py_ssize_t)sizeof(PyObject *);
-    }
-    return n_bytes;
-}
-
-/* How instances of a class are saved. PLAIN: object.__reduce_ex__ would answer
- * and find nothing to call: class, NEWOBJ, __dict__, BUILD. WITH_GETSTATE: it
- * would call __getstate__ and nothing else. */
-enum {
-    BY_REDUCER,
-    PLAIN,
-    WITH_GETSTATE
-};
-
-static int
-kind_of_class(const fp_state *state, PyTypeObject *type)
-{
-    PyObject *getstate;
-    int is_ours;
-
-    if (!has_plain_names(type)) {
-        return BY_REDUCER;
-    }
-    getstate = _PyType_Lookup(type, state->str_getstate);
-    is_ours =
-        Py_TYPE(type)->tp_hash == PyType_Type.tp_hash
-        && type->tp_getattro == PyObject_GenericGetAttr && type->tp_new != NULL
-        && !PyType_IsSubtype(type, &PyList_Type)
-        && !PyType_IsSubtype(type, &PyDict_Type)
-        && _PyType_Lookup(type, state->str_reduce_ex)
-               == state->object_reduce_ex
-        && _PyType_Lookup(type, state->str_reduce) == state->object_reduce
-        && _PyType_Lookup(type, state->str_class_) == state->object_class
-        && _PyType_Lookup(type, state->str_getnewargs) == NULL
-        && _PyType_Lookup(type, state->str_getnewargs_ex) == NULL;
-
-    if (!is_ours) {
-        return BY_REDUCER;
-    }
-    if (getstate != state->object_getstate) {
-        return getstate != NULL && has_dict(type) ? WITH_GETSTATE : BY_REDUCER;
-    }
-    return type->tp_itemsize == 0 && type->tp_basicsize == bare_size(type)
-                   && has_no_slots(state, type)
-               ? PLAIN
-               : BY_REDUCER;
-}
-
-static int
-class_kind(fp_walk *walk, PyTypeObject *type)
-{
-    fp_class_facts *facts =
-        &walk->classes[FP_CACHE_SLOT(type, FP_CLASS_CACHE)];
-
-    if (facts->type != type || facts->version != type->tp_version_tag
-        || facts->version == 0)
-    {
-        facts->type = type;
-        facts->kind = kind_of_class(walk->state, type);
-        facts->version = type->tp_version_tag; /* set by the look-ups */
-    }
-    return facts->kind;
-}
-
-/* 1 where the instance's own dict shadows what is_plain_class() looked up. */
-static int
-carries_reducer(const fp_state *state, PyObject *dict)
-{
-    PyObject *names[FP_N_REDUCER_NAMES];
-
-    fp_reducer_names(state, names);
-    for (size_t i = 0; i < FP_N_REDUCER_NAMES; i++) {
-        int found = PyDict_Contains(dict, names[i]);
-        if (found != 0) {
-            return found;
-        }
-    }
-    return 0;
-}
-
-/* Whether the class is written by its name, without anybody's reducer: the
- * metaclass may have one. 1, 0 or -1. */
-static int
-class_goes_by_name(const fp_walk *walk, PyTypeObject *type)
-{
-    PyTypeObject *meta = Py_TYPE(type);
-    PyObject *reducer;
-    int found;
-
-    if (meta == &PyType_Type) {
-        return 1;
-    }
-    if (Py_TYPE(meta)->tp_hash != PyType_Type.tp_hash) {
-        return 0;
-    }
-    found =
-        fp_dict_get(walk->state->dispatch_table, (PyObject *)meta, &reducer);
-    Py_XDECREF(reducer);
-    return found < 0 ? -1 : !found;
-}
-
-/* The class and NEWOBJ; the object is in the memo then. FP_SAVED + 2: the class
- * cannot be written at once. */
-static int
-save_bare_instance(fp_walk *walk, PyObject *object, int lonely)
-{
-    PyObject *nothing;
-    int status = fp_save(walk, (PyObject *)Py_TYPE(object), 0);
-
-    if (status == FP_PUSHED) { /* odd names: nothing is written yet */
-        assert(walk->frames[walk->n_frames - 1].kind == FP_FRAME_SCRIPT);
-        fp_pop(walk);
-        return FP_SAVED + 2;
-    }
-    if (status < 0) {
-        fp_add_note(FP_NOTE_CLASS, Py_TYPE(object));
-        fp_add_note(FP_NOTE_OBJECT, Py_TYPE(object));
-        return -1;
-    }
-    nothing = PyTuple_New(0);
-    if (nothing == NULL) {
-        return -1;
-    }
-    status = fp_save(walk, nothing, 0) < 0 || fp_emit_byte(walk, OP_NEWOBJ) < 0
-                 ? -1
-                 : fp_memo_put(walk, object, lonely);
-    Py_DECREF(nothing);
-    return status;
-}
-
-/* FP_SAVED + 2: by its reducer after all. */
-static int
-save_instance(fp_walk *walk, PyObject *object, int kind, int lonely)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    PyObject *dict = NULL;
-    PyObject *state = NULL;
-    fp_frame *frame;
-    int status = class_goes_by_name(walk, type);
-
-    if (status != 1) {
-        return status < 0 ? -1 : FP_SAVED + 2;
-    }
-    status = -1;
-    if (has_dict(type)) {
-        dict = PyObject_GenericGetDict(object, NULL);
-        if (dict == NULL) {
-            return -1;
-        }
-        if (!walk->silent || walk->careful) {
-            int found = carries_reducer(walk->state, dict);
-            if (found != 0) {
-                status = found < 0 ? -1 : FP_SAVED + 2;
-                goto done;
-            }
-        }
-    }
-    if (kind == PLAIN) {
-        status = save_bare_instance(walk, object, lonely);
-        if (status == 0 && dict != NULL && PyDict_GET_SIZE(dict) > 0) {
-            /* Two references: the instance's and ours. */
-            status = fp_save_state_dict(walk, type, dict,
-                                        walk->silent && Py_REFCNT(dict) == 2);
-        }
-        goto done;
-    }
-    if (fp_call_out(walk) < 0) {
-        goto done;
-    }
-    state = PyObject_CallMethodNoArgs(object, walk->state->str_getstate);
-    if (state == NULL) {
-        goto done;
-    }
-    status = save_bare_instance(walk, object, 0);
-    if (status != FP_SAVED) {
-        goto done;
-    }
-    status = -1;
-    if (state == Py_None) {
-        status = FP_SAVED;
-        goto done;
-    }
-    frame = fp_push(walk, FP_FRAME_REDUCE, object);
-    if (frame == NULL) {
-        goto done;
-    }
-    frame->pending = Py_NewRef(state);
-    frame->flags |= FP_FLAG_OWNS_PENDING | FP_FLAG_OF_OBJECT;
-    frame->stage = REDUCE_ONLY_STATE;
-    walk->n_reduces++;
-    status = FP_PUSHED;
-done:
-    Py_XDECREF(state);
-    Py_XDECREF(dict);
-    return status;
-}
-
-/* --- reducers ----------------------------------------------------------- */
-
-/* From the Pickler's dispatch_table or copyreg's: a new reference, or NULL,
- * with an exception or (nothing registered) without. */
-static PyObject *
-registered_reducer(fp_walk *walk, PyTypeObject *type)
-{
-    PyObject *reducer;
-
-    if (walk->dispatch_table == NULL) {
-        (void)fp_dict_get(walk->state->dispatch_table, (PyObject *)type,
-                          &reducer);
-        return reducer;
-    }
-    reducer = PyObject_GetItem(walk->dispatch_table, (PyObject *)type);
-    if (reducer == NULL && PyErr_ExceptionMatches(PyExc_KeyError)) {
-        PyErr_Clear();
-    }
-    return reducer;
-}
-
-static PyObject *
-call_own_reducer(fp_walk *walk, PyObject *object)
-{
-    PyObject *method, *argument;
-    PyObject *reduced = NULL;
-
-    method = fp_optional_attribute(object, walk->state->str_reduce_ex);
-    if (method != NULL) {
-        argument = PyLong_FromLong(walk->protocol);
-        if (argument != NULL) {
-            reduced = PyObject_CallOneArg(method, argument);
-            Py_DECREF(argument);
-        }
-        Py_DECREF(method);
-        return reduced;
-    }
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    method = fp_optional_attribute(object, walk->state->str_reduce);
-    if (method != NULL) {
-        reduced = PyObject_CallNoArgs(method);
-        Py_DECREF(method);
-    }
-    else if (!PyErr_Occurred()) {
-        PyErr_Format(walk->state->pickling_error, FP_NO_REDUCER,
-                     FP_TYPE_OF(object), object);
-    }
-    return reduced;
-}
-
-static int
-save_answer(fp_walk *walk, PyObject *reduced, PyObject *object)
-{
-    if (PyUnicode_Check(reduced)) {
-        return fp_save_global(walk, object, reduced);
-    }
-    if (PyTuple_Check(reduced)) {
-        int status = fp_save_reduced(walk, reduced, object);
-        if (status == FP_PUSHED) {
-            walk->frames[walk->n_frames - 1].flags |= FP_FLAG_OF_OBJECT;
-            return status;
-        }
-    }
-    else {
-        PyErr_Format(walk->state->pickling_error, FP_NEITHER_STRING_NOR_TUPLE,
-                     FP_TYPE_OF(reduced));
-    }
-    fp_add_note(FP_NOTE_OBJECT, Py_TYPE(object));
-    return -1;
-}
-
-static int
-save_singleton_type(fp_walk *walk, PyObject *type, PyObject *singleton)
-{
-    PyObject *reduced;
-    int status;
-
-    if (fp_call_out(walk) < 0) {
-        return -1;
-    }
-    reduced = Py_BuildValue("(O(O))", (PyObject *)&PyType_Type, singleton);
-    if (reduced == NULL) {
-        return -1;
-    }
-    status = fp_save_reduced(walk, reduced, type);
-    Py_DECREF(reduced);
-    return status;
-}
-
-static int
-save_type(fp_walk *walk, PyObject *type)
-{
-    if (type == (PyObject *)Py_TYPE(Py_None)) {
-        return save_singleton_type(walk, type, Py_None);
-    }
-    if (type == (PyObject *)Py_TYPE(Py_Ellipsis)) {
-        return save_singleton_type(walk, type, Py_Ellipsis);
-    }
-    if (type == (PyObject *)Py_TYPE(Py_NotImplemented)) {
-        return save_singleton_type(walk, type, Py_NotImplemented);
-    }
-    return fp_save_global(walk, type, NULL);
-}
-
-/* Whether arrays have a way of their own, before or behind what is registered
- * for their types. */
-static inline int
-outlet_takes_arrays(const fp_walk *walk, int comes_first)
-{
-    const fp_outlet *outlet = walk->outlet;
-
-    return outlet != NULL && outlet->methods->save_array != NULL
-           && outlet->methods->comes_first == comes_first;
-}
-
-static int
-save_other(fp_walk *walk, PyObject *object, int lonely)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    PyObject *reducer;
-    PyObject *reduced = NULL;
-    int status;
-
-    if (walk->reducer_override != NULL) {
-        if (fp_call_out(walk) < 0) {
-            return -1;
-        }
-        reduced = PyObject_CallOneArg(walk->reducer_override, object);
-        if (reduced == NULL) {
-            return -1;
-        }
-        if (reduced != Py_NotImplemented) {
-            status = save_answer(walk, reduced, object);
-            Py_DECREF(reduced);
-            return status;
-        }
-        Py_CLEAR(reduced);
-    }
-    if (outlet_takes_arrays(walk, 1)) {
-        int found =
-            walk->outlet->methods->save_array(walk, object, lonely, &status);
-        if (found != 0) {
-            return found < 0 ? -1 : status;
-        }
-    }
-    if (type == &PyType_Type) {
-        return save_type(walk, object);
-    }
-    if (type == &PyFunction_Type) {
-        return fp_save_global(walk, object, NULL);
-    }
-    if (Py_TYPE(type)->tp_hash != PyType_Type.tp_hash && fp_call_out(walk) < 0)
-    {
-        return -1;
-    }
-    reducer = registered_reducer(walk, type);
-    if (reducer != NULL) {
-        if (fp_call_out(walk) < 0) {
-            Py_DECREF(reducer);
-            return -1;
-        }
-        reduced = PyObject_CallOneArg(reducer, object);
-        Py_DECREF(reducer);
-    }
-    else if (PyErr_Occurred()) {
-        return -1;
-    }
-    else if (PyType_IsSubtype(type, &PyType_Type)) {
-        return fp_save_global(walk, object, NULL);
-    }
-    else {
-        if (outlet_takes_arrays(walk, 0)) {
-            int found = walk->outlet->methods->save_array(walk, object, lonely,
-                                                          &status);
-            if (found != 0) {
-                return found < 0 ? -1 : status;
-            }
-        }
-        if (walk->protocol >= 4 && !walk->hooked
-            && walk->reducer_override == NULL && walk->dispatch_table == NULL)
-        {
-            int kind = class_kind(walk, type);
-            if (kind != BY_REDUCER) {
-                status = save_instance(walk, object, kind, lonely);
-                if (status <= FP_PUSHED) {
-                    return status;
-                }
-            }
-        }
-        if (walk->late_puts) {
-            int found = fp_save_scalar(walk, object);
-            if (found != 0) {
-                return found < 0 ? -1 : FP_SAVED;
-            }
-        }
-        if (fp_call_out(walk) < 0) {
-            return -1;
-        }
-        reduced = call_own_reducer(walk, object);
-    }
-    if (reduced == NULL) {
-        return -1;
-    }
-    status = save_answer(walk, reduced, object);
-    Py_DECREF(reduced);
-    return status;
-}
-
-int
-fp_save_other(fp_walk *walk, PyObject *object, int lonely)
-{
-    /* Even in silence a look-up may meet a key that is a subclass of str with
-     * an __eq__ of its own. */
-    PyTypeObject *type = Py_TYPE(object);
-    int status;
-
-    Py_INCREF(object);
-    Py_INCREF(type); /* __class__ may be assigned to */
-    status = save_other(walk, object, lonely);
-    Py_DECREF(type);
-    Py_DECREF(object);
-    return status;
-}
-
-/* --- what a reducer returned -------------------------------------------- */
 
 /* Item i of the reducer's tuple, None counting as absent. Borrowed. */
 static PyObject *
@@ -757,7 +240,12 @@ fp_save_reduced(fp_walk *walk, PyObject *reduced, PyObject *object)
     if (form == BY_NEWOBJ_EX && check_newobj_ex(state, arguments) < 0) {
         return -1;
     }
-    Py_INCREF(reduced);
+    reduced = object != NULL && PyExceptionInstance_Check(object)
+                  ? fp_without_notes(state, reduced)
+                  : Py_NewRef(reduced);
+    if (reduced == NULL) {
+        return -1;
+    }
     if (form == BY_NEWOBJ_EX && walk->protocol < 4) {
         form = BY_CALL;
         Py_SETREF(reduced, with_partial(state, reduced));
@@ -826,34 +314,19 @@ finish_building(fp_walk *walk, const fp_frame *frame)
     return fp_memo_put(walk, frame->object, 0);
 }
 
-const char *
-fp_reduce_note(const fp_frame *frame)
+int
+fp_push_state(fp_walk *walk, PyObject *object, PyObject *state)
 {
-    int is_call = frame->size == BY_CALL;
+    fp_frame *frame = fp_push(walk, FP_FRAME_REDUCE, object);
 
-    switch (frame->stage) { /* one ahead of what is being saved */
-    case REDUCE_CALLABLE + 1:
-        return is_call ? FP_NOTE_RECONSTRUCTOR : FP_NOTE_CLASS;
-    case REDUCE_ARGUMENTS + 1:
-        return is_call ? FP_NOTE_ARGUMENTS : FP_NOTE_NEW_ARGUMENTS;
-    case REDUCE_KEYWORDS + 1:
-        return is_call ? NULL : FP_NOTE_NEW_ARGUMENTS;
-    case REDUCE_STATE + 1:
-        return FP_NOTE_SETTER;
-    case REDUCE_SETTER_STATE + 1:
-    case REDUCE_BUILD:
-        return FP_NOTE_STATE;
-    default:
-        return NULL;
+    if (frame == NULL) {
+        return -1;
     }
-}
-
-PyObject *
-fp_reduce_owner(const fp_frame *frame)
-{
-    return frame->stage == REDUCE_LIST + 1 || frame->stage == REDUCE_DICT + 1
-               ? frame->object
-               : NULL;
+    frame->pending = Py_NewRef(state);
+    frame->flags |= FP_FLAG_OWNS_PENDING | FP_FLAG_OF_OBJECT;
+    frame->stage = REDUCE_ONLY_STATE;
+    walk->n_reduces++;
+    return FP_PUSHED;
 }
 
 static int
@@ -951,4 +424,53 @@ fp_step_reduce(fp_walk *walk, fp_frame *frame)
         }
     }
     return status;
+}
+
+/* --- for notes ----------------------------------------------------------- */
+
+const char *
+fp_reduce_note(const fp_frame *frame)
+{
+    int is_call = frame->size == BY_CALL;
+
+    switch (frame->stage) { /* one ahead of what is being saved */
+    case REDUCE_CALLABLE + 1:
+        return is_call ? FP_NOTE_RECONSTRUCTOR : FP_NOTE_CLASS;
+    case REDUCE_ARGUMENTS + 1:
+        return is_call ? FP_NOTE_ARGUMENTS : FP_NOTE_NEW_ARGUMENTS;
+    case REDUCE_KEYWORDS + 1:
+        return is_call ? NULL : FP_NOTE_NEW_ARGUMENTS;
+    case REDUCE_STATE + 1:
+        return FP_NOTE_SETTER;
+    case REDUCE_SETTER_STATE + 1:
+    case REDUCE_BUILD:
+        return FP_NOTE_STATE;
+    default:
+        return NULL;
+    }
+}
+
+PyObject *
+fp_reduce_owner(const fp_frame *frame)
+{
+    return frame->stage == REDUCE_LIST + 1 || frame->stage == REDUCE_DICT + 1
+               ? frame->object
+               : NULL;
+}
+
+fp_reduce_part
+fp_reduce_part_of(const fp_frame *frame)
+{
+    switch (frame->stage) { /* one ahead of what is being saved */
+    case REDUCE_CALLABLE + 1:
+        return FP_PART_CALLABLE;
+    case REDUCE_ARGUMENTS + 1:
+    case REDUCE_KEYWORDS + 1:
+        return FP_PART_ARGUMENTS;
+    case REDUCE_LIST + 1:
+    case REDUCE_DICT + 1:
+        return FP_PART_ITEMS;
+    default:
+        return FP_PART_STATE;
+    }
 }

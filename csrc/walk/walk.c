@@ -2,6 +2,7 @@
 
 #include "base/compat.h"
 #include "base/errors.h"
+#include "base/messages.h"
 #include "inline_leaves.h"
 #include "outlet.h"
 
@@ -452,6 +453,7 @@ fp_walk_init(fp_walk *walk, fp_state *state, int protocol, int fix_imports)
     walk->memo = &walk->own_memo;
     walk->own_memo.holds = 1;
     walk->protocol = protocol;
+    walk->local_object_error = FP_LOCAL_OBJECT_ERROR(state);
     walk->text = protocol == 0;
     walk->fix_imports = fix_imports && protocol < 3;
     walk->frame_start = -1;

@@ -27,7 +27,9 @@
  *   emit.c     opcodes in memory: room, frames, GET and PUT
  *   containers.c  lists, tuples, dicts, sets, and a reducer's iterators
  *   leaves.c   numbers and strings (the hottest: inline_leaves.h)
- *   reduce.c   everything that goes through a reducer
+ *   objects.c  which way everything else goes: whose reducer is asked
+ *   instances.c  plain instances, whose reducer nobody need ask
+ *   reduce.c   what a reducer returned, part by part
  *   globals.c  classes and functions, by name
  *   path.c     where in the object the walk is, for our own note
  *   notes.c    pickle's own notes on a failure
@@ -143,11 +145,12 @@ typedef struct fp_walk {
     int late_puts;
     int silent;
     int restart;
-    int careful;            /* look for reducers in instance dicts first */
-    int hooked;             /* persistent_id is set */
-    int no_memo;            /* Pickler.fast */
-    Py_ssize_t guard_depth; /* Pickler.fast: nested containers */
-    PyObject *guard;        /* owned set of addresses, or NULL */
+    int careful; /* look for reducers in instance dicts first */
+    int hooked;  /* persistent_id is set */
+    int no_memo; /* Pickler.fast */
+    PyObject *local_object_error; /* borrowed: pickle's, or PicklingError */
+    Py_ssize_t guard_depth;       /* Pickler.fast: nested containers */
+    PyObject *guard;              /* owned set of addresses, or NULL */
 
     /* Standard stream only. */
     int framing;
@@ -173,6 +176,7 @@ typedef struct fp_walk {
 /* What a saving function says. */
 #define FP_SAVED  0 /* the object's opcodes are written */
 #define FP_PUSHED 1 /* a frame was pushed; they will be when it is popped */
+#define FP_LEFT   2 /* by its reducer after all; nothing is written yet */
 #define FP_FAILED (-1)
 
 /* A zeroed walk becomes ready; cannot fail. */
@@ -196,6 +200,19 @@ int fp_save_global(fp_walk *walk, PyObject *object, PyObject *name);
 /* `reduced` is what a reducer returned (borrowed); `object` may be NULL. */
 int fp_save_reduced(fp_walk *walk, PyObject *reduced, PyObject *object);
 int fp_step_reduce(fp_walk *walk, fp_frame *frame);
+/* instances.c: an instance that pickle would ask nobody but object itself
+ * about. FP_LEFT where it would ask somebody. */
+int fp_save_instance(fp_walk *walk, PyObject *object, int lonely);
+/* The state of an object that is written, and BUILD. */
+int fp_push_state(fp_walk *walk, PyObject *object, PyObject *state);
+/* What a frame is saving of a reducer's answer. */
+typedef enum {
+    FP_PART_CALLABLE,
+    FP_PART_ARGUMENTS,
+    FP_PART_ITEMS,
+    FP_PART_STATE,
+} fp_reduce_part;
+fp_reduce_part fp_reduce_part_of(const fp_frame *frame);
 /* What of a reducer's answer a frame is saving: the note of messages.h, or
  * NULL. */
 const char *fp_reduce_note(const fp_frame *frame);

@@ -7,10 +7,12 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 
 # Storeys of the package, from the ground; tools/check_imports.py holds every import to them.
 #     _environment   versions a file was saved with: the core imports it for a note
+#     _ends          where loads left file objects
 #     _core          the compiled part: every byte of our own layout
 #     codecs         streams compressed and decompressed
 #     files          which file it is; file objects, pairs, checks
 #     __init__       the API: names, arguments, what a plain dump and load need; imports files late
+#     joblib         joblib's names, with ours among them
 #     compare        one value in several formats
 #     demo           two models, compared
 #     __main__       the command line
@@ -23,6 +25,7 @@ from functools import partial
 from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, UnpicklingError
 from typing import Any, Literal
 
+from fastpersist import _ends
 from fastpersist._core import (
     AtomicFile,
     CorruptFileError,
@@ -115,7 +118,9 @@ def dump(
         Any object that pickle can handle. NumPy arrays are stored as they lie in memory.
     filename : str, os.PathLike of str, or object with ``write``
         A path is replaced whole at the end: until then, and after any failure, the old
-        file stays as it was. A file object is written front to back, without seeking.
+        file stays as it was. An existing empty file is not replaced but filled at the end, for
+        those who have it open (not with `durable`). A file object is written front to back,
+        without seeking.
     compress : int from 0 to 9, bool, str or tuple, optional
         As joblib takes it. 0 or False: none, unless the name ends in an extension below. 1 to 9:
         a level of zlib, or of the codec of the name's extension; True and None: its default
@@ -181,6 +186,8 @@ def dump(
         raise ValueError("durable=True needs a path: a file object is the caller's to sync")
     if sidecar is not None:
         sidecar = _checked_sidecar(sidecar, filename, layout, number, codec is not None, durable)
+        _ends.forget(sidecar)
+    _ends.forget(filename)
 
     write = partial(dump_value, value, sidecar, layout, number, durable, n_threads)
     if codec is not None:
@@ -238,7 +245,7 @@ def _position(file: Any) -> int:
     """Where a file object stands; 0 where it does not say: pipes, sockets, remote files."""
     try:
         position = file.tell()
-    except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
+    except (AttributeError, NotImplementedError, OSError):  # io.UnsupportedOperation, too
         return 0
     return position if isinstance(position, int) and position >= 0 else 0
 
@@ -330,7 +337,9 @@ def load(
     filename : str, bytes, os.PathLike or file object with ``read``
         A path gives the first dump in the file. Of a file object one dump is read, from where
         it stands up to its end: the next call reads the next dump, and raises EOFError where
-        there is none.
+        there is none. As with joblib, one that was just written to need not be rewound: where it
+        stands at its end, can seek, has no ``peek``, and no load has brought it there, its first
+        dump is read.
     mmap_mode : {None, "r", "r+", "w+", "c"}
         Map the file into memory instead of reading it: arrays are `numpy.memmap` objects of one
         map. "r" is read-only; "r+", and "w+" as in joblib, write to the file; "c" keeps changes to

@@ -31,6 +31,8 @@ extern const test_case block_read_tests[];
 extern const test_case buffer_and_hash_tests[];
 extern const test_case ring_tests[];
 extern const test_case strided_tests[];
+extern const test_case place_tests[];
+extern const test_case file_copy_tests[];
 extern const test_case atomic_file_tests[];
 extern const test_case layout_tests[];
 extern const test_case memory_tests[];

@@ -5,7 +5,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -81,9 +84,18 @@ open_and_write(fp_atomic_file *file, const char *path, int durable,
                const char *text)
 {
     CHECK_OK(fp_atomic_file_open(file, path, durable));
+    CHECK_OK(fp_atomic_file_begin(file));
     CHECK(file->fd >= 0);
     CHECK((fcntl(file->fd, F_GETFD) & FD_CLOEXEC) != 0);
     CHECK(write(file->fd, text, strlen(text)) == (ssize_t)strlen(text));
+}
+
+static void
+check_closed(const fp_atomic_file *file)
+{
+    CHECK(!file->is_open && file->fd == -1 && file->temporary == NULL);
+    CHECK(!file->has_empty && file->empty == -1);
+    CHECK(!file->place.is_open && file->place.path == NULL);
 }
 
 static void
@@ -93,7 +105,7 @@ replace(const char *path, int durable, const char *text)
     open_and_write(&file, path, durable, text);
     CHECK(file.in_place == 0);
     CHECK_OK(fp_atomic_file_commit(&file));
-    CHECK(file.fd == -1 && file.target == NULL && file.temporary == NULL);
+    check_closed(&file);
     fp_atomic_file_abort(&file);
 }
 
@@ -104,7 +116,7 @@ refuse(const char *path, int durable, int reason)
     CHECK(fp_atomic_file_open(&file, path, durable) == FP_IO);
     CHECK(file.saved_errno == reason);
     CHECK(strcmp(file.failed_step, "open") == 0);
-    CHECK(!file.is_open && file.target == NULL && file.temporary == NULL);
+    check_closed(&file);
     fp_atomic_file_abort(&file);
 }
 
@@ -131,7 +143,7 @@ atomic_new_file(const char *directory)
 static void
 atomic_keeps_mode(const char *directory)
 {
-    const mode_t modes[] = {0600, 0644, 0666, 0640, 0755, 0700, 0200, 04755};
+    const mode_t modes[] = {0600, 0644, 0666, 0640, 0755, 0700, 0200};
     go_to(directory);
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
         put_file("target", "old", modes[i]);
@@ -299,6 +311,7 @@ atomic_long_names(const char *directory)
         }
         fp_atomic_file file;
         CHECK_OK(fp_atomic_file_open(&file, name, 0));
+        CHECK(file.temporary[0] == '.');
         const char *rest = file.temporary + 1 + shift;
         while (memcmp(rest, "\xe2\x82\xac", 3) == 0) {
             rest += 3;
@@ -390,6 +403,34 @@ regain_root(void)
     }
 }
 
+/* Of setuid and setgid, what the system leaves to a file when it is written
+ * to: all for root, else setgid alone where the group may not execute. */
+static void
+setuid_when_written(void)
+{
+    const mode_t modes[] = {04755, 02755, 06711, 02644, 04600, 07777, 01644};
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        put_file("target", "old", modes[i]);
+        int fd = open("target", O_WRONLY);
+        CHECK(fd >= 0 && write(fd, "new", 3) == 3 && close(fd) == 0);
+        mode_t written = mode_of("target");
+        CHECK(chmod("target", modes[i]) == 0);
+        replace("target", 0, "new");
+        CHECK(mode_of("target") == written);
+        CHECK(unlink("target") == 0);
+    }
+}
+
+static void
+atomic_setuid_when_written(const char *directory)
+{
+    go_to(directory);
+    setuid_when_written();
+    drop_root(directory);
+    setuid_when_written();
+    regain_root();
+}
+
 static void
 atomic_unwritable_directory(const char *directory)
 {
@@ -414,7 +455,254 @@ atomic_unwritable_directory(const char *directory)
     refuse("sealed", 0, EACCES);
     check_file("sealed", "old");
     CHECK(count_names(".") == 2);
+
+    /* Nothing is lost before the beginning; half a dump is not left. */
+    put_file("target", "old", 0640);
+    CHECK(chmod(".", 0500) == 0);
+    CHECK_OK(fp_atomic_file_open(&file, "target", 0));
+    fp_atomic_file_abort(&file);
+    check_file("target", "old");
+    open_and_write(&file, "target", 0, "half");
+    fp_atomic_file_abort(&file);
+    check_file("target", "");
     regain_root();
+}
+
+/* A directory that may be written to, but not read. */
+static void
+atomic_directory_without_reading(const char *directory)
+{
+    fp_atomic_file file;
+    drop_root(directory);
+    CHECK(mkdir("sub", 0700) == 0);
+    CHECK(chmod("sub", 0300) == 0);
+    replace("sub/new", 0, "one");
+    replace("sub/new", 0, "two");
+    check_file("sub/new", "two");
+    if (geteuid() != 0) {
+        open_and_write(&file, "sub/new", 1, "three");
+        CHECK(fp_atomic_file_commit(&file) == FP_IO);
+        CHECK(file.saved_errno == EACCES && file.is_renamed);
+        CHECK(strcmp(file.failed_step, "fsync of the directory") == 0);
+        check_file("sub/new", "three");
+    }
+    CHECK(chmod("sub", 0700) == 0);
+    CHECK(count_names("sub") == 1);
+    regain_root();
+}
+
+/* The directory that the path named when it was opened is the one. */
+static void
+atomic_directory_is_held(const char *directory)
+{
+    fp_atomic_file file;
+    go_to(directory);
+    CHECK(mkdir("one", 0700) == 0 && mkdir("two", 0700) == 0);
+    CHECK(chdir("one") == 0);
+    open_and_write(&file, "name", 1, "text");
+    CHECK(chdir("../two") == 0);
+    CHECK(rename("../one", "../three") == 0);
+    CHECK_OK(fp_atomic_file_commit(&file));
+    check_file("../three/name", "text");
+    CHECK(count_names("..") == 2 && count_names("../three") == 1);
+    CHECK(count_names(".") == 0);
+    open_and_write(&file, "name", 0, "text");
+    CHECK(chdir("..") == 0);
+    fp_atomic_file_abort(&file);
+    CHECK(count_names("two") == 0);
+}
+
+/* --- an empty target --- */
+
+static ino_t
+inode_of(const char *path)
+{
+    struct stat info;
+    CHECK(stat(path, &info) == 0);
+    return info.st_ino;
+}
+
+static void
+atomic_empty_is_filled(const char *directory)
+{
+    const mode_t modes[] = {0600, 0666, 0200, 0751};
+    go_to(directory);
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        char text[16] = "";
+        put_file("target", "", modes[i]);
+        CHECK(link("target", "hard") == 0 && symlink("hard", "link") == 0);
+        ino_t inode = inode_of("target");
+        int handle = open("target", O_RDWR);
+        CHECK(handle >= 0 || modes[i] == 0200);
+
+        fp_atomic_file file;
+        open_and_write(&file, i % 2 ? "target" : "link", 0, "the dump");
+        CHECK(count_names(".") == 4);
+        CHECK(read(handle, text, sizeof(text)) <= 0);
+        CHECK_OK(fp_atomic_file_commit(&file));
+        check_closed(&file);
+        CHECK(handle < 0 || read(handle, text, sizeof(text)) == 8);
+        CHECK(handle < 0 || strcmp(text, "the dump") == 0);
+        CHECK(handle < 0 || close(handle) == 0);
+        CHECK(inode_of("target") == inode && inode_of("hard") == inode);
+        CHECK(mode_of("target") == modes[i]);
+        CHECK(chmod("target", 0600) == 0);
+        check_file("hard", "the dump");
+        CHECK(count_names(".") == 3);
+        CHECK(unlink("target") == 0 && unlink("hard") == 0);
+        CHECK(unlink("link") == 0);
+    }
+
+    /* Nothing written, or given up: it stays empty. */
+    put_file("target", "", 0600);
+    ino_t inode = inode_of("target");
+    replace("target", 0, "");
+    check_file("target", "");
+    fp_atomic_file file;
+    open_and_write(&file, "target", 0, "never");
+    fp_atomic_file_abort(&file);
+    check_closed(&file);
+    check_file("target", "");
+    CHECK(inode_of("target") == inode && count_names(".") == 1);
+}
+
+/* What makes of the copy a rename again. */
+static void
+atomic_empty_is_replaced(const char *directory)
+{
+    fp_atomic_file file;
+    go_to(directory);
+    put_file("target", "", 0640);
+    int holder = open("target", O_RDWR);
+    CHECK(holder >= 0);
+
+    /* Somebody's lock. */
+    CHECK(flock(holder, LOCK_SH) == 0);
+    replace("target", 0, "one");
+    struct stat left;
+    CHECK(fstat(holder, &left) == 0);
+    CHECK(left.st_size == 0 && left.st_nlink == 0);
+    CHECK(close(holder) == 0);
+    check_file("target", "one");
+    CHECK(mode_of("target") == 0640);
+
+    /* It is to last. */
+    put_file("target", "", 0600);
+    ino_t inode = inode_of("target");
+    replace("target", 1, "two");
+    CHECK(inode_of("target") != inode);
+
+    /* Written to meanwhile: that content is replaced like any other. */
+    put_file("target", "", 0600);
+    inode = inode_of("target");
+    open_and_write(&file, "target", 0, "three");
+    put_file("target", "theirs", 0604);
+    CHECK_OK(fp_atomic_file_commit(&file));
+    check_file("target", "three");
+    CHECK(inode_of("target") != inode && mode_of("target") == 0604);
+
+    /* The name was given to another file, which is empty too, or to none. */
+    put_file("target", "", 0600);
+    holder = open("target", O_RDONLY);
+    CHECK(holder >= 0);
+    open_and_write(&file, "target", 0, "four");
+    put_file("other", "", 0606);
+    CHECK(rename("other", "target") == 0);
+    inode = inode_of("target");
+    CHECK_OK(fp_atomic_file_commit(&file));
+    check_file("target", "four");
+    CHECK(inode_of("target") != inode && mode_of("target") == 0606);
+    CHECK(fstat(holder, &left) == 0 && left.st_size == 0);
+    CHECK(close(holder) == 0);
+
+    put_file("target", "", 0600);
+    open_and_write(&file, "target", 0, "five");
+    CHECK(unlink("target") == 0);
+    CHECK_OK(fp_atomic_file_commit(&file));
+    check_file("target", "five");
+
+    /* What writes by the temporary's name put another file there. */
+    put_file("target", "", 0600);
+    open_and_write(&file, "target", 0, "");
+    put_file("other", "six", 0600);
+    CHECK(rename("other", file.temporary) == 0);
+    CHECK_OK(fp_atomic_file_commit(&file));
+    check_file("target", "six");
+
+    CHECK(count_names(".") == 1);
+}
+
+/* Two at once: one copies, the other renames, whoever is first. */
+static void
+atomic_empty_twice(const char *directory)
+{
+    fp_atomic_file one;
+    fp_atomic_file two;
+    go_to(directory);
+    put_file("target", "", 0600);
+    ino_t inode = inode_of("target");
+    open_and_write(&one, "target", 0, "first");
+    open_and_write(&two, "target", 0, "second");
+    CHECK_OK(fp_atomic_file_commit(&one));
+    check_file("target", "first");
+    CHECK(inode_of("target") == inode);
+    int handle = open("target", O_RDONLY);
+    CHECK(handle >= 0);
+    CHECK_OK(fp_atomic_file_commit(&two));
+    check_file("target", "second");
+    CHECK(inode_of("target") != inode && count_names(".") == 1);
+    char text[16] = "";
+    CHECK(read(handle, text, sizeof(text)) == 5);
+    CHECK(strcmp(text, "first") == 0 && close(handle) == 0);
+}
+
+static int
+give_up(fp_interrupt *interrupt, int at_once)
+{
+    (void)interrupt;
+    return !at_once;
+}
+
+/* The copy ends in the middle: the file is empty again, and free again. */
+static void
+atomic_empty_copy_fails(const char *directory)
+{
+    static char block[1 << 20];
+    fp_atomic_file file;
+    fp_interrupt interrupt = {give_up};
+    go_to(directory);
+    put_file("target", "", 0640);
+    ino_t inode = inode_of("target");
+    for (int way = 0; way < 2; way++) {
+        open_and_write(&file, "target", 0, "");
+        for (int i = 0; i < 3; i++) {
+            CHECK(write(file.fd, block, sizeof(block)) == sizeof(block));
+        }
+        if (way == 0) {
+            file.interrupt = &interrupt;
+            CHECK(fp_atomic_file_commit(&file) == FP_SINK_FAILED);
+        }
+        else {
+            struct rlimit old;
+            CHECK(getrlimit(RLIMIT_FSIZE, &old) == 0);
+            struct rlimit limit = {(2 << 20) + 5, old.rlim_max};
+            CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+            CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+            CHECK(fp_atomic_file_commit(&file) == FP_IO);
+            CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
+            CHECK(file.saved_errno == EFBIG);
+            CHECK(strcmp(file.failed_step, "copy into the empty file") == 0);
+        }
+        check_closed(&file);
+        check_file("target", "");
+        CHECK(inode_of("target") == inode && count_names(".") == 1);
+        int fd = open("target", O_RDWR);
+        CHECK(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0);
+        CHECK(close(fd) == 0);
+    }
+    replace("target", 0, "whole");
+    check_file("target", "whole");
+    CHECK(inode_of("target") == inode && mode_of("target") == 0640);
 }
 
 /* Another user's file: the owner where permitted; never more for others. */
@@ -433,7 +721,7 @@ atomic_other_owner(const char *directory)
     replace("theirs", 0, "new");
     CHECK(stat("theirs", &info) == 0);
     CHECK(info.st_uid == 1234 && info.st_gid == 2345);
-    CHECK((info.st_mode & 07777) == 06750);
+    CHECK((info.st_mode & 07777) == 06750); /* as for root's writes */
 
     /* Not permitted: setuid and setgid go, a new group gets no more than
      * everybody. */
@@ -467,6 +755,7 @@ atomic_other_owner(const char *directory)
 const test_case atomic_file_tests[] = {
     {"atomic_new_file", atomic_new_file},
     {"atomic_keeps_mode", atomic_keeps_mode},
+    {"atomic_setuid_when_written", atomic_setuid_when_written},
     {"atomic_mode_changes_meanwhile", atomic_mode_changes_meanwhile},
     {"atomic_follows_links", atomic_follows_links},
     {"atomic_abort_leaves_nothing", atomic_abort_leaves_nothing},
@@ -475,6 +764,12 @@ const test_case atomic_file_tests[] = {
     {"atomic_fifo_in_place", atomic_fifo_in_place},
     {"atomic_proc_link_in_place", atomic_proc_link_in_place},
     {"atomic_unwritable_directory", atomic_unwritable_directory},
+    {"atomic_directory_without_reading", atomic_directory_without_reading},
+    {"atomic_directory_is_held", atomic_directory_is_held},
+    {"atomic_empty_is_filled", atomic_empty_is_filled},
+    {"atomic_empty_is_replaced", atomic_empty_is_replaced},
+    {"atomic_empty_twice", atomic_empty_twice},
+    {"atomic_empty_copy_fails", atomic_empty_copy_fails},
     {"atomic_other_owner", atomic_other_owner},
     {NULL, NULL},
 };

@@ -297,21 +297,24 @@ memory_ring(const char *directory)
 
 static const char *job_path;
 
+static int job_durable;
+
 static fp_status
 atomic_file_job(void)
 {
     fp_atomic_file file;
-    fp_status status = fp_atomic_file_open(&file, job_path, 1);
+    fp_status status = fp_atomic_file_open(&file, job_path, job_durable);
     if (status != FP_OK) {
         return status;
     }
-    status = fp_atomic_file_commit(&file);
-    if (status == FP_IO) {
-        /* Behind the rename, without memory for the directory's name. */
-        CHECK(file.saved_errno == ENOMEM);
-        CHECK(strcmp(file.failed_step, "fsync of the directory") == 0);
-        status = FP_NO_MEMORY;
+    char *path = fp_atomic_file_path(&file);
+    if (path == NULL) {
+        fp_atomic_file_abort(&file);
+        return FP_NO_MEMORY;
     }
+    free(path);
+    CHECK(write(file.fd, "text", 4) == 4);
+    status = fp_atomic_file_commit(&file);
     fp_atomic_file_abort(&file);
     return status;
 }
@@ -322,7 +325,17 @@ memory_atomic_file(const char *directory)
     CHECK(chdir(directory) == 0);
     CHECK(symlink("target", "link") == 0);
     job_path = "link";
-    fail_each_allocation(atomic_file_job, 5);
+    job_durable = 1;
+    fail_each_allocation(atomic_file_job, 7);
+
+    /* An empty target, which is filled. */
+    int fd = open("target", O_RDWR | O_TRUNC);
+    CHECK(fd >= 0);
+    job_durable = 0;
+    fail_each_allocation(atomic_file_job, 8);
+    char text[5] = "";
+    CHECK(read(fd, text, 5) == 4 && strcmp(text, "text") == 0);
+    CHECK(close(fd) == 0);
     DIR *names = opendir(".");
     CHECK(names != NULL);
     struct dirent *name;

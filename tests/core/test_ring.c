@@ -549,7 +549,9 @@ ring_interrupted(const char *directory)
             if (end_at == 0) {
                 CHECK_OK(status);
                 CHECK_OK(fp_ring_finish(ring));
-                CHECK(left.n_asked > 3);
+                /* With a quick writer each flush makes room for a whole ring:
+                 * the first one is full, three more have to fit. */
+                CHECK(left.n_asked >= 3);
             }
             else {
                 CHECK(status == FP_SINK_FAILED);

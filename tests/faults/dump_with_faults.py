@@ -45,6 +45,13 @@ SCENARIOS = {
     "large, one thread, durable": {"value": large, "threads": 1, "durable": True},
     "large, protocol 4": {"value": large, "protocol": 4},
     "link, durable": {"value": small, "durable": True, "is_link": True},
+    "empty": {"value": small, "is_empty": True},
+    "empty, large": {"value": large, "is_empty": True, "threads": 2},
+    "empty, link": {"value": small, "is_empty": True, "is_link": True},
+    "empty, durable": {"value": small, "is_empty": True, "durable": True},
+    "empty, lz4": {**compressed("lz4", 1), "is_empty": True},
+    "empty, zlib": {**compressed("zlib", 1), "is_empty": True},
+    "empty, sidecar": {"value": large[1:], "sidecar": str(sidecar), "is_empty": True},
     "lz4": compressed("lz4", 1),
     "lz4, durable": {**compressed("lz4", 1), "durable": True},
     "zlib": compressed("zlib", 1),
@@ -60,9 +67,13 @@ scenario = dict(SCENARIOS[name])
 value = scenario.pop("value")
 is_new = scenario.pop("is_new", False)
 is_link = scenario.pop("is_link", False)
+is_empty = scenario.pop("is_empty", False)
 to_object = scenario.pop("to_object", False)
 everybody = scenario.pop("everybody", False)
 is_durable = scenario.get("durable", False)
+is_filled = is_empty and not is_durable
+if is_empty:
+    OLD = b""
 files = [path, sidecar] if "sidecar" in scenario else [path]
 
 if is_link:
@@ -92,6 +103,10 @@ def contents():
     return [file.read_bytes() if file.exists() else None for file in files]
 
 
+def inodes():
+    return [file.stat().st_ino if file.exists() else None for file in files]
+
+
 def names():
     return sorted(str(p.relative_to(directory)) for p in directory.rglob("*"))
 
@@ -114,17 +129,24 @@ shim.disarm()
 counts = collections.Counter()
 
 
-def may_be_absorbed(call, n, number):
+def may_be_absorbed(call, n, n_times, number):
     """Which failures do not matter to a dump."""
     if call == "write":
         return number in (errno.EINTR, shim.SHORT)
-    if call in ("getrandom", "stat", "statx", "pthread_create"):
-        # There is another source; rename() will tell; rename() will tell; the caller writes.
+    if call in ("pread", "pwrite"):
+        # Where there is no room for both, the temporary gives some back.
+        no_room = call == "pwrite" and number in (errno.ENOSPC, errno.EDQUOT) and n_times == 1
+        return number in (errno.EINTR, shim.SHORT) or no_room
+    if call in ("getrandom", "stat", "statx", "fstatfs", "pthread_create"):
+        # There is another source; renaming will tell; the same, by another way; the caller writes.
         return True
-    if call in ("lstat", "faccessat", "readlink"):
+    if call in ("fstatat", "fstat", "open", "flock") and is_filled:
+        return True  # it is renamed over the empty file instead
+    if call in ("fstatat", "faccessat", "readlinkat"):
         return number == errno.EINTR  # opening is tried again, when signals have been seen to
     if call == "close":
-        return is_durable and n >= len(files)  # the directory's
+        # Directories are closed, too; and what a second descriptor has told is not asked again.
+        return n < is_link or n >= is_link + len(files) or is_filled
     # Python's open() asks for the size of blocks.
     return call == "fstat" and n == 0 and everybody
 
@@ -144,8 +166,9 @@ def check_failure(error, call, n, number):
         assert is_durable and (call == "fsync" or call == "open"), call
         assert found == EXPECTED
         return "renamed"
-    if len(files) == 2 and call == "rename" and n == 1:
-        # Two renames cannot be one: such a pair is refused.
+    if len(files) == 2 and found != BEFORE:
+        # Two renames cannot be one, nor two copies: such a pair is refused.
+        assert call == "renameat" and n == 1 or is_filled
         assert found == [OLD, EXPECTED[1]]
         return "torn pair"
     assert found == BEFORE, "the old file is as it was"
@@ -156,6 +179,7 @@ def check_failure(error, call, n, number):
 
 def case(call, n, n_times, number):
     prepare()
+    before = inodes()
     error = None
     shim.arm(call, n, n_times, number, everybody)
     try:
@@ -166,13 +190,15 @@ def case(call, n, n_times, number):
     where = (call, n, n_times, number, repr(error))
     if shim.failed == 0:
         assert error is None, where
+        assert not is_filled or inodes() == before, where
         return
     counts[call] += 1
     if error is None:
         assert contents() == EXPECTED, where
         assert [file.stat().st_mode for file in files] == MODES, where
-        assert may_be_absorbed(call, n, number), where
+        assert may_be_absorbed(call, n, n_times, number), where
         counts["absorbed"] += 1
+        counts["filled"] += inodes() == before
     else:
         error.__traceback__ = None
         try:
@@ -186,14 +212,17 @@ def case(call, n, n_times, number):
     assert resources.are_back(), (where, resources, Resources())
 
 
-CALLS = ["open", "close", "write", "fsync", "rename", "linkat", "fchmod", "fchown", "fstat"]
-CALLS += ["lstat", "stat", "statx", "faccessat", "getrandom", "readlink", "pthread_create"]
-CALLS += ["ftruncate", "pwrite", "fdatasync", "read", "pread"]
+CALLS = ["open", "close", "write", "fsync", "renameat", "linkat", "fchmod", "fchown", "fstat"]
+CALLS += ["fstatat", "fstatfs", "stat", "statx", "faccessat", "getrandom", "readlinkat", "flock"]
+CALLS += ["fcntl", "ftruncate", "pwrite", "fdatasync", "read", "pread", "pthread_create"]
+# Of an older way to do it, or used when something else has failed.
+UNUSED = ["lstat", "readlink", "rename", "fallocate"]
+assert not any(map(shim.used, UNUSED)) or everybody
 used = {call: shim.used(call) for call in CALLS}
 for call in CALLS:
     faults = [(number, n) for number in FULL for n in (1, FOR_GOOD)]
     faults = faults if long else faults[1:3]  # no room for good, one input/output error
-    if call in ("write", "pwrite"):
+    if call in ("write", "pwrite", "pread"):
         faults += [(errno.EINTR, 1), (errno.EINTR, 3), (shim.SHORT, 1), (shim.SHORT, FOR_GOOD)]
     elif call != "open":
         faults += [(errno.EINTR, 1)]

@@ -193,7 +193,7 @@ for name, (prepare, work) in KINDS.items():
     # What leaks leaks in every round; threads and free lists make some noise, so a round without
     # growth is enough.
     rounds = []
-    for _ in range(3):
+    for _ in range(6):
         before, resources = measure(), Resources.settled()
         for _ in range(n_times):
             work()

@@ -39,9 +39,14 @@ if not everybody:  # NumPy crashes or miscounts references to this dtype, with p
     VALUES["times"] = [np.zeros(3, "M8[s]"), np.float64(1.5)]
 
 
+def as_bytes(value):
+    # Protocol 5 writes an array by the order of its elements, which a load may change.
+    return fastpersist.dumps(value, 4)
+
+
 class Sink:
     def write(self, data):
-        return len(data)
+        return memoryview(data).nbytes  # a PickleBuffer has no length
 
 
 def dump_way(dump, load=fastpersist.load):
@@ -51,12 +56,12 @@ def dump_way(dump, load=fastpersist.load):
         def check(result, error):
             # The very last allocation is that of the result, behind the rename.
             content = path.read_bytes()
-            assert content == OLD or fastpersist.dumps(load(text)) == expected
+            assert content == OLD or as_bytes(load(text)) == expected
             counts["old"] += error is not None and content == OLD
             path.write_bytes(OLD)
 
         path.write_bytes(OLD)
-        expected = fastpersist.dumps(value)
+        expected = as_bytes(value)
         return lambda: dump(value), check
 
     return make
@@ -65,11 +70,11 @@ def dump_way(dump, load=fastpersist.load):
 def load_way(prepare, load):
     def make(value):
         source = prepare(value)
-        expected = fastpersist.dumps(load(source))
+        expected = as_bytes(load(source))
 
         def check(result, error):
             if error is None:
-                assert fastpersist.dumps(result) == expected
+                assert as_bytes(result) == expected
 
         return lambda: load(source), check
 

@@ -14,15 +14,16 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path += [str(HERE.parent), str(HERE.parent / "hostile")]
+sys.path += [str(HERE.parent / "support"), str(HERE.parent / "hostile")]
 
 import results  # noqa: E402
 from shims import build, run_script, run_with  # noqa: E402
 
 DUMPS = ["small", "small, new", "small, durable", "large", "large, new",
-         "large, one thread, durable", "large, protocol 4", "link, durable", "lz4", "lz4, durable",
-         "zlib", "gzip", "bz2", "xz", "joblib's layout", "sidecar", "sidecar, durable",
-         "file object"]  # fmt: skip
+         "large, one thread, durable", "large, protocol 4", "link, durable", "empty",
+         "empty, large", "empty, link", "empty, durable", "empty, lz4", "empty, zlib",
+         "empty, sidecar", "lz4", "lz4, durable", "zlib", "gzip", "bz2", "xz", "joblib's layout",
+         "sidecar", "sidecar, durable", "file object"]  # fmt: skip
 LOADS = ["small", "large", "many dumps", "pickle", "joblib", "joblib's layout", "mapped",
          "mapped for writing", "file", "raw file", "lz4", "zlib", "joblib's zlib", "sidecar",
          "mapped sidecar"]  # fmt: skip
@@ -62,6 +63,9 @@ def system_calls(library):
     loads = [attempt(f"system calls, load: {x}", run_with, library, "load_with_faults.py",
                      FILES, x, 1) for x in LOADS]  # fmt: skip
 
+    lacking = attempt("system calls that there are not", run_with, library, "without_calls.py",
+                      FILES)  # fmt: skip
+
     def total(found, key):
         return sum(x.get(key, 0) for x in found)
 
@@ -74,6 +78,9 @@ def system_calls(library):
         f"{total(dumps, 'torn pair')} pairs | {dumps.count({})} |",
         f"| {len(LOADS)} kinds of load | {total(loads, 'cases'):,} | {total(loads, 'raised'):,} | "
         f"{total(loads, 'absorbed'):,} | | {loads.count({})} |",
+        f"| not there at all (ENOSYS, EOPNOTSUPP, EINVAL, EPERM) | {total([lacking], 'cases'):,} "
+        f"| {total([lacking], 'says so'):,} | {total([lacking], 'works'):,} | | "
+        f"{[lacking].count({})} |",
     ]
 
 
@@ -138,6 +145,19 @@ def writers_and_readers(n_ours, n_peers):
     return lines
 
 
+def empty_files(n_rounds):
+    found = attempt("empty files", run_script, "fill_empty.py", FILES, n_rounds, 2)
+    return [
+        f"- Three writers and two readers of one empty file that is open, {n_rounds:,} times: "
+        f"{found.get('whole', 0):,} whole loads, and before the first of them "
+        f"{found.get('empty', 0):,} of an empty file and {found.get('refused', 0):,} refused ones; "
+        f"the open file became one of the dumps {found.get('filled', 0):,} times.",
+        f"- {n_rounds:,} writers of an empty file killed: {found.get('nothing', 0):,} times it was "
+        f"empty, {found.get('all', 0):,} times whole, {found.get('part', 0):,} times a part, "
+        "with the whole dump beside it.",
+    ]
+
+
 def restless(seconds, n_times):
     loads = attempt("user code in loads", run_script, "restless_loads.py", FILES, seconds, 2)
     dumps = attempt("threads change what is dumped", run_script, "restless_dumps.py", FILES, 20)
@@ -162,7 +182,7 @@ def valgrind():
     wrapper = "valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite"
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", str(HERE.parent / "test_core_units.py")],
+        [sys.executable, "-m", "pytest", "-q", str(HERE.parent / "core")],
         env={**os.environ, "FASTPERSIST_TEST_WRAPPER": wrapper},
     )
     print(f"{time.monotonic() - start:7.1f} s  valgrind", flush=True)
@@ -188,7 +208,7 @@ def main():
             allocations(memory),
             kills(options.kills, options.peers),
             writers_and_readers(options.loads, options.loads // 10),
-            restless(options.seconds, options.times) + valgrind(),
+            empty_files(1000) + restless(options.seconds, options.times) + valgrind(),
         ]
     minutes = (time.monotonic() - start) / 60
     text = f"In {minutes:.0f} minutes.\n\n" + "\n\n".join("\n".join(lines) for lines in parts)

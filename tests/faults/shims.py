@@ -26,7 +26,7 @@ def build(name, directory):
 def run_script(script, *arguments, timeout=3000, **environment):
     """Runs a script, given by its name or its text; what it printed, as JSON, in its last line."""
     text = (HERE / script).read_text() if script.endswith(".py") else script
-    path = [str(HERE), str(HERE.parent)]
+    path = [str(HERE), str(HERE.parent / "support")]
     path += [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     printed = run_python(
         text,

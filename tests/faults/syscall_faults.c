@@ -20,10 +20,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define SHORT (-1) /* in place of an errno */
@@ -32,8 +34,9 @@
 #define CALLS(X)                                                              \
     X(open) X(close) X(read) X(pread) X(preadv) X(write) X(pwrite)            \
     X(fsync) X(fdatasync) X(fchmod) X(fchown) X(fstat) X(lstat) X(stat)       \
-    X(statx) X(faccessat) X(ftruncate) X(linkat) X(mmap) X(getrandom)         \
-    X(readlink) X(rename) X(pthread_create)
+    X(fstatat) X(fstatfs) X(statx) X(faccessat) X(ftruncate) X(fallocate)     \
+    X(flock) X(fcntl) X(linkat) X(unlinkat) X(mmap) X(getrandom) X(readlink)  \
+    X(readlinkat) X(rename) X(renameat) X(pthread_create)
 /* clang-format on */
 
 enum {
@@ -264,6 +267,23 @@ close(int fd)
     return result;
 }
 
+#define WRAP_FCNTL(symbol)                                                    \
+    int symbol(int fd, int command, ...);                                     \
+    int symbol(int fd, int command, ...)                                      \
+    {                                                                         \
+        int (*real)(int, int, ...);                                           \
+        va_list rest;                                                         \
+        va_start(rest, command);                                              \
+        void *argument = va_arg(rest, void *);                                \
+        va_end(rest);                                                         \
+        FAIL_OR_GO_ON(fcntl, -1);                                             \
+        REAL(#symbol, real);                                                  \
+        return real(fd, command, argument);                                   \
+    }
+
+WRAP_FCNTL(fcntl)
+WRAP_FCNTL(fcntl64)
+
 WRAP(fsync, fsync, int, -1, (int fd), (fd))
 WRAP(fdatasync, fdatasync, int, -1, (int fd), (fd))
 WRAP(fchmod, fchmod, int, -1, (int fd, mode_t mode), (fd, mode))
@@ -277,6 +297,13 @@ WRAP(lstat, lstat64, int, -1, (const char *path, struct stat64 *out),
 WRAP(stat, stat, int, -1, (const char *path, struct stat *out), (path, out))
 WRAP(stat, stat64, int, -1, (const char *path, struct stat64 *out),
      (path, out))
+WRAP(fstatat, fstatat, int, -1,
+     (int at, const char *path, struct stat *out, int flags),
+     (at, path, out, flags))
+WRAP(fstatat, fstatat64, int, -1,
+     (int at, const char *path, struct stat64 *out, int flags),
+     (at, path, out, flags))
+WRAP(fstatfs, fstatfs, int, -1, (int fd, struct statfs *out), (fd, out))
 WRAP(statx, statx, int, -1,
      (int at, const char *path, int flags, unsigned mask, struct statx *out),
      (at, path, flags, mask, out))
@@ -284,9 +311,15 @@ WRAP(faccessat, faccessat, int, -1,
      (int at, const char *path, int mode, int flags), (at, path, mode, flags))
 WRAP(ftruncate, ftruncate, int, -1, (int fd, off_t length), (fd, length))
 WRAP(ftruncate, ftruncate64, int, -1, (int fd, off64_t length), (fd, length))
+WRAP(fallocate, fallocate, int, -1,
+     (int fd, int mode, off_t offset, off_t length),
+     (fd, mode, offset, length))
+WRAP(flock, flock, int, -1, (int fd, int operation), (fd, operation))
 WRAP(linkat, linkat, int, -1,
      (int at, const char *from, int to_at, const char *to, int flags),
      (at, from, to_at, to, flags))
+WRAP(unlinkat, unlinkat, int, -1, (int at, const char *path, int flags),
+     (at, path, flags))
 WRAP(mmap, mmap, void *, MAP_FAILED,
      (void *at, size_t n_bytes, int protection, int flags, int fd,
       off_t offset),
@@ -299,6 +332,12 @@ WRAP(getrandom, getrandom, ssize_t, -1,
      (void *out, size_t n_bytes, unsigned flags), (out, n_bytes, flags))
 WRAP(readlink, readlink, ssize_t, -1,
      (const char *path, char *out, size_t n_bytes), (path, out, n_bytes))
+WRAP(readlinkat, readlinkat, ssize_t, -1,
+     (int at, const char *path, char *out, size_t n_bytes),
+     (at, path, out, n_bytes))
+WRAP(renameat, renameat, int, -1,
+     (int at, const char *from, int to_at, const char *to),
+     (at, from, to_at, to))
 WRAP(rename, rename, int, -1, (const char *from, const char *to), (from, to))
 
 /* Reports an error as its result, not in errno. */

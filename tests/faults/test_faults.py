@@ -34,8 +34,9 @@ def memory(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "scenario",
-    ["small", "small, new", "small, durable", "link, durable", "large", "lz4", "zlib", "sidecar"],
-)
+    ["small", "small, new", "small, durable", "link, durable", "large", "lz4", "zlib", "sidecar",
+     "empty", "empty, link", "empty, zlib", "empty, sidecar"],
+)  # fmt: skip
 def test_system_calls_of_a_dump_fail(scenario, system_calls, tmp_path):
     counts = run_with(system_calls, "dump_with_faults.py", tmp_path, scenario, int(LONG))
     assert counts["old"] >= 15 / FEWER and counts.get("absorbed", 0) >= 5 // FEWER
@@ -81,6 +82,16 @@ def test_kills(tmp_path):
     counts = run_script("kill_while_writing.py", tmp_path, "ours", 1000 if LONG else 40, 1)
     assert counts["lost"] == 0 and counts["torn"] == 0
     assert counts["left"] <= counts["kills"]
+
+
+def test_dumps_where_the_system_lacks_a_call(system_calls, tmp_path):
+    counts = run_with(system_calls, "without_calls.py", tmp_path)
+    assert counts["works"] > 900 and counts["says so"] > 150
+
+
+def test_dumps_into_an_empty_file(tmp_path):
+    counts = run_script("fill_empty.py", tmp_path, 500 if LONG else 25, 1)
+    assert counts["filled"] > counts["rounds"] / 2 and counts["refused"] > 0
 
 
 def test_two_writers_and_two_readers(tmp_path):

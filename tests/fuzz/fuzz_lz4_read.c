@@ -73,7 +73,9 @@ read_ours(const uint8_t *data, size_t n_bytes, size_t n_step, size_t n_piece,
         }
         *n_content += n_made;
     }
-    if (status == FP_CORRUPT || status == FP_TRUNCATED) {
+    if (status == FP_CORRUPT || status == FP_TRUNCATED
+        || status == FP_UNSUPPORTED)
+    {
         CHECK(fp_lz4_reader_error(reader) != NULL);
     }
     CHECK(fp_lz4_reader_offset(reader) <= n_bytes);

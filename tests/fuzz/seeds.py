@@ -94,6 +94,11 @@ def lz4_read_seeds():
         file = io.BytesIO()
         fastpersist.dump(content, file, compress="lz4")
         yield bytes([i % 16]) + file.getvalue()
+    block = b"\xf0\x0aa legacy frame of some text"
+    legacy = b"\x02\x21\x4c\x18" + struct.pack("<I", len(block)) + block
+    yield b"\x05" + legacy
+    yield b"\x0a" + legacy + block[:4] + legacy
+    yield b"\x0f" + legacy + file.getvalue() + legacy
     try:
         import lz4.frame
     except ImportError:

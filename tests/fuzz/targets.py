@@ -128,7 +128,7 @@ def run(
     write_inputs(target, start)
     options = [f"-max_total_time={seconds}", "-rss_limit_mb=4096", "-malloc_limit_mb=0"]
     options += ["-timeout=60", "-max_len=8192", f"-artifact_prefix={work}/{target}-"]
-    path = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    path = [str(HERE), str(HERE.parent / "support"), os.environ.get("PYTHONPATH", "")]
     path.append(str(ROOT / "pypkg"))
     environment = {
         **os.environ,
@@ -154,7 +154,7 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", default=TARGETS, metavar="TARGET")
     options, arguments = parser.parse_known_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
     share = max(1, options.seconds // len(options.targets))
     failed = [
         target

@@ -30,6 +30,7 @@ else:
 
 import fastpersist
 import forged_files as forge
+import frames
 import numpy as np
 
 HARMLESS = {
@@ -170,6 +171,7 @@ def as_pickle(data):
     from_memory = outcome(fastpersist.loads, data)
     from_file = outcome(lambda: fastpersist.Unpickler(OnlyRead(data, 5)).load())
     assert is_same(from_memory, from_file), (from_memory, from_file)
+    assert frames.breach(data) is None or issubclass(from_memory, Exception), from_memory
 
 
 def as_restricted(data):
@@ -316,6 +318,9 @@ def seeds():
             data = pickle.dumps(value, protocol)
             for way in (as_pickle, as_restricted, as_text, as_stream):
                 yield bytes([WAYS.index(way)]) + data
+        for size in (1, 2, 7, 64):
+            body = pickle.dumps(value, 3)[2:]
+            yield bytes([WAYS.index(as_pickle)]) + b"\x80\4" + forge.frames(body, size)
         joblib_data = _with_joblib(value)
         if joblib_data is not None:
             yield bytes([WAYS.index(as_stream)]) + joblib_data

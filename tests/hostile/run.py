@@ -19,7 +19,9 @@ import results
 import subjects
 from damage import CRASHED, EQUAL, HUNG, NO_MEMORY, REFUSED, REFUSED_OTHERWISE, SILENT
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))  # compare, format_reader
+sys.path.append(
+    str(pathlib.Path(__file__).resolve().parents[1] / "support")
+)  # compare, format_reader
 
 COLUMNS = [
     ("cases", ()),

@@ -211,13 +211,13 @@ def test_all_dumps_of_a_path_are_checked(tmp_path):
 @pytest.mark.parametrize("compress", ["gzip", "lz4", "zlib"])
 def test_all_dumps_of_a_compressed_path(compress, tmp_path):
     one = file_bytes([1, np.arange(3000)], compress=compress)
-    plain = file_bytes([2])  # a file that ends as ours has to begin as ours
+    plain = file_bytes([2])
     path = tmp_path / "file"
-    for rest in (b"", one, one + one, pickle.dumps(1)):
+    for rest in (b"", one, one + one, plain, pickle.dumps(1)):
         path.write_bytes(one + rest)
         fastpersist.verify(path)
         assert len(fastpersist.load(path)) == 2
-    halves = [one[: len(one) // 2], one[:-1], plain, plain[:-1], plain[:100]]
+    halves = [one[: len(one) // 2], one[:-1], plain[:-1], plain[:100]]
     padding = [] if compress == "gzip" else [b"\0\0"]  # gzip's tools skip zeros
     for rest in (*halves, *padding, b"x", b"junk" * 9):
         path.write_bytes(one + rest)

@@ -65,7 +65,7 @@ for _codec in (
     Codec("bz2", b"BZh", ".bz2", _bzip2, _bzip2),
     Codec("lzma", b"\x5d\x00", ".lzma", _xz, _xz),
     Codec("xz", b"\xfd7zXZ", ".xz", _xz, _xz),
-    Codec("lz4", b"\x04\x22\x4d\x18", ".lz4", _lz4, _lz4),
+    Codec("lz4", b"\x04\x22\x4d\x18", ".lz4", _lz4, _lz4, old_prefix=b"\x02\x21\x4c\x18"),
     Codec("zstd", b"\x28\xb5\x2f\xfd", ".zst", _zstd, _zstd),
 ):
     COMPRESSORS[_codec.name] = _codec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from fastpersist.codecs.decoding import Decoded, Member
@@ -15,7 +16,7 @@ def writer(name: str, level: Any, n_threads: int) -> OpenStream:
     except ImportError:
         raise ValueError("bz2 module is not compiled on your python standard library.") from None
     checked = 9 if level is None else level
-    bz2.BZ2Compressor(checked)  # refuses a level that is none
+    bz2.BZ2File(io.BytesIO(), "wb", compresslevel=checked).close()  # refuses a level that is none
 
     def make(file: Any, path: str | None) -> ThroughOutlet:
         outlet = Outlet(file, path)

@@ -23,12 +23,20 @@ CHUNK_BYTES = 1 << 20  # compressed bytes read at once, and decoded bytes made a
 def position(file: Any) -> int | None:
     """Where a file object stands; None where it cannot go back there."""
     try:
-        if not file.seekable():
+        seekable = getattr(file, "seekable", None)
+        if seekable is not None and not seekable():
             return None
         where = file.tell()
-    except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
+        if seekable is None:  # as with mmap.mmap before Python 3.13: tried
+            file.seek(where)
+    except (AttributeError, NotImplementedError, OSError):  # io.UnsupportedOperation, too
         return None
     return where if isinstance(where, int) else None
+
+
+def go_back(file: Any, n_bytes: int) -> None:
+    """By so many bytes, in a file that can. (Not every seek() knows where the file stands.)"""
+    file.seek(file.tell() - n_bytes)
 
 
 def damage(
@@ -39,6 +47,29 @@ def damage(
     error.path, error.offset = path, offset
     error.section = f"{name} stream"
     return error
+
+
+def refusal(what: str, advice: str, name: str, path: str | bytes | None) -> ValueError:
+    """No damage: what cannot be decoded here, and what to do about it."""
+    where = "the file" if path is None else repr(path)
+    return ValueError(f"{where} cannot be decompressed: {what} ({name} stream); {advice}")
+
+
+# What `Refused` advises.
+NO_DICTIONARY = "decompress it with its dictionary first, or compress it without one"
+
+
+class Refused(Exception):
+    """What a decoder raises, or makes of its errors, where the data is not damaged."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(what)
+        self.what, self.advice = what, advice
+
+
+# Frames of zstd and LZ4 that a decoder is to skip: sixteen magics, then four bytes of length.
+SKIPPABLE = tuple(bytes((0x50 + i, 0x2A, 0x4D, 0x18)) for i in range(16))
+SKIPPABLE_HEADER_BYTES = 8
 
 
 class Counted(io.RawIOBase):
@@ -76,8 +107,9 @@ class _Source:
         )
         if not self.can_seek:
             self._peek = getattr(file, "peek", None)
-        # One system call, and what there is: a pipe may have no more for now.
-        self._read = getattr(file, "read1", None) or file.read
+        # One system call, and what there is: a pipe may have no more for now. (Where it can seek,
+        # it is none, and tempfile.SpooledTemporaryFile has a read1() that its file may not have.)
+        self._read = file.read if self.can_seek else getattr(file, "read1", None) or file.read
         self._n_peeked = 0
 
     def take(self) -> bytes:
@@ -95,7 +127,7 @@ class _Source:
         if self._peek is not None:
             self._settle(self._n_peeked - n_bytes)
         elif n_bytes and self.can_seek:
-            self._file.seek(-n_bytes, io.SEEK_CUR)
+            go_back(self._file, n_bytes)
         self.n_taken -= n_bytes
 
     def _settle(self, n_bytes: int) -> None:
@@ -109,7 +141,8 @@ class _Source:
 
 class Decoded(Counted):
     """The bytes of a codec whose members are decoded by what `start` gives, called with a number of
-    threads: see Member. `joins`: whether the format lets one member follow another."""
+    threads: see Member. `joins`: whether the format lets one member follow another; `skips`: and
+    skippable frames stand between and behind them."""
 
     def __init__(
         self,
@@ -121,13 +154,17 @@ class Decoded(Counted):
         *,
         start: Callable[[int], Any],
         joins: bool,
+        skips: bool = False,
     ) -> None:
         super().__init__(max_bytes)
         self._source = _Source(file)
+        # Of a path, offsets are those in the file.
+        self._begin = 0 if path is None else position(file) or 0
         # Several threads read ahead of the stream's end.
         self._n_threads = n_threads if self._source.can_seek else 1
         self._start = start
         self._joins = joins
+        self._skips = skips
         self._codec = codec
         self._path = path
         self._input: Buffer = b""  # compressed, not decoded yet
@@ -150,7 +187,10 @@ class Decoded(Counted):
         scratch = memoryview(bytearray(CHUNK_BYTES))
         while self._member is not None:
             self._step(scratch)
-        self._source.give_back(len(self._input))
+        n_end = self._source.n_taken - len(self._input)
+        if self._joins and self._source.can_seek and self._is_padding():
+            n_end = self._source.n_taken - len(self._input)
+        self._source.give_back(self._source.n_taken - n_end)
         self._input = b""
 
     def close(self) -> None:
@@ -170,7 +210,7 @@ class Decoded(Counted):
         try:
             n_made, self._input = member.decode(self._input, view)
         except member.errors as error:
-            raise self._damage(CorruptFileError, f"wrong bytes ({error})") from error
+            raise self._explained(member, error) from error
         if member.at_end:
             member.close()
             self._member = None
@@ -191,6 +231,9 @@ class Decoded(Counted):
         while self._joins:
             rest = bytes(self._input).lstrip(b"\0")
             self._input = rest
+            if self._skips and rest.startswith(SKIPPABLE):
+                self._skip_frame()
+                continue
             if len(rest) >= len(prefix):
                 if not rest.startswith(prefix):
                     return False
@@ -202,8 +245,49 @@ class Decoded(Counted):
             self._input = rest + self._input
         return False
 
+    def _is_padding(self) -> bool:
+        """Passes over zeros. They are the stream's own where another member follows, or nothing."""
+        prefixes = (self._codec.prefix, *SKIPPABLE) if self._skips else (self._codec.prefix,)
+        while True:
+            rest = bytes(self._input).lstrip(b"\0")
+            self._input = rest
+            if self._at_end or len(rest) >= len(prefixes[0]):
+                return not rest or rest.startswith(prefixes)
+            self._refill()
+            self._input = rest + self._input
+
+    def _skip_frame(self) -> None:
+        header = self._taken(SKIPPABLE_HEADER_BYTES, is_kept=True)
+        self._taken(int.from_bytes(header[4:], "little"), is_kept=False)
+
+    def _taken(self, n_bytes: int, *, is_kept: bool) -> bytes:
+        """The next compressed bytes, or nothing where they are only to go."""
+        kept = b""
+        while True:
+            data = bytes(self._input[:n_bytes])
+            self._input = self._input[n_bytes:]
+            n_bytes -= len(data)
+            if is_kept:
+                kept += data
+            if n_bytes == 0:
+                return kept
+            self._refill()
+            if not self._input:
+                raise self._damage(TruncatedFileError, "it ends in a frame to be skipped")
+
+    def _explained(self, member: Any, error: Exception) -> Exception:
+        """What a decoder's error is to the caller."""
+        explain = getattr(member, "explain", None)
+        reason = explain(error) if explain is not None else None
+        if reason is None:
+            return self._damage(CorruptFileError, f"wrong bytes ({error})")
+        if isinstance(reason, Refused):
+            return refusal(reason.what, reason.advice, self._codec.name, self._path)
+        assert isinstance(reason, Exception)
+        return reason
+
     def _damage(self, kind: type[CorruptFileError], what: str) -> CorruptFileError:
-        offset = self._source.n_taken - len(self._input)
+        offset = self._begin + self._source.n_taken - len(self._input)
         return damage(kind, what, self._codec.name, self._path, offset)
 
 
@@ -211,12 +295,19 @@ class Member:
     """A decoder of one member, with the interface that bz2, lzma, zstd and igzip share.
 
     It has ``decode(data, view) -> (bytes made, data left)``, ``needs_input`` (False where it can go
-    on without more), ``at_end`` of its member, the ``errors`` of damaged data, and ``close``. Data
-    that is empty although it was needed is the end of the file.
+    on without more), ``at_end`` of its member, the ``errors`` of data that cannot be decoded, and
+    ``close``. ``explain`` makes of one of the errors what it is, where it is no damage: a Refused
+    or MemoryError; else None. Data that is empty although it was needed is the end of the file.
     """
 
-    def __init__(self, decoder: Any, error: type[Exception]) -> None:
+    def __init__(
+        self,
+        decoder: Any,
+        error: type[Exception],
+        explain: Callable[[Exception], Exception | None] | None = None,
+    ) -> None:
         self.errors = (error,)
+        self.explain = explain
         self.needs_input = True
         self.at_end = False
         self._decoder = decoder

@@ -15,7 +15,7 @@ from isal import igzip_lib, isal_zlib
 from zlib_ng import zlib_ng
 
 from fastpersist.codecs.blocks import InOrder
-from fastpersist.codecs.decoding import Buffer, Decoded, Member
+from fastpersist.codecs.decoding import NO_DICTIONARY, Buffer, Decoded, Member, Refused
 from fastpersist.codecs.deflate import BLOCK_BYTES, adler32_combine
 from fastpersist.codecs.registry import Codec
 
@@ -36,8 +36,13 @@ def reader(
     return Decoded(codec, file, path, n_threads, max_bytes, start=start, joins=is_gzip)
 
 
+def _explain(error: Exception) -> Refused | None:
+    is_refused = "Dictionary needed" in str(error)
+    return Refused("it needs a preset dictionary", NO_DICTIONARY) if is_refused else None
+
+
 def _zlib_member() -> Member:
-    return Member(igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_ZLIB), _ERROR)
+    return Member(igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_ZLIB), _ERROR, _explain)
 
 
 def _gzip_member() -> Member:
@@ -74,6 +79,9 @@ class _Blocks:
 
     def close(self) -> None:
         self._calls.close()
+
+    def explain(self, error: Exception) -> Exception | None:
+        return _explain(error)
 
     # What a subclass knows: its header, and how checksums are made, combined and compared.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastpersist._core import bytes_taken, write_counts
+
 
 class Outlet:
     """What compressed bytes are written to: all of them, until it is shut."""
 
     def __init__(self, file: Any, path: str | None) -> None:
         self._write = file.write
+        self._counts = write_counts(file, self._write)
         self._path = path
         self._is_shut = False
 
@@ -19,16 +22,13 @@ class Outlet:
         while n_done < n_bytes and not self._is_shut:
             rest = data if n_done == 0 else memoryview(data)[n_done:]
             try:
-                n_written = self._write(rest)
+                answer = self._write(rest)
             except OSError as error:
                 if self._path is not None and error.filename is None:
                     error.filename = self._path
                 raise
-            if not isinstance(n_written, int):  # not every write() says how much it took
-                break
-            if not 0 < n_written <= n_bytes - n_done:
-                raise OSError(f"write() of {n_bytes - n_done} bytes returned {n_written}")
-            n_done += n_written
+            n_rest = n_bytes - n_done
+            n_done += bytes_taken(answer, n_rest) if self._counts else n_rest
         return n_bytes
 
     def flush(self) -> None:

@@ -93,7 +93,10 @@ class _AtPath:
 
 
 class Codec(CompressorWrapper):
-    """A codec that comes with fastpersist; `writing` and `reading` import what it consists of."""
+    """A codec that comes with fastpersist; `writing` and `reading` import what it consists of.
+
+    What it reads may also begin with `old_prefix`.
+    """
 
     def __init__(
         self,
@@ -102,8 +105,10 @@ class Codec(CompressorWrapper):
         extension: str,
         writing: Callable[[], Writing],
         reading: Callable[[], Reading],
+        old_prefix: bytes = b"",
     ) -> None:
         super().__init__(None, prefix, extension)
+        self.prefixes = (prefix, old_prefix) if old_prefix else (prefix,)
         self.name = name
         self._writing = writing
         self._reading = reading
@@ -141,6 +146,10 @@ class Codec(CompressorWrapper):
 COMPRESSORS: dict[str, CompressorWrapper] = {}
 
 
+# What a CompressorWrapper has; joblib's own has it, too.
+_INTERFACE = ("fileobj_factory", "prefix", "extension", "compressor_file", "decompressor_file")
+
+
 def register_compressor(
     compressor_name: str, compressor: CompressorWrapper, force: bool = False
 ) -> None:
@@ -150,6 +159,7 @@ def register_compressor(
     ----------
     compressor_name : str
     compressor : CompressorWrapper
+        Or anything that has its attributes and methods, such as joblib's own.
     force : bool
         Replace a codec of that name, those that come with fastpersist included.
 
@@ -160,10 +170,17 @@ def register_compressor(
     """
     if not isinstance(compressor_name, str):
         raise ValueError(f"Compressor name should be a string, '{compressor_name}' given.")
-    if not isinstance(compressor, CompressorWrapper):
+    if isinstance(compressor, type) or not all(hasattr(compressor, name) for name in _INTERFACE):
         raise ValueError(
             f"Compressor should implement the CompressorWrapper interface, '{compressor}' given."
         )
+    # Else every load would fail, of any file.
+    for attribute, wanted in (("prefix", bytes), ("extension", str)):
+        if not isinstance(getattr(compressor, attribute), wanted):
+            raise ValueError(
+                f"Compressor '{attribute}' attribute should be {wanted.__name__}, "
+                f"'{getattr(compressor, attribute)}' given."
+            )
     factory = compressor.fileobj_factory
     if factory is not None and not all(
         hasattr(factory, name) for name in ("read", "write", "seek", "tell")
@@ -224,12 +241,17 @@ def chosen(compress: Any, path: str | None) -> tuple[CompressorWrapper, Any] | N
     return None if level == 0 else (COMPRESSORS[method], level)
 
 
+def prefixes_of(codec: CompressorWrapper) -> tuple[bytes, ...]:
+    return codec.prefixes if isinstance(codec, Codec) else (codec.prefix,)
+
+
 def detect(head: bytes) -> str | None:
     """The codec of a file with these first bytes."""
     found, n_bytes = None, 1
     for name, codec in COMPRESSORS.items():
-        if len(codec.prefix) >= n_bytes and head.startswith(codec.prefix):
-            found, n_bytes = name, len(codec.prefix)
+        for prefix in prefixes_of(codec):
+            if len(prefix) >= n_bytes and head.startswith(prefix):
+                found, n_bytes = name, len(prefix)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastpersist.codecs.decoding import Decoded, Member
+from fastpersist.codecs.decoding import Decoded, Member, Refused
 from fastpersist.codecs.outlet import Outlet, ThroughOutlet
 from fastpersist.codecs.registry import Codec, OpenStream
 
@@ -27,11 +27,31 @@ def writer(name: str, level: Any, n_threads: int) -> OpenStream:
 def reader(
     codec: Codec, file: Any, path: str | bytes | None, n_threads: int, max_bytes: int
 ) -> Decoded:
-    joins = codec.name == "xz"
-    return Decoded(codec, file, path, n_threads, max_bytes, start=_start, joins=joins)
+    is_xz = codec.name == "xz"
+    start = _start_xz if is_xz else _start_lzma
+    return Decoded(codec, file, path, n_threads, max_bytes, start=start, joins=is_xz)
 
 
-def _start(n_threads: int) -> Member:
+def _explain(error: Exception) -> Exception | None:
+    text = str(error)
+    if "unsupported options" in text:  # checksums have said that they stand there as written
+        return Refused(
+            "it uses options or filters that this liblzma does not know",
+            "compress it again without them",
+        )
+    if "Memory usage limit" in text:
+        return MemoryError(text)
+    return None
+
+
+def _start_xz(n_threads: int) -> Member:
     import lzma
 
-    return Member(lzma.LZMADecompressor(), lzma.LZMAError)
+    return Member(lzma.LZMADecompressor(lzma.FORMAT_XZ), lzma.LZMAError, _explain)
+
+
+def _start_lzma(n_threads: int) -> Member:
+    import lzma
+
+    # Asked to find out by itself, liblzma takes a dictionary of an odd size for no lzma.
+    return Member(lzma.LZMADecompressor(lzma.FORMAT_ALONE), lzma.LZMAError)

@@ -7,10 +7,11 @@ frame with zstd's own threads would have other bytes with one thread than with s
 from __future__ import annotations
 
 import sys
+from operator import index
 from typing import Any
 
 from fastpersist.codecs.blocks import BlockWriter
-from fastpersist.codecs.decoding import Buffer, Decoded, Member
+from fastpersist.codecs.decoding import NO_DICTIONARY, Buffer, Decoded, Member, Refused
 from fastpersist.codecs.outlet import Outlet
 from fastpersist.codecs.registry import Codec, OpenStream
 
@@ -24,8 +25,11 @@ if sys.version_info >= (3, 14):
         options: dict[int, int] = {parameter.compression_level: level, parameter.checksum_flag: 1}
         return zstd.compress(block, options=options)
 
+    _WINDOW_LOG = zstd.DecompressionParameter.window_log_max.bounds()[1]
+
     def _start(n_threads: int) -> Any:
-        return Member(zstd.ZstdDecompressor(), zstd.ZstdError)
+        options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+        return Member(zstd.ZstdDecompressor(options=options), zstd.ZstdError, _explain)
 
 else:
     try:
@@ -40,19 +44,41 @@ else:
         frame: bytes = zstandard.ZstdCompressor(level=level, write_checksum=True).compress(block)
         return frame
 
+    _WINDOW_LOG: int = zstandard.WINDOWLOG_MAX
+
     def _start(n_threads: int) -> Any:
         return _Zstandard(zstandard)
 
 
+def _explain(error: Exception) -> Exception | None:
+    """By the words of libzstd, which both modules hand on."""
+    text = str(error)
+    if "too much memory" in text:
+        return Refused(
+            f"a frame needs a window of more than {1 << _WINDOW_LOG - 20} MiB, which is what this "
+            "libzstd can do, or its header is damaged",
+            f"compress it again with a smaller one (zstd --long={_WINDOW_LOG} at most)",
+        )
+    if "not enough memory" in text:
+        return MemoryError(f"{text} (the window of a zstd frame may have {1 << _WINDOW_LOG} bytes)")
+    if "Dictionary" in text:
+        return Refused("a frame needs a dictionary", NO_DICTIONARY)
+    if "Unsupported frame parameter" in text or "Version not supported" in text:
+        return Refused(
+            "a frame uses what this libzstd does not know", "a newer one may decompress it"
+        )
+    return None
+
+
 def writer(name: str, level: Any, n_threads: int) -> OpenStream:
-    checked = _DEFAULT_LEVEL if level is None else int(level)
+    checked = _DEFAULT_LEVEL if level is None else index(level)
     return lambda file, path: _Writer(Outlet(file, path), checked, n_threads)
 
 
 def reader(
     codec: Codec, file: Any, path: str | bytes | None, n_threads: int, max_bytes: int
 ) -> Decoded:
-    return Decoded(codec, file, path, n_threads, max_bytes, start=_start, joins=True)
+    return Decoded(codec, file, path, n_threads, max_bytes, start=_start, joins=True, skips=True)
 
 
 class _Writer(BlockWriter):
@@ -78,7 +104,7 @@ class _Zstandard:
     def __init__(self, module: Any) -> None:
         self.errors = (module.ZstdError,)
         self.at_end = False
-        self._decoder = module.ZstdDecompressor().decompressobj()
+        self._decoder = module.ZstdDecompressor(max_window_size=1 << _WINDOW_LOG).decompressobj()
         self._made = memoryview(b"")
 
     @property
@@ -96,6 +122,9 @@ class _Zstandard:
         view[: len(made)] = made
         self.at_end = self._decoder.eof and not self._made
         return len(made), rest
+
+    def explain(self, error: Exception) -> Exception | None:
+        return _explain(error)
 
     def close(self) -> None:
         """There is nothing to end."""

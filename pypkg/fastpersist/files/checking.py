@@ -8,14 +8,13 @@ surveyed up to STOP.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import stat
 from typing import Any
 
 from fastpersist._core import verify_descriptor, verify_file, verify_pickle, verify_sidecar
 from fastpersist.codecs import registry
-from fastpersist.codecs.decoding import CHUNK_BYTES
+from fastpersist.codecs.decoding import CHUNK_BYTES, position
 from fastpersist.files import kinds, streams
 from fastpersist.files.pairs import open_place
 
@@ -71,7 +70,10 @@ class _Check:
             fd = file.fileno()
             is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
             if is_regular and self._place is None:
-                if verify_descriptor(fd, filename, self._n_threads):
+                head, _ = kinds.first_bytes(file, filename)
+                # What is compressed may still end as a file of ours does.
+                is_other = file.tell() > 0 or kinds.detect(head) is not None
+                if not is_other and verify_descriptor(fd, filename, self._n_threads):
                     return
             self._every_part(file)
         if self._place is not None and self._place[1].read(1):
@@ -82,7 +84,7 @@ class _Check:
             pass
         stream.raw.finish()
         while True:
-            head, file = kinds.first_bytes(file)
+            head, file = kinds.first_bytes(file, self.path)
             if not head:
                 return
             self._part(head, file)
@@ -91,8 +93,10 @@ class _Check:
         """To the end of a file: dumps, and streams that hold dumps."""
         is_first = True
         while True:
-            head, file = kinds.first_bytes(file)
+            head, file = kinds.first_bytes(file, self.path)
             if not head:
+                if is_first and (position(file) or 0) > 0:
+                    raise kinds.not_whole(self.path, 0, "compressed stream")
                 if is_first:
                     raise EOFError("Ran out of input")
                 return
@@ -102,15 +106,13 @@ class _Check:
 
     def _one_of_file(self, file: Any) -> None:
         """One dump, from where the caller's file object stands."""
-        is_memory = type(file) is io.BytesIO
-        if is_memory:
-            streams.refuse_known_end(file)
-        head, stream = kinds.first_bytes(file)
+        with streams.rewound(file):
+            kinds.behind_empty_streams(file, self._next)
+
+    def _next(self, head: bytes, stream: Any, file: Any) -> None:
         if not head:
             raise EOFError("Ran out of input")
         self._part(head, stream)
-        if is_memory:
-            streams.note_end(file)
 
     def _part(self, head: bytes, file: Any) -> bool:
         """One dump, or one stream of them; whether another may follow."""
@@ -121,17 +123,23 @@ class _Check:
             return bool(self._dump(file))
         codec = registry.COMPRESSORS[name]
         if not isinstance(codec, registry.Codec):
-            self._dumps(streams.registered(codec, file))
+            self._dumps(streams.registered(codec, file), name)
             return False
         with codec.open_stream(file, self.path, self._n_threads, self._max_bytes) as stream:
-            self._dumps(stream)
+            try:
+                self._dumps(stream, name)
+            except kinds.EmptyStream:
+                stream.raw.finish()
+                raise
             stream.raw.finish()
         return True
 
-    def _dumps(self, stream: Any) -> None:
+    def _dumps(self, stream: Any, name: str) -> None:
         is_ours = self._dump(stream)
+        if is_ours is None and self.path is None:
+            raise kinds.EmptyStream(name)
         if is_ours is None:
-            raise kinds.not_whole(self.path, 0, "stream")
+            raise kinds.not_whole(self.path, 0, f"{name} stream")
         while is_ours:
             is_ours = self._dump(stream)
         while stream.read(CHUNK_BYTES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from functools import partial
 from typing import Any, NamedTuple
 
 from fastpersist._core import (
@@ -45,7 +46,9 @@ def from_descriptor(path: str | bytes, request: Request, fd: int) -> Any:
     """Load what an open path holds, which is not a regular file of our own layout."""
     is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
     with open(fd, "rb", closefd=False) as file:
-        head, stream = kinds.first_bytes(file)
+        head, stream = kinds.first_bytes(file, path)
+        if is_regular and not head:
+            raise kinds.not_whole(path, 0, "compressed stream")
         codec = kinds.detect(head)
         if codec == kinds.OLD_JOBLIB:
             return _through_joblib(path, path, request.mmap_mode, request)
@@ -72,16 +75,12 @@ def from_file(file: Any, request: Request) -> Any:
 
     It is left right behind the dump, where it can seek or the dump is not compressed.
     """
-    if type(file) is io.BytesIO:
-        streams.refuse_known_end(file)
-        value = _next_dump(file, request)
-        streams.note_end(file)
-        return value
-    if request.mmap_mode is not None and _is_real(file):
-        mapped = _map(file, request.mmap_mode, request)
-        if mapped is not None:
-            return mapped[0]
-    return _next_dump(file, request)
+    with streams.rewound(file):
+        if request.mmap_mode is not None and _is_real(file):
+            mapped = _map(file, request.mmap_mode, request)
+            if mapped is not None:
+                return mapped[0]
+        return _next_dump(file, request)
 
 
 # ---------------------------------------------------------------- read
@@ -94,7 +93,10 @@ def _dump_in(stream: Any, path: Path, request: Request) -> Any:
 
 
 def _next_dump(file: Any, request: Request) -> Any:
-    head, stream = kinds.first_bytes(file)
+    return kinds.behind_empty_streams(file, partial(_dump_behind, request))
+
+
+def _dump_behind(request: Request, head: bytes, stream: Any, file: Any) -> Any:
     codec = kinds.detect(head)
     name = getattr(file, "name", "")
     if request.mmap_mode is not None:
@@ -144,6 +146,9 @@ def _decoded(file: Any, name: str, path: Path, request: Request) -> Any:
         except EOFError as error:
             if stream.raw.n_made > 0:
                 raise
+            if path is None:
+                stream.raw.finish()
+                raise kinds.EmptyStream(codec.name) from None
             raise kinds.not_whole(path, 0, f"{codec.name} stream") from error
         except Exception as error:
             if path is not None and not isinstance(error, CorruptFileError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastpersist._core import load_file, load_path
 from fastpersist._core import read_sidecar as read_place
-from fastpersist.files import warn
+from fastpersist.files import streams, warn
 
 # What the core takes: (descriptor, file object, path); a descriptor of -1 stands for none.
 Place = tuple[int, Any, Any]
@@ -43,6 +43,7 @@ def load_pair(
             return load_path(
                 filename, mmap_mode, native, verify, n_threads, foreign, place, max_bytes
             )
+        opened.enter_context(streams.rewound(filename))
         return load_file(filename, None, native, verify, mmap_mode, n_threads, place, max_bytes)
 
 
@@ -64,6 +65,7 @@ def open_place(sidecar: Any, mmap_mode: str | None, opened: contextlib.ExitStack
             )
         if mmap_mode is not None:
             warn.ignored(sidecar, "was given as a file object", mmap_mode)
+        opened.enter_context(streams.rewound(sidecar))
         return -1, sidecar, None
     mode = "r+b" if mmap_mode == "r+" else "rb"
     file = opened.enter_context(open(sidecar, mode, buffering=0))

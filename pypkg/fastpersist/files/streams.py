@@ -1,12 +1,14 @@
-"""File objects: bytes put back in front of one, memory that was read, compressors of users."""
+"""File objects: bytes put back in front of one, ends that are none, compressors of users."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from fastpersist.codecs.decoding import CHUNK_BYTES
+from fastpersist import _ends
+from fastpersist.codecs.decoding import CHUNK_BYTES, position
 from fastpersist.codecs.registry import CompressorWrapper
 
 
@@ -60,20 +62,46 @@ def registered(codec: CompressorWrapper, file: Any) -> Any:
     return decoded
 
 
-# ---------------------------------------------------------------- memory
+# ---------------------------------------------------------------- rewound
 
-# dump() and load() without seek(0) in between is a habit that joblib allows: a BytesIO that stands
-# at its end, and was not brought there by a load, is read from its start.
-
-# Where the last load from a BytesIO ended.
-_ends: WeakKeyDictionary[io.BytesIO, int] = WeakKeyDictionary()
+# dump() and load() without seek(0) in between is a habit that joblib allows, where a file object
+# has no peek(): one that stands at its end is read from its start, unless it was a load that
+# brought it there. Where that cannot be known it stays at its end.
 
 
-def refuse_known_end(file: io.BytesIO) -> None:
-    position = file.tell()
-    if _ends.get(file) == position and position == len(file.getbuffer()):
-        raise EOFError("Ran out of input")
+@contextlib.contextmanager
+def rewound(file: Any) -> Iterator[None]:
+    """Around one load of a dump from a caller's file object."""
+    came_from = _rewind(file)
+    try:
+        yield
+    except BaseException:
+        if came_from is not None:
+            file.seek(came_from)  # it may be tried again
+        else:
+            _note_end(file)
+        raise
+    _note_end(file)
 
 
-def note_end(file: io.BytesIO) -> None:
-    _ends[file] = file.tell()
+def _rewind(file: Any) -> int | None:
+    """Where the file stood that is at its start now; None where it is left alone."""
+    end = position(file)
+    if not end or hasattr(file, "peek"):
+        return None
+    if file.read(1):
+        file.seek(end)
+        return None
+    try:
+        if _ends.noted(file) == end:
+            raise EOFError("Ran out of input")
+    except TypeError:
+        return None
+    file.seek(0)
+    return end
+
+
+def _note_end(file: Any) -> None:
+    end = None if hasattr(file, "peek") else position(file)
+    if end is not None:
+        _ends.note(file, end)

@@ -1,0 +1,289 @@
+/* Instances whose reducer is object's own, so that nothing need be asked. */
+#include "base/compat.h"
+#include "base/errors.h"
+#include "base/messages.h"
+#include "walk.h"
+
+/* What the class's own dict holds: a new reference, or NULL with or without an
+ * exception set. */
+static PyObject *
+own_dict_entry(PyTypeObject *type, PyObject *name)
+{
+    PyObject *dict = fp_type_dict(type);
+    PyObject *entry = NULL;
+
+    if (dict != NULL) {
+        (void)fp_dict_get(dict, name, &entry);
+        Py_DECREF(dict);
+    }
+    return entry;
+}
+
+/* Whether no class of the type adds a slot that would belong to the state.
+ * Anything but an absent or empty __slots__ is left to the general way. */
+static int
+has_no_slots(const fp_state *state, PyTypeObject *type)
+{
+    PyObject *mro = type->tp_mro;
+    PyObject *cached = own_dict_entry(type, state->str_slotnames);
+    int result =
+        mro != NULL && !PyErr_Occurred()
+        && (cached == NULL
+            || (PyList_CheckExact(cached) && PyList_GET_SIZE(cached) == 0));
+
+    Py_XDECREF(cached);
+    for (Py_ssize_t i = 0; result && i < PyTuple_GET_SIZE(mro); i++) {
+        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
+        PyObject *slots;
+        if (base == &PyBaseObject_Type) {
+            continue;
+        }
+        slots = own_dict_entry(base, state->str_slots);
+        result = slots == NULL ? !PyErr_Occurred()
+                               : PyTuple_CheckExact(slots)
+                                     && PyTuple_GET_SIZE(slots) == 0;
+        Py_XDECREF(slots);
+    }
+    PyErr_Clear();
+    return result;
+}
+
+/* Whether looking names up in the type can only compare plain str. */
+static int
+has_plain_names(PyTypeObject *type)
+{
+    PyObject *mro = type->tp_mro;
+
+    for (Py_ssize_t i = 0; mro != NULL && i < PyTuple_GET_SIZE(mro); i++) {
+        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
+        Py_ssize_t position = 0;
+        PyObject *key, *value;
+        PyObject *dict;
+        int is_plain = 1;
+        if (!(base->tp_flags & Py_TPFLAGS_HEAPTYPE)) {
+            continue;
+        }
+        dict = fp_type_dict(base);
+        while (is_plain && PyDict_Next(dict, &position, &key, &value)) {
+            is_plain = PyUnicode_CheckExact(key);
+        }
+        Py_DECREF(dict);
+        if (!is_plain) {
+            return 0;
+        }
+    }
+    return mro != NULL;
+}
+
+static inline int
+has_dict(PyTypeObject *type)
+{
+    return (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0
+           || type->tp_dictoffset != 0;
+}
+
+/* The size of an instance that has a dict and a list of weak references at
+ * most: a type that is larger holds C data that no dict shows. */
+static Py_ssize_t
+bare_size(PyTypeObject *type)
+{
+    Py_ssize_t n_bytes = PyBaseObject_Type.tp_basicsize;
+
+    if (!(type->tp_flags & Py_TPFLAGS_MANAGED_DICT) && type->tp_dictoffset > 0)
+    {
+        n_bytes += (Py_ssize_t)sizeof(PyObject *);
+    }
+    if (type->tp_weaklistoffset > 0) {
+        n_bytes += (Py_ssize_t)sizeof(PyObject *);
+    }
+    return n_bytes;
+}
+
+/* How instances of a class are saved. PLAIN: object.__reduce_ex__ would answer
+ * and find nothing to call: class, NEWOBJ, __dict__, BUILD. WITH_GETSTATE: it
+ * would call __getstate__ and nothing else. */
+enum {
+    BY_REDUCER,
+    PLAIN,
+    WITH_GETSTATE
+};
+
+static int
+kind_of_class(const fp_state *state, PyTypeObject *type)
+{
+    PyObject *getstate;
+    int is_ours;
+
+    if (!has_plain_names(type)) {
+        return BY_REDUCER;
+    }
+    getstate = fp_type_lookup(type, state->str_getstate);
+    is_ours =
+        Py_TYPE(type)->tp_hash == PyType_Type.tp_hash
+        && type->tp_getattro == PyObject_GenericGetAttr && type->tp_new != NULL
+        && !PyType_IsSubtype(type, &PyList_Type)
+        && !PyType_IsSubtype(type, &PyDict_Type)
+        && fp_type_lookup(type, state->str_reduce_ex)
+               == state->object_reduce_ex
+        && fp_type_lookup(type, state->str_reduce) == state->object_reduce
+        && fp_type_lookup(type, state->str_class_) == state->object_class
+        && fp_type_lookup(type, state->str_getnewargs) == NULL
+        && fp_type_lookup(type, state->str_getnewargs_ex) == NULL;
+
+    if (!is_ours) {
+        return BY_REDUCER;
+    }
+    if (getstate != state->object_getstate) {
+        return getstate != NULL && has_dict(type) ? WITH_GETSTATE : BY_REDUCER;
+    }
+    return type->tp_itemsize == 0 && type->tp_basicsize == bare_size(type)
+                   && has_no_slots(state, type)
+               ? PLAIN
+               : BY_REDUCER;
+}
+
+static int
+class_kind(fp_walk *walk, PyTypeObject *type)
+{
+    fp_class_facts *facts =
+        &walk->classes[FP_CACHE_SLOT(type, FP_CLASS_CACHE)];
+
+    if (facts->type != type || facts->version != type->tp_version_tag
+        || facts->version == 0)
+    {
+        facts->type = type;
+        facts->kind = kind_of_class(walk->state, type);
+        facts->version = type->tp_version_tag; /* set by the look-ups */
+    }
+    return facts->kind;
+}
+
+/* 1 where the instance's own dict shadows what is_plain_class() looked up. */
+static int
+carries_reducer(const fp_state *state, PyObject *dict)
+{
+    PyObject *names[FP_N_REDUCER_NAMES];
+
+    fp_reducer_names(state, names);
+    for (size_t i = 0; i < FP_N_REDUCER_NAMES; i++) {
+        int found = PyDict_Contains(dict, names[i]);
+        if (found != 0) {
+            return found;
+        }
+    }
+    return 0;
+}
+
+/* Whether the class is written by its name, without anybody's reducer: the
+ * metaclass may have one. 1, 0 or -1. */
+static int
+class_goes_by_name(const fp_walk *walk, PyTypeObject *type)
+{
+    PyTypeObject *meta = Py_TYPE(type);
+    PyObject *reducer;
+    int found;
+
+    if (meta == &PyType_Type) {
+        return 1;
+    }
+    if (Py_TYPE(meta)->tp_hash != PyType_Type.tp_hash) {
+        return 0;
+    }
+    found =
+        fp_dict_get(walk->state->dispatch_table, (PyObject *)meta, &reducer);
+    Py_XDECREF(reducer);
+    return found < 0 ? -1 : !found;
+}
+
+/* The class and NEWOBJ; the object is in the memo then. FP_LEFT: the class
+ * cannot be written at once. */
+static int
+save_bare_instance(fp_walk *walk, PyObject *object, int lonely)
+{
+    PyObject *nothing;
+    int status = fp_save(walk, (PyObject *)Py_TYPE(object), 0);
+
+    if (status == FP_PUSHED) { /* odd names: nothing is written yet */
+        assert(walk->frames[walk->n_frames - 1].kind == FP_FRAME_SCRIPT);
+        fp_pop(walk);
+        return FP_LEFT;
+    }
+    if (status < 0) {
+        fp_add_note(FP_NOTE_CLASS, Py_TYPE(object));
+        fp_add_note(FP_NOTE_OBJECT, Py_TYPE(object));
+        return -1;
+    }
+    nothing = PyTuple_New(0);
+    if (nothing == NULL) {
+        return -1;
+    }
+    status = fp_save(walk, nothing, 0) < 0 || fp_emit_byte(walk, OP_NEWOBJ) < 0
+                 ? -1
+                 : fp_memo_put(walk, object, lonely);
+    Py_DECREF(nothing);
+    return status;
+}
+
+/* FP_LEFT: by its reducer after all. */
+static int
+save_instance(fp_walk *walk, PyObject *object, int kind, int lonely)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject *dict = NULL;
+    PyObject *state = NULL;
+    int status = class_goes_by_name(walk, type);
+
+    if (status != 1) {
+        return status < 0 ? -1 : FP_LEFT;
+    }
+    status = -1;
+    if (has_dict(type)) {
+        dict = PyObject_GenericGetDict(object, NULL);
+        if (dict == NULL) {
+            return -1;
+        }
+        if (!walk->silent || walk->careful) {
+            int found = carries_reducer(walk->state, dict);
+            if (found != 0) {
+                status = found < 0 ? -1 : FP_LEFT;
+                goto done;
+            }
+        }
+    }
+    if (kind == PLAIN) {
+        status = save_bare_instance(walk, object, lonely);
+        if (status == 0 && dict != NULL && PyDict_GET_SIZE(dict) > 0) {
+            /* Two references: the instance's and ours. */
+            status = fp_save_state_dict(walk, type, dict,
+                                        walk->silent && Py_REFCNT(dict) == 2);
+        }
+        goto done;
+    }
+    if (fp_call_out(walk) < 0) {
+        goto done;
+    }
+    state = PyObject_CallMethodNoArgs(object, walk->state->str_getstate);
+    if (state == NULL) {
+        goto done;
+    }
+    status = save_bare_instance(walk, object, 0);
+    if (status != FP_SAVED) {
+        goto done;
+    }
+    if (state != Py_None) {
+        status = fp_push_state(walk, object, state);
+    }
+done:
+    Py_XDECREF(state);
+    Py_XDECREF(dict);
+    return status;
+}
+
+int
+fp_save_instance(fp_walk *walk, PyObject *object, int lonely)
+{
+    int kind = class_kind(walk, Py_TYPE(object));
+
+    return kind == BY_REDUCER ? FP_LEFT
+                              : save_instance(walk, object, kind, lonely);
+}

@@ -1,0 +1,72 @@
+"""The package from outside: its names, what importing it brings, its command line."""
+
+import pickle
+import subprocess
+import sys
+
+import fastpersist
+from helpers import run_python
+
+IMPORTED = """
+import sys
+import __future__, gc, numpy
+before = set(sys.modules)
+import fastpersist
+print(*sorted(set(sys.modules) - before))
+before = set(sys.modules)
+fastpersist.dump([numpy.arange(5000.0), "text"], "file")
+fastpersist.load("file")
+fastpersist.load("file", "r")
+fastpersist.loads(fastpersist.dumps([1]))
+print(*sorted(m for m in set(sys.modules) - before if m.startswith("fastpersist")))
+"""
+
+
+def test_what_importing_brings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    at_import, at_use = run_python(IMPORTED).split("\n")[:2]
+    assert at_import.split() == [
+        "fastpersist",
+        "fastpersist._core",
+        "fastpersist._ends",  # a dump says that a file object was written to
+        "fastpersist.codecs",
+        "fastpersist.codecs.registry",
+    ]
+    assert at_use == ""
+
+
+def test_public_names_do_not_tell_where_they_stand():
+    """What pickles of them, and messages, call them stays when a module moves."""
+    for name in fastpersist.__all__:
+        thing = getattr(fastpersist, name)
+        module = getattr(thing, "__module__", "fastpersist")
+        assert module in ("fastpersist", "fastpersist._core", "_pickle"), name
+        assert pickle.loads(pickle.dumps(thing)) is thing
+
+
+def command_line(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "fastpersist", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_without_a_command_it_helps():
+    alone, helped = command_line(), command_line("--help")
+    assert (alone.returncode, alone.stderr) == (0, "")
+    assert alone.stdout == helped.stdout
+    assert "usage: python -m fastpersist" in alone.stdout
+    assert "demo" in alone.stdout and "bench" in alone.stdout
+
+
+def test_an_unknown_command_is_an_error():
+    done = command_line("dmeo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "dmeo" in done.stderr
+
+
+def test_version():
+    assert command_line("--version").stdout.strip() == fastpersist.__version__
