@@ -16,6 +16,12 @@ fp_xxh3(const void *data, size_t n_bytes)
     return XXH3_64bits(n_bytes > 0 ? data : "", n_bytes);
 }
 
+uint64_t
+fp_xxh3_seeded(const void *data, size_t n_bytes, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(n_bytes > 0 ? data : "", n_bytes, seed);
+}
+
 fp_status
 fp_xxh3_pair(const void *first, size_t n_first, const void *second,
              size_t n_second, uint64_t *out)

@@ -273,7 +273,8 @@ fp_survey_descriptor(fp_state *state, int fd, PyObject *path,
     if (kind == FP_FILE_EMPTY) {
         PyErr_SetString(PyExc_EOFError, "Ran out of input");
     }
-    else if (kind == FP_FILE_OURS) {
+    else if (kind == FP_FILE_OURS || kind == FP_FILE_HEADLESS) {
+        /* Without its header it is no codec's: the caller has asked. */
         status = survey_ours(&load, max_bytes, list);
     }
     else if (kind >= 0) {

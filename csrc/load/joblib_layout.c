@@ -442,6 +442,11 @@ read_wrapped(fp_machine *machine, PyObject *wrapper)
     description array = {.descr = NULL};
     PyObject *result = NULL;
 
+    if (machine->input->whole_frames) { /* it has no bytes but opcodes */
+        PyErr_SetString(machine->state->corrupt_error,
+                        "a joblib array in a graph");
+        return NULL;
+    }
     if (leave_frame(machine) < 0 || describe(machine, wrapper, &array) < 0) {
         goto done;
     }

@@ -71,6 +71,7 @@ load_dup(fp_survey_run_state *run, uint64_t place)
         tail |= FP_NO_TAIL; /* no node */
     }
     flags &= FP_IS_UNHASHABLE | FP_IS_GROWN | FP_HAS_ORIGIN;
+    flags |= FP_IS_COPY;
     if (fp_kind_of(value->head) == FP_VALUE_GLOBAL) {
         flags |= FP_IS_NOTABLE;
     }
@@ -83,7 +84,7 @@ load_next_buffer(fp_survey_run_state *run, uint64_t place)
 {
     fp_survey *survey = run->survey;
 
-    if (survey->n_buffers == UINT32_MAX || FP_ROWS_ROOM(run->buffers) < 0) {
+    if (fp_is_full(survey->n_buffers) || FP_ROWS_ROOM(run->buffers) < 0) {
         return -1;
     }
     run->buffers.rows[run->buffers.n++] = place;
@@ -186,6 +187,24 @@ look_at_memo(fp_survey_run_state *run, uint64_t place)
     }
 }
 
+/* joblib's wrapper elsewhere than in the hands of what makes an instance of it:
+ * nobody knows which instances there are, and so which bytes are an array's. */
+static void
+look_at_wrappers(fp_survey_run_state *run, uint64_t place)
+{
+    const fp_survey *survey = run->survey;
+    uint64_t n_arguments = 0;
+
+    for (size_t i = 0; i < survey->n_globals; i++) {
+        if (survey->globals[i].role == FP_ROLE_WRAPPER) {
+            n_arguments += survey->globals[i].n_argument;
+        }
+    }
+    if (n_arguments > run->n_wrappers) {
+        fp_odd(run, FP_ODD_WRAPPER, place);
+    }
+}
+
 /* The end of a stream: 1 where it was the outermost one. */
 static int
 load_stop(fp_survey_run_state *run, uint64_t place)
@@ -216,7 +235,11 @@ load_stop(fp_survey_run_state *run, uint64_t place)
     look_at_protocols(run, place);
     survey->is_complete = 1;
     survey->sums.stop = !survey->options.is_ours;
-    return fp_finish_tree(run) < 0 ? -1 : 1;
+    if (fp_finish_tree(run) < 0) {
+        return -1;
+    }
+    look_at_wrappers(run, place);
+    return 1;
 }
 
 /* --- the loop ------------------------------------------------------------ */
@@ -530,6 +553,15 @@ done:
 
 /* --- from the outside ---------------------------------------------------- */
 
+/* What hash() of a str is made with, and where memory lies. */
+static uint64_t
+new_seed(const fp_survey_run_state *run)
+{
+    uint64_t seed = (uint64_t)(uintptr_t)run;
+
+    return seed ^ (uint64_t)PyObject_Hash(run->survey->state->str_dtype);
+}
+
 /* What only the run needs. Texts stay. */
 static void
 drop_run(fp_survey_run_state *run)
@@ -558,6 +590,8 @@ drop_run(fp_survey_run_state *run)
     run->parts.rows = NULL;
     PyMem_RawFree(run->counted);
     run->counted = NULL;
+    PyMem_RawFree(run->shapes.rows);
+    run->shapes.rows = NULL;
     PyMem_RawFree(run->shape_table);
     run->shape_table = NULL;
     PyMem_RawFree(run->dtype_table);
@@ -600,9 +634,10 @@ fp_survey_run(fp_survey *survey, fp_state *state, fp_input *input,
     if (options->is_ours) { /* PROTO is in the header */
         survey->protocol = run->protocol = 5;
     }
-    if (input->kind != FP_INPUT_FILE) {
-        run->memo.hint = (options->is_ours ? options->n_blobs : 0)
-                         + fp_input_at_most(input) / 8;
+    run->last_tuple.place = FP_SURVEY_NOWHERE;
+    run->seed = run->memo.seed = new_seed(run);
+    if (options->is_ours) { /* all of the input is opcodes */
+        run->memo.hint = options->n_blobs + fp_input_at_most(input) / 8;
     }
     if (fp_source_begin(run) == 0 && fp_seed_blobs(run) == 0
         && fp_value_stack_grow(run) == 0)

@@ -260,6 +260,7 @@ typedef struct {
     uint8_t kind;     /* fp_value_kind: STR, BYTES, BYTEARRAY or OLD_STR */
     uint8_t stored;   /* INLINE, PAYLOAD, BLOB */
     uint8_t in_array; /* the bytes of an array that is listed */
+    uint8_t zero[5];
 } fp_survey_leaf;
 
 typedef struct {
@@ -276,8 +277,11 @@ enum {
     FP_DTYPE_KNOWN = 1,   /* what it is could be read */
     FP_DTYPE_TEXT = 2,    /* `text` and `order` say it all */
     FP_DTYPE_OBJECTS = 4, /* has objects in it */
-    FP_DTYPE_BUILT = 8,   /* private, as the next one */
+    FP_DTYPE_BUILT = 8,   /* private, as the next two */
     FP_DTYPE_NAMED = 16,
+    FP_DTYPE_SIZED = 128,   /* its size is what its state says */
+    FP_DTYPE_DOUBTFUL = 32, /* what it says does not fit together */
+    FP_DTYPE_OF_TYPE = 64,  /* of a type that is not NumPy's */
 };
 
 typedef struct {
@@ -329,6 +333,8 @@ typedef struct {
     X(ITEMS_OF_VALUE, "items put into what takes none")                       \
     X(INST, "INST")                                                           \
     X(OBJ, "OBJ")                                                             \
+    X(WRAPPER, "joblib's array wrapper in another use")                       \
+    X(SIZE_OF_TYPE, "array of a size that only its type knows")               \
     X(EXTENSION, "extension code")                                            \
     X(PERSISTENT, "persistent id")                                            \
     X(BUFFER, "out-of-band buffer")                                           \

@@ -207,7 +207,7 @@ fp_new_array(fp_survey_run_state *run, fp_value *value, uint32_t maker)
     fp_survey *survey = run->survey;
     size_t n = survey->n_arrays;
 
-    if (n >= FP_SURVEY_NONE
+    if (fp_is_full(n)
         || fp_rows_grow(&survey->arrays, &run->arrays_capacity, n + 1,
                         sizeof(fp_survey_array))
                < 0
@@ -301,6 +301,7 @@ transpose(fp_survey_run_state *run, fp_survey_array *array,
     uint64_t seen = 0, n_bytes;
     int64_t step;
     int n = array->n_dims;
+    int status;
 
     if (axes->kind != FP_LITERAL_TUPLE || axes->n != (uint32_t)n
         || !fp_array_size(run, array, &n_bytes))
@@ -323,8 +324,11 @@ transpose(fp_survey_run_state *run, fp_survey_array *array,
         turned[i] = shape[axis];
         turned[n + i] = strides[axis];
     }
-    array->order = 'A';
-    return fp_keep_shape(run, array, turned, 2 * (size_t)n) < 0 ? -1 : 1;
+    status = fp_keep_shape(run, array, turned, 2 * (size_t)n);
+    if (status > 0) {
+        array->order = 'A';
+    }
+    return status;
 }
 
 /* _frombuffer(buffer, dtype, shape, order [, axes]) */

@@ -33,6 +33,14 @@ wrap_items(fp_survey_run_state *run, fp_value_kind kind, size_t n,
     {
         return -1;
     }
+    if (kind == FP_VALUE_TUPLE) {
+        run->last_tuple = (fp_last_tuple){
+            .place = place,
+            .first = n > 0 && fp_kind_of(items->head) == FP_VALUE_GLOBAL
+                         ? items->what
+                         : FP_SURVEY_NONE,
+        };
+    }
     fp_measure(run, &container);
     run->top = items;
     return fp_push_value(run, container.head, container.tail);
@@ -109,7 +117,7 @@ fp_do_marked(fp_survey_run_state *run, unsigned char opcode)
 static inline void
 add_count(fp_value *container, size_t n)
 {
-    container->what = container->what < UINT32_MAX - n
+    container->what = n < UINT32_MAX - container->what
                           ? container->what + (uint32_t)n
                           : UINT32_MAX;
 }

@@ -61,7 +61,7 @@ new_dtype(fp_survey_run_state *run, fp_survey_dtype dtype, uint32_t *number)
     fp_survey *survey = run->survey;
     size_t n = survey->n_dtypes;
 
-    if (n >= FP_SURVEY_NONE
+    if (fp_is_full(n)
         || fp_rows_grow(&survey->dtypes, &run->dtypes_capacity, n + 1,
                         sizeof(dtype))
                < 0)
@@ -92,6 +92,9 @@ describe_text(fp_survey_run_state *run, fp_survey_dtype *dtype)
     }
     if (kind == 'O') {
         dtype->flags |= FP_DTYPE_OBJECTS;
+    }
+    if (kind != 0 && memchr("SUVa", kind, 4) != NULL) {
+        dtype->flags |= FP_DTYPE_SIZED;
     }
 }
 
@@ -132,46 +135,9 @@ bare_dtype(fp_survey_run_state *run, uint32_t text, uint32_t *number)
     return 0;
 }
 
-int
-fp_reduce_dtype(fp_survey_run_state *run, fp_value *value,
-                const fp_value *args)
-{
-    fp_survey_dtype dtype = {
-        .place = run->place - 1,
-        .arguments = FP_SURVEY_NONE,
-        .state = FP_SURVEY_NONE,
-        .text = FP_SURVEY_NONE,
-        .itemsize = FP_SURVEY_NONE,
-    };
-    fp_literal literal;
-    uint32_t number;
-
-    if (fp_parse_literal(run, fp_place_of(args->head), run->place - 1,
-                         &literal)
-        < 0)
-    {
-        return -1;
-    }
-    if (literal.kind == FP_LITERAL_TUPLE && literal.n > 0) {
-        const fp_literal *first = fp_literal_parts(run, &literal);
-        if ((first->kind == FP_LITERAL_STR
-             && fp_intern_literal(run, first->u.place, &dtype.text) < 0)
-            || fp_keep_literal(run, &literal, &dtype.arguments) < 0)
-        {
-            return -1;
-        }
-        describe_text(run, &dtype);
-    }
-    if (new_dtype(run, dtype, &number) < 0) {
-        return -1;
-    }
-    value->head = fp_place_of(value->head) | FP_HEAD(FP_VALUE_DTYPE, 0);
-    value->what = number;
-    return 0;
-}
-
-/* Looks for dtypes within: whether they may be used, how deep they go, whether
- * they hold objects. */
+/* Looks for dtypes within the literal that was kept last: whether they may be
+ * used, how deep they go, whether they hold objects. `number` is the dtype's
+ * own, if it has one. */
 static int
 look_at_parts(fp_survey_run_state *run, uint32_t number, uint32_t literal,
               fp_survey_dtype *dtype)
@@ -200,18 +166,110 @@ look_at_parts(fp_survey_run_state *run, uint32_t number, uint32_t literal,
     return 1;
 }
 
+/* Types of numpy that have no size of their own. */
+static int
+is_void_type(const fp_survey_run_state *run, const fp_survey_global *global)
+{
+    return fp_is_text(run, global->module, "numpy")
+           && (fp_is_text(run, global->name, "void")
+               || fp_is_text(run, global->name, "record"));
+}
+
+/* What a dtype's first argument is, other than a text. */
+static void
+describe_argument(const fp_survey_run_state *run, const fp_literal *argument,
+                  fp_survey_dtype *dtype)
+{
+    if (argument->kind == FP_LITERAL_GLOBAL) {
+        const fp_survey_global *global =
+            &run->survey->globals[argument->u.number];
+        if (is_void_type(run, global)) {
+            dtype->flags |= FP_DTYPE_SIZED;
+        }
+        else if (!fp_is_text(run, global->module, "numpy")) {
+            dtype->flags |= FP_DTYPE_OF_TYPE;
+        }
+    }
+}
+
+int
+fp_reduce_dtype(fp_survey_run_state *run, fp_value *value,
+                const fp_value *args)
+{
+    fp_survey_dtype dtype = {
+        .place = run->place - 1,
+        .arguments = FP_SURVEY_NONE,
+        .state = FP_SURVEY_NONE,
+        .text = FP_SURVEY_NONE,
+        .itemsize = FP_SURVEY_NONE,
+    };
+    fp_literal literal;
+    uint32_t number;
+
+    if (fp_parse_literal(run, fp_place_of(args->head), run->place - 1,
+                         &literal)
+        < 0)
+    {
+        return -1;
+    }
+    if (literal.kind == FP_LITERAL_TUPLE && literal.n > 0) {
+        const fp_literal *first = fp_literal_parts(run, &literal);
+        if ((first->kind == FP_LITERAL_STR
+             && fp_intern_old_literal(run, first->u.place, &dtype.text) < 0)
+            || fp_keep_literal(run, &literal, &dtype.arguments) < 0)
+        {
+            return -1;
+        }
+        describe_text(run, &dtype);
+        describe_argument(run, first, &dtype);
+        if (dtype.arguments != FP_SURVEY_NONE
+            && !look_at_parts(run, FP_SURVEY_NONE, dtype.arguments, &dtype))
+        {
+            dtype.arguments = FP_SURVEY_NONE;
+        }
+    }
+    if (new_dtype(run, dtype, &number) < 0) {
+        return -1;
+    }
+    value->head = fp_place_of(value->head) | FP_HEAD(FP_VALUE_DTYPE, 0);
+    value->what = number;
+    return 0;
+}
+
+/* The size that a state says: NumPy looks at it where the type has none of its
+ * own. 0: it is not what NumPy would have written. */
+static int
+take_itemsize(const fp_literal *itemsize, fp_survey_dtype *dtype)
+{
+    int is_size = itemsize->kind == FP_LITERAL_INT && itemsize->u.number >= 0
+                  && itemsize->u.number <= INT32_MAX;
+
+    if (dtype->flags & (FP_DTYPE_SIZED | FP_DTYPE_OF_TYPE)) {
+        dtype->itemsize =
+            is_size ? (uint32_t)itemsize->u.number : FP_SURVEY_NONE;
+        return is_size;
+    }
+    return itemsize->kind == FP_LITERAL_INT
+           && (itemsize->u.number == -1
+               || (is_size
+                   && (uint32_t)itemsize->u.number == dtype->itemsize));
+}
+
 /* (version, order, subarray, names, fields, itemsize, alignment, flags
- * [, metadata]): whether it adds no more to the text than an order. */
+ * [, metadata]): 1, or 0 where it is not as NumPy writes it. *is_text: it adds no
+ * more to the text than an order. `dtype` knows about the parts already. */
 static int
 describe_state(fp_survey_run_state *run, const fp_literal *state,
-               fp_survey_dtype *dtype)
+               fp_survey_dtype *dtype, int *is_text)
 {
     const fp_literal *parts = fp_literal_parts(run, state);
     fp_leaf_bytes leaf;
-    int is_text = 1;
+    int has_objects;
 
+    *is_text = 0;
     if (state->kind != FP_LITERAL_TUPLE || state->n < 8 || state->n > 9
-        || parts[1].kind != FP_LITERAL_STR
+        || parts[0].kind != FP_LITERAL_INT || parts[0].u.number < 3
+        || parts[0].u.number > 4 || parts[1].kind != FP_LITERAL_STR
         || !fp_leaf_at(run->survey, parts[1].u.place, &leaf))
     {
         return 0;
@@ -224,18 +282,23 @@ describe_state(fp_survey_run_state *run, const fp_literal *state,
         return 0;
     }
     dtype->order = (char)leaf.data[0];
-    for (int i = 2; i < 5; i++) {
-        is_text &= parts[i].kind == FP_LITERAL_NONE;
-    }
-    if (parts[5].kind == FP_LITERAL_INT && parts[5].u.number >= 0
-        && parts[5].u.number <= INT32_MAX)
+    /* Its flags say whether NumPy takes it for objects. */
+    has_objects = (dtype->flags & FP_DTYPE_OBJECTS) != 0;
+    if (!take_itemsize(&parts[5], dtype) || parts[6].kind != FP_LITERAL_INT
+        || parts[7].kind != FP_LITERAL_INT
+        || (has_objects != (parts[7].u.number & 1)
+            && !(dtype->flags & FP_DTYPE_OF_TYPE)))
     {
-        dtype->itemsize = (uint32_t)parts[5].u.number;
+        return 0;
     }
-    if (parts[7].kind == FP_LITERAL_INT && parts[7].u.number & 1) {
+    if (parts[7].u.number & 1) {
         dtype->flags |= FP_DTYPE_OBJECTS;
     }
-    return is_text && (state->n == 8 || parts[8].kind == FP_LITERAL_NONE);
+    *is_text = state->n == 8 || parts[8].kind == FP_LITERAL_NONE;
+    for (int i = 2; i < 5; i++) {
+        *is_text &= parts[i].kind == FP_LITERAL_NONE;
+    }
+    return 1;
 }
 
 int
@@ -246,7 +309,7 @@ fp_build_dtype(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
     fp_survey_dtype built = *dtype;
     fp_literal state;
     uint32_t kept;
-    int is_text;
+    int is_text = 0, is_good;
 
     if (fp_parse_literal(run, state_start, state_end, &state) < 0
         || fp_keep_literal(run, &state, &kept) < 0)
@@ -254,21 +317,19 @@ fp_build_dtype(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
         return -1;
     }
     built.flags &= (uint8_t)~(FP_DTYPE_TEXT | FP_DTYPE_KNOWN);
-    is_text =
-        state.kind != FP_LITERAL_OTHER && describe_state(run, &state, &built);
     built.state = kept;
     built.flags |= FP_DTYPE_BUILT;
     /* A second state, or one that others have looked at: nobody does that, and
      * dtypes must not contain themselves. */
-    if (dtype->flags & (FP_DTYPE_BUILT | FP_DTYPE_NAMED)
-        || kept == FP_SURVEY_NONE || built.arguments == FP_SURVEY_NONE
-        || state.kind != FP_LITERAL_TUPLE
-        || !look_at_parts(run, value->what, kept, &built))
-    {
+    is_good = !(dtype->flags & (FP_DTYPE_BUILT | FP_DTYPE_NAMED))
+              && kept != FP_SURVEY_NONE && built.arguments != FP_SURVEY_NONE
+              && look_at_parts(run, value->what, kept, &built)
+              && describe_state(run, &state, &built, &is_text);
+    if (!is_good) {
         built.state = FP_SURVEY_NONE;
         built.arguments = FP_SURVEY_NONE;
         built.itemsize = FP_SURVEY_NONE;
-        built.flags &= (uint8_t)~FP_DTYPE_OBJECTS;
+        built.flags |= FP_DTYPE_DOUBTFUL;
         is_text = 0;
     }
     if (built.itemsize != FP_SURVEY_NONE) {
@@ -294,7 +355,7 @@ fp_take_dtype(fp_survey_run_state *run, fp_survey_array *array,
     if (literal->kind != FP_LITERAL_STR) {
         return 0;
     }
-    if (fp_intern_literal(run, literal->u.place, &text) < 0) {
+    if (fp_intern_old_literal(run, literal->u.place, &text) < 0) {
         return -1;
     }
     return text == FP_SURVEY_NONE ? 0 : bare_dtype(run, text, &array->dtype);

@@ -28,12 +28,15 @@ describe(fp_survey_run_state *run, const fp_literal *state,
     for (uint32_t i = 0; i + 1 < state->n; i += 2) {
         const fp_literal *item = &items[i + 1];
         fp_leaf_bytes leaf;
-        uint32_t key;
-        if (items[i].kind != FP_LITERAL_STR) {
-            continue;
-        }
-        if (fp_intern_literal(run, items[i].u.place, &key) < 0) {
+        uint32_t key = FP_SURVEY_NONE;
+        if (items[i].kind == FP_LITERAL_STR
+            && fp_intern_old_literal(run, items[i].u.place, &key) < 0)
+        {
             return -1;
+        }
+        if (key == FP_SURVEY_NONE) { /* it may turn out to be any of these */
+            return corrupt(run, "joblib's NumpyArrayWrapper with an attribute "
+                                "that has no plain name");
         }
         if (fp_is_text(run, key, "shape")) {
             wrapper->shape = item;
@@ -53,7 +56,12 @@ describe(fp_survey_run_state *run, const fp_literal *state,
                 && leaf.n_kept == 1 && leaf.data[0] == 'F';
         }
         else if (fp_is_text(run, key, "numpy_array_alignment_bytes")) {
-            wrapper->is_aligned = item->kind != FP_LITERAL_NONE;
+            if (item->kind != FP_LITERAL_NONE && item->kind != FP_LITERAL_INT)
+            {
+                return corrupt(run, "joblib's NumpyArrayWrapper with an "
+                                    "alignment that is no number");
+            }
+            wrapper->is_aligned = item->kind == FP_LITERAL_INT;
         }
     }
     return 0;
@@ -174,7 +182,7 @@ enter_context(fp_survey_run_state *run)
         .foreign = run->foreign.n - 1,
     };
     memset(&run->memo, 0, sizeof(run->memo));
-    run->memo.hint = context->memo.hint;
+    run->memo.seed = run->seed;
     run->floor = run->fence = fp_height(run);
     run->first_mark = run->marks.n;
     run->protocol = 0;
@@ -233,9 +241,16 @@ fp_unwrap(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
     description wrapper = {.subclass = FP_SURVEY_NONE};
     fp_literal state;
     const fp_literal *dtype;
-    int has_objects;
+    unsigned flags;
 
+    if (run->survey->options.is_ours) {
+        return corrupt(run, "a joblib array in a graph");
+    }
     run->survey->is_joblib = 1;
+    /* One that was used before keeps what its state said then. */
+    if (fp_flags_of(value->head) & FP_IS_COPY) {
+        return corrupt(run, "joblib's NumpyArrayWrapper used twice");
+    }
     if (fp_source_leave_frame(run) < 0
         || fp_parse_literal(run, state_start, state_end, &state) < 0)
     {
@@ -251,7 +266,14 @@ fp_unwrap(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
     if (dtype == NULL || dtype->kind != FP_LITERAL_DTYPE) {
         return corrupt(run, "joblib's NumpyArrayWrapper without a dtype");
     }
-    has_objects =
-        run->survey->dtypes[dtype->u.number].flags & FP_DTYPE_OBJECTS;
-    return has_objects ? enter_context(run) : take_bytes(run, value, &wrapper);
+    flags = run->survey->dtypes[dtype->u.number].flags;
+    if (flags & FP_DTYPE_DOUBTFUL) {
+        return corrupt(run, "joblib's NumpyArrayWrapper with a dtype that "
+                            "contradicts itself");
+    }
+    if (flags & FP_DTYPE_OF_TYPE) {
+        fp_odd(run, FP_ODD_SIZE_OF_TYPE, run->place - 1);
+    }
+    return flags & FP_DTYPE_OBJECTS ? enter_context(run)
+                                    : take_bytes(run, value, &wrapper);
 }

@@ -12,6 +12,7 @@
 #define FREE_STEPS     ((uint64_t)1 << 20)
 #define STEPS_PER_BYTE 32
 #define BYTES_PER_STEP 64
+#define STEPS_PER_NAME 64 /* may be as long as a payload */
 /* Tuples from the memo in tuples from the memo ... */
 #define MAX_DEPTH 16
 
@@ -158,6 +159,9 @@ push_fetched(fp_survey_run_state *run, uint64_t number, int depth)
         return entry->length == UINT32_MAX || depth >= MAX_DEPTH
                    ? fp_pile_other(run)
                    : parse(run, place, place + entry->length, depth + 1);
+    case FP_VALUE_DICT: /* more may be put into it */
+        return fp_pile_push(
+            run, (fp_literal){.kind = FP_LITERAL_OTHER, .n = FP_PILE_DICT});
     default: /* what may have changed since */
         return fp_pile_other(run);
     }
@@ -189,6 +193,7 @@ do_stack_global(fp_survey_run_state *run, size_t base)
         return -1;
     }
     run->pile.n -= 2;
+    run->n_steps += STEPS_PER_NAME;
     return push_global(run, number);
 }
 
@@ -423,6 +428,8 @@ run_step(fp_survey_run_state *run, const step *it, size_t base, int depth)
         return status == FP_PARSED ? fp_pile_drop(run, base, n + 1) : status;
     case OP_DUP:
         return run->pile.n > base
+                       && run->pile.rows[run->pile.n - 1].kind
+                              != FP_LITERAL_DICT
                    ? fp_pile_push(run, run->pile.rows[run->pile.n - 1])
                    : FP_NO_LITERAL;
 

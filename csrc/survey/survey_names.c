@@ -3,6 +3,9 @@
 
 #include "core/block_hash.h"
 
+/* \UXXXXXXXX */
+#define ESCAPE_BYTES 10
+
 /* --- leaves -------------------------------------------------------------- */
 
 /* How an opcode's length is written; 0: it has none. */
@@ -23,7 +26,7 @@ width_of(unsigned char opcode)
 int
 fp_leaf_at(const fp_survey *survey, uint64_t place, fp_leaf_bytes *leaf)
 {
-    const unsigned char *opcode = survey->skeleton + place;
+    const unsigned char *opcode;
     uint64_t n_left;
     unsigned width;
 
@@ -31,6 +34,7 @@ fp_leaf_at(const fp_survey *survey, uint64_t place, fp_leaf_bytes *leaf)
         return 0;
     }
     n_left = survey->skeleton_bytes - place - 1;
+    opcode = survey->skeleton + place;
     leaf->opcode = *opcode;
     width = width_of(*opcode);
     if (width > 0) {
@@ -136,7 +140,7 @@ int
 fp_intern(fp_survey_run_state *run, const void *text, size_t n_bytes,
           uint32_t *number)
 {
-    uint32_t hash = (uint32_t)fp_xxh3(text, n_bytes);
+    uint32_t hash = (uint32_t)fp_xxh3_seeded(text, n_bytes, run->seed);
     int grown;
 
     *number = find_text(run, text, n_bytes, hash);
@@ -147,8 +151,7 @@ fp_intern(fp_survey_run_state *run, const void *text, size_t n_bytes,
     for (size_t i = 0; grown > 0 && i < run->texts.n; i++) {
         put_text(run, (uint32_t)i);
     }
-    if (grown < 0 || run->texts.n >= FP_SURVEY_NONE
-        || FP_ROWS_ROOM(run->texts) < 0
+    if (grown < 0 || fp_is_full(run->texts.n) || FP_ROWS_ROOM(run->texts) < 0
         || fp_rows_grow(&run->text_bytes.rows, &run->text_bytes.capacity,
                         run->text_bytes.n + n_bytes + 1, 1)
                < 0)
@@ -213,6 +216,7 @@ intern_long(fp_survey_run_state *run, const fp_leaf_bytes *leaf,
 {
     const fp_survey *survey = run->survey;
     unsigned char name[FP_SURVEY_KEPT_BYTES + 40];
+    const unsigned char *text = leaf->data;
     size_t n = (size_t)FP_SURVEY_KEPT_BYTES;
     size_t payload;
     uint64_t hash =
@@ -221,8 +225,20 @@ intern_long(fp_survey_run_state *run, const fp_leaf_bytes *leaf,
             ? survey->payloads[payload].hash
             : fp_xxh3(leaf->data, (size_t)leaf->n_kept);
 
-    memcpy(name, leaf->data, n);
-    n = fp_whole_characters(leaf->data, n);
+    if (leaf->opcode == OP_UNICODE) {
+        /* Not from the middle of an escape on. */
+        int is_valid = fp_decode_raw_unicode(run, text, n);
+        for (size_t i = n - 1; is_valid == 0 && i > n - ESCAPE_BYTES; i--) {
+            is_valid = fp_decode_raw_unicode(run, text, i);
+        }
+        if (is_valid < 0) {
+            return -1;
+        }
+        text = run->decoded.rows;
+        n = run->decoded.n < n ? run->decoded.n : n;
+    }
+    memcpy(name, text, n);
+    n = fp_whole_characters(text, n);
     n += (size_t)PyOS_snprintf((char *)name + n, sizeof(name) - n,
                                "...(%016llx)", (unsigned long long)hash);
     return fp_intern(run, name, n, number);
@@ -273,6 +289,26 @@ plain_old_string(const fp_leaf_bytes *leaf, const unsigned char **text,
     return fp_is_short_ascii(*text, *n_bytes);
 }
 
+int
+fp_intern_old_literal(fp_survey_run_state *run, uint64_t place,
+                      uint32_t *number)
+{
+    fp_leaf_bytes leaf;
+    const unsigned char *text;
+    size_t n_bytes;
+
+    if (fp_leaf_at(run->survey, place, &leaf)
+        && (leaf.opcode == OP_STRING || leaf.opcode == OP_BINSTRING
+            || leaf.opcode == OP_SHORT_BINSTRING))
+    {
+        *number = FP_SURVEY_NONE;
+        return plain_old_string(&leaf, &text, &n_bytes)
+                   ? fp_intern(run, text, n_bytes, number)
+                   : 0;
+    }
+    return fp_intern_literal(run, place, number);
+}
+
 /* The text of a value that is to be a name; NONE with COMPUTED where only a
  * load could tell. */
 static int
@@ -318,12 +354,12 @@ name_of(fp_survey_run_state *run, const fp_value *value, uint32_t *number,
 /* --- globals ------------------------------------------------------------- */
 
 static uint32_t
-hash_of_pair(uint32_t module, uint32_t name, unsigned flags)
+hash_of_pair(const fp_survey_run_state *run, uint32_t module, uint32_t name,
+             unsigned flags)
 {
-    uint64_t mixed =
-        ((uint64_t)module << 32 | name) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t pair = (uint64_t)module << 32 | name;
 
-    return (uint32_t)(mixed >> 32) ^ flags * 0x85ebca6b;
+    return (uint32_t)fp_xxh3_seeded(&pair, sizeof(pair), run->seed + flags);
 }
 
 static int
@@ -360,6 +396,7 @@ role_of(const fp_survey_run_state *run, uint32_t module, uint32_t name,
     {
         return fp_is_text(run, name, "_reconstructor")
                        || fp_is_text(run, name, "__newobj__")
+                       || fp_is_text(run, name, "__newobj_ex__")
                    ? FP_ROLE_MAKER
                    : FP_ROLE_NONE;
     }
@@ -400,7 +437,7 @@ find_global(const fp_survey_run_state *run, uint32_t module, uint32_t name,
         return FP_SURVEY_NONE;
     }
     flags &= TELLING_FLAGS;
-    slot = hash_of_pair(module, name, flags) & mask;
+    slot = hash_of_pair(run, module, name, flags) & mask;
     while (run->global_table[slot] != FP_SURVEY_NONE) {
         const fp_survey_global *known =
             &run->survey->globals[run->global_table[slot]];
@@ -419,7 +456,7 @@ put_global(fp_survey_run_state *run, uint32_t number)
 {
     const fp_survey_global *global = &run->survey->globals[number];
     size_t mask = run->global_table_size - 1;
-    size_t slot = hash_of_pair(global->module, global->name,
+    size_t slot = hash_of_pair(run, global->module, global->name,
                                global->flags & TELLING_FLAGS)
                   & mask;
 
@@ -448,7 +485,7 @@ fp_intern_global(fp_survey_run_state *run, uint32_t module, uint32_t name,
     for (size_t i = 0; grown > 0 && i < n; i++) {
         put_global(run, (uint32_t)i);
     }
-    if (grown < 0 || n >= FP_SURVEY_NONE
+    if (grown < 0 || fp_is_full(n)
         || fp_rows_grow(&survey->globals, &run->globals_capacity, n + 1,
                         sizeof(fp_survey_global))
                < 0)

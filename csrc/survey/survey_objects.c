@@ -39,7 +39,7 @@ fp_grow_value(fp_survey_run_state *run, fp_value *value, size_t n,
         return 0;
     }
     if (!(fp_flags_of(value->head) & FP_IS_GROWN)) {
-        if (run->grown.n >= FP_SURVEY_NONE || FP_ROWS_ROOM(run->grown) < 0) {
+        if (fp_is_full(run->grown.n) || FP_ROWS_ROOM(run->grown) < 0) {
             return -1;
         }
         run->grown.rows[run->grown.n] = (fp_grown){.maker = value->what};
@@ -53,59 +53,23 @@ fp_grow_value(fp_survey_run_state *run, fp_value *value, size_t n,
 }
 
 /* The class that a function such as copyreg._reconstructor makes an instance
- * of: its first argument, where that is a plain global. */
-static int
-first_argument(fp_survey_run_state *run, const fp_value *args, uint64_t end,
-               uint32_t *global)
+ * of: the first of its arguments, where that is a global and they were put
+ * together just now. */
+static uint32_t
+made_class(fp_survey_run_state *run, const fp_value *args)
 {
-    const unsigned char *next =
-        run->survey->skeleton + fp_place_of(args->head);
-    const unsigned char *stop = run->survey->skeleton + end;
-    const fp_remembered *entry = NULL;
-    int64_t number;
+    const fp_last_tuple *tuple = &run->last_tuple;
 
-    *global = FP_SURVEY_NONE;
-    if (next < stop && *next == OP_MARK) {
-        next++;
-    }
-    if (stop - next >= 2 && *next == OP_BINGET) {
-        entry = fp_recall(&run->memo, next[1]);
-    }
-    else if (stop - next >= 5 && *next == OP_LONG_BINGET) {
-        entry = fp_recall(&run->memo, fp_le(next + 1, 4));
-    }
-    else if (next < stop && *next == OP_GET) {
-        const unsigned char *line = next + 1;
-        const unsigned char *newline =
-            memchr(line, '\n', (size_t)(stop - line));
-        if (newline != NULL && newline - line < 20) {
-            if (fp_number_of_line(line, (size_t)(newline - line), &number) < 0)
-            {
-                return -1; /* it was read before: cannot be */
-            }
-            entry = fp_recall(&run->memo, (uint64_t)number);
-        }
-    }
-    else if (next < stop && *next == OP_GLOBAL) {
-        const unsigned char *line = next + 1;
-        const unsigned char *middle =
-            memchr(line, '\n', (size_t)(stop - line));
-        const unsigned char *newline =
-            middle == NULL
-                ? NULL
-                : memchr(middle + 1, '\n', (size_t)(stop - middle - 1));
-        if (newline != NULL) {
-            return fp_find_known_lines(run, line, (size_t)(middle - line),
-                                       middle + 1,
-                                       (size_t)(newline - middle - 1), global);
-        }
-    }
-    if (entry != NULL && fp_kind_of(entry->head) == FP_VALUE_GLOBAL
-        && !(fp_flags_of(entry->head) & FP_WAS_REPLACED))
+    if (fp_kind_of(args->head) != FP_VALUE_TUPLE
+        || fp_place_of(args->head) != tuple->place
+        || tuple->first == FP_SURVEY_NONE)
     {
-        *global = entry->what;
+        fp_odd(run, FP_ODD_CALL_OF_VALUE, run->place - 1);
+        return FP_SURVEY_NONE;
     }
-    return 0;
+    run->n_wrappers +=
+        run->survey->globals[tuple->first].role == FP_ROLE_WRAPPER;
+    return tuple->first;
 }
 
 /* --- calls --------------------------------------------------------------- */
@@ -220,8 +184,8 @@ fp_do_reduce(fp_survey_run_state *run)
     }
     switch (role) {
     case FP_ROLE_MAKER:
-        status = first_argument(run, args, end, &maker);
-        if (status == 0 && maker != FP_SURVEY_NONE) {
+        maker = made_class(run, args);
+        if (maker != FP_SURVEY_NONE) {
             fp_use(run, &survey->globals[maker].n_class);
             result.what = maker;
         }

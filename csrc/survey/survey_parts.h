@@ -27,6 +27,7 @@ enum {
     FP_IS_LEAF = 16,      /* `what` is its number in `leaves` */
     FP_IS_GROWN = 32,     /* `what` is its number in `grown` */
     FP_WAS_REPLACED = 64, /* in the memo: another value had this number */
+    FP_IS_COPY = 128,     /* by GET or DUP: others may stand for the object */
 };
 
 /* On the stack. Bits 0 to 47 of the head are the place where it begins, 48 to
@@ -104,7 +105,8 @@ typedef struct {
     size_t far_capacity;
     size_t n_far;
     size_t n_filled; /* for MEMOIZE */
-    uint64_t hint;   /* numbers that the input's length allows for */
+    uint64_t hint;   /* numbers that the length of a graph allows for */
+    uint64_t seed;   /* the run's */
     uint64_t highest;
 } fp_survey_memo;
 
@@ -138,6 +140,19 @@ typedef struct {
     uint64_t end;
 } fp_foreign_bytes;
 
+/* The tuple that was made last, and its first item, if that is a global: what a
+ * call of a function that makes instances is about. */
+typedef struct {
+    uint64_t place; /* FP_SURVEY_NOWHERE: none */
+    uint32_t first; /* global, or NONE */
+} fp_last_tuple;
+
+/* Of `numbers`: a shape, with strides or without. */
+typedef struct {
+    uint32_t first;
+    uint32_t n;
+} fp_run_of_numbers;
+
 typedef struct {
     uint64_t offset; /* in text_bytes */
     uint32_t n_bytes;
@@ -158,6 +173,8 @@ typedef struct {
 typedef struct fp_survey_run {
     fp_survey *survey; /* borrowed */
     fp_input *input;   /* borrowed */
+    uint64_t seed; /* another one each time: where in a table things lie is not
+                    * for the file to choose */
 
     uint64_t place;           /* next byte */
     uint64_t visible;         /* the loop may go so far */
@@ -193,6 +210,9 @@ typedef struct fp_survey_run {
     uint32_t *text_table, *global_table; /* open addressing; NONE is free */
     size_t text_table_size, global_table_size;
     uint32_t dtype_global; /* what was called for the last dtype */
+    fp_last_tuple last_tuple;
+    uint64_t
+        n_wrappers; /* arguments that say: an instance of joblib's wrapper */
     FP_ROWS(unsigned char) decoded;
 
     /* survey_literal.c */
@@ -200,8 +220,9 @@ typedef struct fp_survey_run {
     FP_ROWS(fp_literal) parts; /* of tuples, lists, dicts */
     uint64_t n_steps;          /* of all literals so far */
 
-    uint32_t *shape_table; /* arrays by their shapes; NONE is free */
-    size_t shape_table_size, n_shapes;
+    FP_ROWS(fp_run_of_numbers) shapes; /* each of them once */
+    uint32_t *shape_table;             /* open addressing; NONE is free */
+    size_t shape_table_size;
     uint32_t *dtype_table; /* by text: the dtype that is nothing else */
     size_t dtype_table_size;
 } fp_survey_run_state;
@@ -214,6 +235,18 @@ int fp_rows_grow(void *rows, size_t *capacity, size_t n, size_t row_bytes);
          ? 0                                                                  \
          : fp_rows_grow(&(list).rows, &(list).capacity, (list).n + 1,         \
                         sizeof(*(list).rows)))
+
+/* Numbers are 32 bits wide: whether n of something are as many as there can be.
+ * Then with an exception. */
+static inline int
+fp_is_full(size_t n)
+{
+    if (n < FP_SURVEY_NONE) {
+        return 0;
+    }
+    PyErr_NoMemory();
+    return 1;
+}
 
 static inline size_t
 fp_height(const fp_survey_run_state *run)
@@ -334,6 +367,9 @@ int fp_intern(fp_survey_run_state *run, const void *text, size_t n_bytes,
 /* The text of a str literal; NONE where it is too long to be one. */
 int fp_intern_literal(fp_survey_run_state *run, uint64_t place,
                       uint32_t *number);
+/* The same, and of what was a str in Python 2 where that is plain ASCII. */
+int fp_intern_old_literal(fp_survey_run_state *run, uint64_t place,
+                          uint32_t *number);
 /* The number of a global, made where it is new. */
 int fp_intern_global(fp_survey_run_state *run, uint32_t module, uint32_t name,
                      unsigned flags, uint32_t *number);
@@ -360,7 +396,7 @@ enum {
     FP_ROLE_FROMBUFFER,
     FP_ROLE_RECONSTRUCT,
     FP_ROLE_ENCODE,
-    FP_ROLE_MAKER, /* makes an instance of its first argument */
+    FP_ROLE_MAKER, /* makes an instance of its first argument; copyreg's */
     FP_ROLE_WRAPPER,
 };
 
@@ -474,6 +510,8 @@ enum {
 };
 
 #define FP_LITERAL_MARK UINT32_MAX
+/* `n` of what is OTHER because it is a dict from the memo. */
+#define FP_PILE_DICT 1
 
 int fp_pile_push(fp_survey_run_state *run, fp_literal literal);
 int fp_pile_number(fp_survey_run_state *run, fp_literal_kind kind,
@@ -497,10 +535,15 @@ int fp_pile_items(fp_survey_run_state *run, size_t base, size_t n,
 int fp_keep_literal(fp_survey_run_state *run, const fp_literal *literal,
                     uint32_t *number);
 
+/* NULL where it has none. */
 static inline const fp_literal *
 fp_literal_parts(const fp_survey_run_state *run, const fp_literal *literal)
 {
-    return run->parts.rows == NULL ? NULL : run->parts.rows + literal->u.first;
+    return (literal->kind == FP_LITERAL_TUPLE
+            || literal->kind == FP_LITERAL_DICT)
+                   && literal->n > 0
+               ? run->parts.rows + literal->u.first
+               : NULL;
 }
 
 /* --- survey_arrays.c ----------------------------------------------------- */
@@ -524,8 +567,8 @@ int fp_take_shape(fp_survey_run_state *run, fp_survey_array *array,
                   const fp_literal *shape, const fp_literal *strides);
 int fp_take_dtype(fp_survey_run_state *run, fp_survey_array *array,
                   const fp_literal *dtype);
-/* n numbers in all: a shape, and with order 'A' strides behind it. `array` is in
- * the survey's table. */
+/* n numbers in all: a shape, and with order 'A' strides behind it. 1, 0 where
+ * that is more than the file has paid for. */
 int fp_keep_shape(fp_survey_run_state *run, fp_survey_array *array,
                   const int64_t *numbers, size_t n);
 /* The product of shape and itemsize: 1, 0 where it is unknown, or no number. */

@@ -120,7 +120,8 @@ fp_pile_items(fp_survey_run_state *run, size_t base, size_t n, int has_mark)
     run->pile.n -= (size_t)has_mark;
     dict = &run->pile.rows[run->pile.n - 1];
     if (dict->kind != FP_LITERAL_DICT) {
-        return FP_PARSED; /* of something that is no literal */
+        /* Of something that is no literal; but not of one of the dicts here. */
+        return dict->n == FP_PILE_DICT ? FP_NO_LITERAL : FP_PARSED;
     }
     before = dict->n;
     if (before > 0) { /* what it had is moved in front */
@@ -163,6 +164,9 @@ fp_keep_literal(fp_survey_run_state *run, const fp_literal *literal,
     size_t first = survey->n_literals;
     size_t at_most = (size_t)(FREE_KEPT + run->place / BYTES_PER_KEPT);
 
+    if (at_most > FP_SURVEY_NONE) {
+        at_most = FP_SURVEY_NONE;
+    }
     if (fp_rows_grow(&survey->literals, &run->literals_capacity, first + 1,
                      sizeof(fp_literal))
         < 0)

@@ -3,23 +3,23 @@
 
 #include "core/block_hash.h"
 
-static size_t
-numbers_of(const fp_survey_array *array)
-{
-    return (size_t)array->n_dims * (array->order == 'A' ? 2 : 1);
-}
+/* So many are kept, and one for so many bytes: shapes and strides in all their
+ * combinations would be more than what they are made of. */
+#define FREE_NUMBERS     ((uint64_t)1 << 19)
+#define BYTES_PER_NUMBER 2
 
 static size_t
-shape_slot(fp_survey_run_state *run, const int64_t *numbers, size_t n)
+shape_slot(const fp_survey_run_state *run, const int64_t *numbers, size_t n)
 {
-    const fp_survey *survey = run->survey;
     size_t mask = run->shape_table_size - 1;
-    size_t slot = (size_t)(fp_xxh3(numbers, n * sizeof(int64_t)) + n) & mask;
+    size_t slot =
+        (size_t)fp_xxh3_seeded(numbers, n * sizeof(int64_t), run->seed) & mask;
 
     while (run->shape_table[slot] != FP_SURVEY_NONE) {
-        const fp_survey_array *known = &survey->arrays[run->shape_table[slot]];
-        if (numbers_of(known) == n
-            && memcmp(survey->numbers + known->shape, numbers,
+        const fp_run_of_numbers *known =
+            &run->shapes.rows[run->shape_table[slot]];
+        if (known->n == n
+            && memcmp(run->survey->numbers + known->first, numbers,
                       n * sizeof(int64_t))
                    == 0)
         {
@@ -33,34 +33,29 @@ shape_slot(fp_survey_run_state *run, const int64_t *numbers, size_t n)
 static int
 grow_shapes(fp_survey_run_state *run)
 {
-    uint32_t *old = run->shape_table;
-    size_t old_size = run->shape_table_size;
-    size_t size = old_size == 0 ? 64 : 2 * old_size;
+    uint32_t *table;
+    size_t size = run->shape_table_size == 0 ? 64 : 2 * run->shape_table_size;
 
-    if (run->n_shapes < old_size / 4 * 3) {
+    if (run->shapes.n < run->shape_table_size / 4 * 3) {
         return 0;
     }
-    run->shape_table = PyMem_RawMalloc(size * sizeof(uint32_t));
-    if (run->shape_table == NULL) {
-        run->shape_table = old;
+    table = PyMem_RawMalloc(size * sizeof(uint32_t));
+    if (table == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    memset(run->shape_table, 0xff, size * sizeof(uint32_t));
+    memset(table, 0xff, size * sizeof(uint32_t)); /* NONE */
+    PyMem_RawFree(run->shape_table);
+    run->shape_table = table;
     run->shape_table_size = size;
-    for (size_t i = 0; i < old_size; i++) {
-        if (old[i] != FP_SURVEY_NONE) {
-            const fp_survey_array *array = &run->survey->arrays[old[i]];
-            run->shape_table[shape_slot(
-                run, run->survey->numbers + array->shape, numbers_of(array))] =
-                old[i];
-        }
+    for (size_t i = 0; i < run->shapes.n; i++) {
+        const fp_run_of_numbers *known = &run->shapes.rows[i];
+        table[shape_slot(run, run->survey->numbers + known->first, known->n)] =
+            (uint32_t)i;
     }
-    PyMem_RawFree(old);
     return 0;
 }
 
-/* n numbers in all, each run of them once. */
 int
 fp_keep_shape(fp_survey_run_state *run, fp_survey_array *array,
               const int64_t *numbers, size_t n)
@@ -68,30 +63,39 @@ fp_keep_shape(fp_survey_run_state *run, fp_survey_array *array,
     fp_survey *survey = run->survey;
     size_t slot;
 
+    if (survey->numbers == NULL /* none are compared, but from somewhere */
+        && fp_rows_grow(&survey->numbers, &run->numbers_capacity, 1,
+                        sizeof(int64_t))
+               < 0)
+    {
+        return -1;
+    }
     if (grow_shapes(run) < 0) {
         return -1;
     }
     slot = shape_slot(run, numbers, n);
     if (run->shape_table[slot] != FP_SURVEY_NONE) {
-        array->shape = survey->arrays[run->shape_table[slot]].shape;
+        array->shape = run->shapes.rows[run->shape_table[slot]].first;
+        return 1;
+    }
+    if (survey->n_numbers + n > FREE_NUMBERS + run->place / BYTES_PER_NUMBER) {
         return 0;
     }
-    if (survey->n_numbers + n >= FP_SURVEY_NONE
+    if (fp_is_full(survey->n_numbers + n)
         || fp_rows_grow(&survey->numbers, &run->numbers_capacity,
-                        survey->n_numbers + n + 1, sizeof(int64_t))
-               < 0)
+                        survey->n_numbers + n, sizeof(int64_t))
+               < 0
+        || FP_ROWS_ROOM(run->shapes) < 0)
     {
         return -1;
     }
-    if (n > 0) {
-        memcpy(survey->numbers + survey->n_numbers, numbers,
-               n * sizeof(int64_t));
-    }
+    memcpy(survey->numbers + survey->n_numbers, numbers, n * sizeof(int64_t));
+    run->shape_table[slot] = (uint32_t)run->shapes.n;
+    run->shapes.rows[run->shapes.n++] =
+        (fp_run_of_numbers){(uint32_t)survey->n_numbers, (uint32_t)n};
     array->shape = (uint32_t)survey->n_numbers;
     survey->n_numbers += n;
-    run->shape_table[slot] = (uint32_t)(array - survey->arrays);
-    run->n_shapes++;
-    return 0;
+    return 1;
 }
 
 static int
@@ -122,6 +126,7 @@ fp_take_shape(fp_survey_run_state *run, fp_survey_array *array,
 {
     int64_t numbers[2 * FP_SURVEY_MAX_DIMS];
     int n = numbers_of_literal(run, shape, numbers);
+    int status;
 
     if (n < 0) {
         return 0;
@@ -135,11 +140,15 @@ fp_take_shape(fp_survey_run_state *run, fp_survey_array *array,
     {
         return 0;
     }
-    array->n_dims = (uint8_t)n;
-    if (strides != NULL) {
+    status = fp_keep_shape(run, array, numbers,
+                           (size_t)n * (strides == NULL ? 1 : 2));
+    if (status > 0) {
+        array->n_dims = (uint8_t)n;
+    }
+    if (status > 0 && strides != NULL) {
         array->order = 'A';
     }
-    return fp_keep_shape(run, array, numbers, numbers_of(array)) < 0 ? -1 : 1;
+    return status;
 }
 
 int

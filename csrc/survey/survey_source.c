@@ -336,6 +336,11 @@ fp_source_line(fp_survey_run_state *run, uint64_t *line, uint64_t *n_bytes)
             if (wanted > at_most && at_most > n_there) {
                 wanted = at_most;
             }
+            if (run->frame_end != FP_NO_FRAME
+                && wanted > run->frame_end - run->place)
+            {
+                wanted = run->frame_end - run->place;
+            }
             if (fetch(run, wanted) < 0) {
                 return -1;
             }
@@ -359,7 +364,7 @@ note_payload(fp_survey_run_state *run, uint64_t n_bytes, uint64_t hash,
     fp_survey_payload *payload;
     size_t n = survey->n_payloads;
 
-    if (n >= FP_SURVEY_NONE
+    if (fp_is_full(n)
         || fp_rows_grow(&survey->payloads, &run->payloads_capacity, n + 1,
                         sizeof(*payload))
                < 0)

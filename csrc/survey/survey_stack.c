@@ -1,6 +1,8 @@
 /* The stack, its marks, and the memo. */
 #include "survey_parts.h"
 
+#include "core/block_hash.h"
+
 /* Numbers below this are always in the near part. */
 #define NEAR_ANYWAY 1024
 #define FIRST_FAR   64
@@ -78,7 +80,7 @@ fp_value_memo_free(fp_survey_memo *memo)
 static size_t
 first_slot(const fp_survey_memo *memo, uint64_t number)
 {
-    return (size_t)((number * UINT64_C(0x9e3779b97f4a7c15)) >> 20)
+    return (size_t)fp_xxh3_seeded(&number, sizeof(number), memo->seed)
            & (memo->far_capacity - 1);
 }
 
@@ -274,7 +276,7 @@ fp_fetch(fp_survey_run_state *run, uint64_t number, uint64_t place)
         return -1;
     }
     head = (entry->head & ~FP_SURVEY_PLACE_MASK & ~FP_HEAD(0, FP_WAS_REPLACED))
-           | place;
+           | FP_HEAD(0, FP_IS_COPY) | place;
     switch (fp_kind_of(head)) {
     case FP_VALUE_STR:
         tail = entry->origin;

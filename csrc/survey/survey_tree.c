@@ -1,6 +1,8 @@
 /* The tree of what is notable, and what becomes part of what. */
 #include "survey_parts.h"
 
+#include "core/block_hash.h"
+
 /* A container with so few bytes of its own may share the node of what is in it. */
 #define FEW_BYTES 64
 
@@ -22,13 +24,10 @@ fp_new_node(fp_survey_run_state *run, fp_value_kind kind, uint32_t what)
     fp_survey *survey = run->survey;
     size_t n = survey->n_nodes;
 
-    if (n >= FP_SURVEY_NONE) {
-        PyErr_NoMemory();
-        return FP_SURVEY_NONE;
-    }
-    if (fp_rows_grow(&survey->nodes, &run->nodes_capacity, n + 1,
-                     sizeof(fp_survey_node))
-        < 0)
+    if (fp_is_full(n)
+        || fp_rows_grow(&survey->nodes, &run->nodes_capacity, n + 1,
+                        sizeof(fp_survey_node))
+               < 0)
     {
         return FP_SURVEY_NONE;
     }
@@ -89,7 +88,7 @@ fp_push_leaf(fp_survey_run_state *run, uint64_t place, fp_value_kind kind,
     size_t n = survey->n_leaves;
     unsigned flags = FP_IS_NOTABLE | FP_IS_LARGE | FP_IS_LEAF;
 
-    if (n >= FP_SURVEY_NONE
+    if (fp_is_full(n)
         || fp_rows_grow(&survey->leaves, &run->leaves_capacity, n + 1,
                         sizeof(*leaf))
                < 0)
@@ -452,7 +451,8 @@ fp_mark_repeated_steps(fp_survey_run_state *run)
             break;
         }
         identity += identity == 0;
-        slot = (size_t)(identity >> 17) & (size - 1);
+        slot = (size_t)fp_xxh3_seeded(&identity, sizeof(identity), run->seed)
+               & (size - 1);
         while (table[slot] != 0 && table[slot] != identity) {
             slot = (slot + 1) & (size - 1);
         }

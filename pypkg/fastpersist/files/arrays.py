@@ -11,15 +11,17 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fastpersist._core import Survey, hash_bytes, read_checked, survey_descriptor, survey_file
 from fastpersist.codecs import registry
-from fastpersist.codecs.decoding import CHUNK_BYTES
-from fastpersist.files import kinds, streams
+from fastpersist.codecs.decoding import CHUNK_BYTES, position
+from fastpersist.files import kinds, streams, warn
+
+_T = TypeVar("_T")
 
 _ARRAY = np.dtype(
     [("offset", "u8"), ("n_bytes", "u8"), ("node", "u4"), ("dtype", "u4"), ("shape", "u4")]
@@ -53,62 +55,77 @@ def read_array(filename: Any, path: str, mmap_mode: str | None, n_threads: int) 
 def _of_path(name: str | bytes, file: Any, path: str, mmap_mode: str | None, n: int) -> Any:
     fd = file.fileno()
     is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
-    if is_regular and kinds.detect(os.pread(fd, 16, 0)) is None:
+    head, stream = kinds.first_bytes(file, name)
+    if is_regular and not kinds.is_encoded(head) and file.tell() == 0:
         survey = survey_descriptor(fd, name, n)[0]
         return _Array(survey, path, _File(fd, name, n, survey)).read(mmap_mode)
     if mmap_mode is not None:
         raise ValueError(f"{name!r} is compressed, or no regular file: it cannot be mapped")
 
-    @contextlib.contextmanager
-    def again() -> Iterator[Any]:
-        with open(name, "rb") as second, _decoded(second, name, n) as stream:
-            yield stream
+    def again(use: Callable[[Any], None]) -> None:
+        with open(name, "rb") as second:
+            _decoded(*kinds.first_bytes(second, name), name, n, use)
 
-    with _decoded(file, name, n) as stream:
-        survey = _next_survey(stream, name)
+    def survey_of(stream: Any) -> Survey:
+        return _next_survey(stream, name)
+
+    survey = _decoded(head, stream, name, n, survey_of)
     return _Array(survey, path, _Stream(again if is_regular else None)).read(None)
 
 
 def _of_file(file: Any, path: str, n_threads: int) -> Any:
-    start = None
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        start = file.tell() if file.seekable() else None
+    def first(use: Callable[[Any], _T]) -> _T:
+        def of_stream(head: bytes, stream: Any, _: Any) -> _T:
+            return _decoded(head, stream, None, n_threads, use)
 
-    @contextlib.contextmanager
-    def again() -> Iterator[Any]:
+        return kinds.behind_empty_streams(file, of_stream)
+
+    def again(use: Callable[[Any], None]) -> None:
         end = file.tell()
         file.seek(start)
-        with _decoded(file, None, n_threads) as stream:
-            yield stream
-        file.seek(end)
+        try:
+            first(use)
+        finally:
+            file.seek(end)
 
-    with _decoded(file, None, n_threads) as stream:
-        survey = _next_survey(stream, None)
-    return _Array(survey, path, _Stream(again if start is not None else None)).read(None)
+    with streams.rewound(file):
+        start = position(file)
+        survey = first(lambda stream: _next_survey(stream, None))
+        return _Array(survey, path, _Stream(again if start is not None else None)).read(None)
 
 
-@contextlib.contextmanager
-def _decoded(file: Any, name: str | bytes | None, n_threads: int) -> Iterator[Any]:
-    """The bytes of the dump, whatever they are compressed with."""
-    head, file = kinds.first_bytes(file)
+def _decoded(
+    head: bytes, file: Any, name: str | bytes | None, n_threads: int, use: Callable[[Any], _T]
+) -> _T:
+    """What `use` makes of the bytes of the dump, whatever they are compressed with."""
     codec_name = kinds.detect(head)
     if codec_name == kinds.OLD_JOBLIB:
         raise ValueError("a file that joblib wrote before 0.10 cannot be read without joblib")
     if codec_name is None:
-        yield file
-        return
+        return use(file)
     codec = registry.COMPRESSORS[codec_name]
     if not isinstance(codec, registry.Codec):
-        yield streams.registered(codec, file)
-        return
+        return use(streams.registered(codec, file))
     with codec.open_stream(file, name, n_threads, registry.NO_LIMIT) as stream:
-        yield stream
+        try:
+            result = use(stream)
+        except EOFError as error:
+            if stream.raw.n_made > 0:
+                raise
+            if name is not None:
+                raise kinds.not_whole(name, 0, f"{codec_name} stream") from error
+            stream.raw.finish()
+            raise kinds.EmptyStream(codec_name) from None
+        stream.raw.finish()  # its checksum
+        return result
 
 
 def _next_survey(stream: Any, name: str | bytes | None) -> Survey:
     survey = survey_file(stream, name)
     if survey is None:
         raise EOFError("Ran out of input")
+    if survey.damage is not None:
+        raise survey.damage
     return survey
 
 
@@ -143,7 +160,7 @@ class _Stream:
 
     name: str | bytes | None = None
 
-    def __init__(self, again: Callable[[], Any] | None) -> None:
+    def __init__(self, again: Callable[[Callable[[Any], None]], None] | None) -> None:
         self._again = again
 
     def of_blob(self, offset: int, target: Any) -> None:
@@ -152,17 +169,25 @@ class _Stream:
     def of_payload(self, offset: int, target: Any) -> None:
         if self._again is None:
             raise ValueError("the array is not kept of a file object that cannot go back")
-        with self._again() as stream:
-            while offset > 0:
-                n = len(stream.read(min(offset, CHUNK_BYTES)))
-                offset -= n if n > 0 else offset
+
+        def read(stream: Any) -> None:
+            n_left = offset
+            while n_left > 0:
+                n_left -= len(_some(stream, n_left))
             view = memoryview(target)
             while view:
-                data = stream.read(min(len(view), CHUNK_BYTES))
-                if not data:
-                    raise ValueError("the file became shorter while it was read")
+                data = _some(stream, len(view))
                 view[: len(data)] = data
                 view = view[len(data) :]
+
+        self._again(read)
+
+
+def _some(stream: Any, n_bytes: int) -> Any:
+    data = stream.read(min(n_bytes, CHUNK_BYTES))
+    if not data:
+        raise ValueError("the file became shorter while it was read")
+    return data
 
 
 # ---------------------------------------------------------------- the array
@@ -201,6 +226,16 @@ class _Array:
             size *= n
         if self._dtype.itemsize != survey.itemsize(record["dtype"]) or size != self._n_bytes:
             raise self._refusal("has another size than its bytes")
+        self._strides = survey.strides(self._number) if self._order == "A" else None
+        if self._strides is not None and size > 0:
+            steps = zip(shape, self._strides, strict=True)
+            if self._dtype.itemsize + sum((n - 1) * step for n, step in steps) != size:
+                raise self._refusal("has other strides than its bytes")
+        if survey.state_void and self._stored == "blob":
+            name = source.name or "the file"
+            warn.at_caller(
+                f"{name!r} was mapped for writing: the bytes of its arrays cannot be checked"
+            )
 
     def _refusal(self, reason: str) -> ValueError:
         return ValueError(f"the array {self._path or 'of the file'} {reason}")
@@ -216,8 +251,7 @@ class _Array:
     def _shaped(self, data: Any) -> Any:
         """An array over bytes, which it owns."""
         if self._order == "A":
-            strides = self._survey.strides(self._number)
-            return np.ndarray(self._shape, self._dtype, data, 0, strides)
+            return np.ndarray(self._shape, self._dtype, data, 0, self._strides)
         return np.ndarray(self._shape, self._dtype, data, 0, None, self._order)
 
     def _bytes(self) -> Any:
@@ -264,7 +298,7 @@ class _Array:
             view: Any = np.lib.stride_tricks.as_strided(
                 flat[: self._dtype.itemsize].view(self._dtype),
                 self._shape,
-                self._survey.strides(self._number),
+                self._strides,
                 subok=True,
             )
             return view
