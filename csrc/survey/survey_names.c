@@ -227,9 +227,14 @@ intern_long(fp_survey_run_state *run, const fp_leaf_bytes *leaf,
 
     if (leaf->opcode == OP_UNICODE) {
         /* Not from the middle of an escape on. */
-        int is_valid = fp_decode_raw_unicode(run, text, n);
-        for (size_t i = n - 1; is_valid == 0 && i > n - ESCAPE_BYTES; i--) {
-            is_valid = fp_decode_raw_unicode(run, text, i);
+        int is_valid = 0;
+        for (size_t i = n; is_valid == 0 && i > n - ESCAPE_BYTES; i--) {
+            if (text[i - 1] != '\\') {
+                is_valid = fp_decode_raw_unicode(run, text, i);
+            }
+        }
+        if (is_valid == 0) { /* backslashes */
+            is_valid = fp_decode_raw_unicode(run, text, n);
         }
         if (is_valid < 0) {
             return -1;

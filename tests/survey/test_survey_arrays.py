@@ -1,5 +1,6 @@
 """What a survey says of arrays, and `read_array`, beside the arrays that a load makes."""
 
+import gzip
 import io
 import pickle
 import warnings
@@ -126,6 +127,95 @@ def test_mapped(mode, tmp_path):
             assert got.base is not None
     with pytest.raises(ValueError, match="mmap_mode"):
         fastpersist.read_array(path, "['c']", mmap_mode="r+")
+
+
+@pytest.mark.parametrize("mode", [None, "r", "c"])
+@pytest.mark.parametrize("strides", [(1000,), (2,), (0,)])
+def test_strides_stay_in_the_bytes_of_the_array(mode, strides, tmp_path):
+    """Of a buffer that is larger; of one that ends with the map."""
+    path = tmp_path / "file"
+    number = b"M" + strides[0].to_bytes(2, "little")
+    data = b"B" + (20_000).to_bytes(4, "little") + b"x" * 20_000
+    call = b"cnumpy\nndarray\n(K\x14\x85\x8c\2u1" + data + b"K\0" + number + b"\x85tR."
+    path.write_bytes(b"\x80\4" + call)
+    assert fastpersist.load(path).strides == strides
+    with pytest.raises(ValueError, match="strides"):
+        fastpersist.read_array(path, "", mmap_mode=mode)
+
+
+@pytest.mark.parametrize("n_front", [0, 30])
+def test_dumps_that_are_found_where_a_load_finds_them(n_front, tmp_path):
+    """Behind frames that are skipped and streams of nothing; the rest of the file is left alone."""
+    value = {"large": np.arange(5000.0)}
+    skippable = b"\x50\x2a\x4d\x18" + n_front.to_bytes(4, "little") + b"x" * n_front
+    for compress in ("lz4", "gzip"):
+        path = tmp_path / "file"
+        fastpersist.dump(value, path, compress=compress)
+        data = path.read_bytes()
+        path.write_bytes(skippable + data)
+        assert (fastpersist.load(path)["large"] == value["large"]).all()
+        assert (fastpersist.read_array(path, "['large']") == value["large"]).all()
+        file = io.BytesIO(gzip.compress(b"") + skippable + data + b"behind")
+        for load in (
+            fastpersist.load,
+            lambda file: {"large": fastpersist.read_array(file, "['large']")},
+        ):
+            file.seek(0)
+            assert (load(file)["large"] == value["large"]).all()
+            assert file.read() == b"behind"
+    with pytest.raises(ValueError, match="cannot be mapped"):
+        fastpersist.read_array(path, "['large']", mmap_mode="r")
+
+
+def test_a_file_object_that_was_just_written():
+    file = io.BytesIO()
+    fastpersist.dump([np.arange(3), np.arange(5000)], file)
+    assert fastpersist.read_array(file, "[0]").tolist() == [0, 1, 2]
+    with pytest.raises(EOFError):
+        fastpersist.read_array(file, "[0]")
+    file.seek(0)
+    assert len(fastpersist.read_array(file, "[1]")) == 5000
+    for empty in (b"", gzip.compress(b"")):
+        with pytest.raises((EOFError, CorruptFileError)):
+            fastpersist.read_array(io.BytesIO(empty), "[0]")
+
+
+def test_a_header_that_is_damaged(tmp_path):
+    path = tmp_path / "file"
+    fastpersist.dump([np.arange(50_000)], path)
+    data = path.read_bytes()
+    for head in (b"\0" * 21, b"\x1f\x8b\x08" + b"\0" * 18, b"BZh9", b"\x80\4" + b"\0" * 19):
+        path.write_bytes(head + data[len(head) :])
+        with pytest.raises(CorruptFileError):
+            fastpersist.read_array(path, "[0]")
+        with pytest.raises(CorruptFileError):
+            fastpersist.load(path)
+
+
+@pytest.mark.parametrize("compress", ["gzip", "xz", "bz2", "zlib"])
+def test_checksums_of_what_others_wrote(compress, tmp_path):
+    path = tmp_path / "file"
+    fastpersist.dump([np.arange(1000)], path, compress=compress, protocol=4)
+    data = bytearray(path.read_bytes())
+    assert len(fastpersist.read_array(path, "[0]")) == 1000
+    data[-6 if compress == "gzip" else -2] ^= 1
+    path.write_bytes(data)
+    for source in (path, io.BytesIO(data)):
+        with pytest.raises(CorruptFileError):
+            fastpersist.read_array(source, "[0]")
+
+
+def test_arrays_of_a_file_that_was_mapped_for_writing(tmp_path):
+    path = tmp_path / "file"
+    fastpersist.dump([np.arange(50_000)], path)
+    mapped = fastpersist.load(path, mmap_mode="r+")
+    mapped[0][7] = -1
+    mapped[0].flush()
+    del mapped
+    for mode in (None, "r"):
+        with pytest.warns(UserWarning, match="cannot be checked") as caught:
+            assert fastpersist.read_array(path, "[0]", mmap_mode=mode)[7] == -1
+        assert caught[0].filename == __file__
 
 
 def test_only_the_blocks_of_the_array_are_checked(tmp_path):
@@ -314,6 +404,31 @@ def test_dtypes_are_made_by_numpy_alone(name):
     assert survey.complete
     with pytest.raises(ValueError):
         fastpersist.read_array(io.BytesIO(data), "")
+
+
+def test_dtypes_in_the_arguments_of_dtypes():
+    """However deep: nothing follows them down."""
+    n = 50_000
+    data = b"\x80\4cnumpy\ndtype\nr\0\0\0\0\x8c\2u1\x85Rr\1\0\0\0"
+    for i in range(2, n):
+        before, number = (i - 1).to_bytes(4, "little"), i.to_bytes(4, "little")
+        data += b"0j\0\0\0\0j" + before + b"\x85Rr" + number
+    data += b"cnumpy\nndarray\n(K\3\x85j" + number + b"C\3abctR."
+    survey = surveys.every_survey(data)
+    assert survey.complete
+    (record,) = surveys.records(survey, "arrays")
+    for number in (0, 1, 31, 32, 33, record["dtype"]):
+        assert len(repr(survey.dtype(number))) < 2000
+    with pytest.raises(ValueError, match="described|dtype"):
+        fastpersist.read_array(io.BytesIO(data), "")
+
+
+@pytest.mark.parametrize("state", ["N", "K\x05", ")", "}", "\x8a\x08\0\0\0\0\0\0\0\x40", "(K\1t"])
+def test_states_of_arrays_that_are_none(state):
+    data = b"\x80\4cnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\1b\x87R"
+    data += b"(K\1tq\0" + b"0" + state.encode("latin-1") + b"b."
+    survey = surveys.every_survey(data)
+    assert survey.complete and surveys.odd(survey)["array that cannot be described"] == 1
 
 
 def test_a_dtype_in_its_own_state_or_set_twice():

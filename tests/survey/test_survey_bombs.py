@@ -183,6 +183,84 @@ def test_work_does_not_grow_with_what_a_get_stands_for(name):
     assert survey.length == len(data)
 
 
+@pytest.mark.timeout(60)
+def test_memo_numbers_that_fall_together():
+    """Numbers that a multiplicative hash puts into one place, whatever the table's size; were they
+    looked for one by one, this would take minutes."""
+    n = 400_000
+    unmix = pow(0x9E3779B97F4A7C15, -1, 1 << 64)
+    numbers, i = [], 0
+    while len(numbers) < n:
+        number = ((i >> 20) << 48 | i & 0xFFFFF) * unmix % (1 << 64)
+        if 1 << 20 < number < 1 << 62:
+            numbers.append(number)
+        i += 1
+    data = b"N" + b"".join(b"p%d\n" % number for number in numbers) + b"."
+    assert surveys.of_descriptor(data)[0].complete
+
+
+def test_shapes_are_kept_once():
+    head = b"\x80\4cnumpy._core.numeric\n_frombuffer\nq\0C\x06abcdefq\1\x8c\2u1q\2K\1K\2K\3\x87q\3"
+    head += b"\x8c\1Aq\4K\2K\1K\0\x87q\5(h\1h\2h\3h\4h\5tq\6("
+    for n in (1, 400_000):
+        survey = surveys.of_descriptor(head + b"h\0h\6R" * n + b"t.")[0]
+        assert survey.complete and len(survey.arrays) == 40 * n
+        assert survey.shape(n - 1) == (3, 2, 1) and survey.strides(n - 1) == (1, 3, 6)
+        assert len(survey.numbers) == 8 * (3 + 6)
+
+
+PEAK = """
+import sys
+from fastpersist import _core
+from peak import peak_kib
+with open(sys.argv[1], "rb") as file:
+    before = peak_kib()
+    survey = _core.survey_descriptor(file.fileno(), "bomb", 1)[0]
+    print(peak_kib() - before, survey.opcode_bytes, survey.complete)
+"""
+
+
+def check_peak(path):
+    """What a survey takes is paid for by opcodes, not by payloads."""
+    grown, opcode_bytes, complete = run_python(PEAK, path, env=FRUGAL).split()
+    assert complete == "True"
+    if "sanitize" not in fastpersist._core.__file__:
+        assert int(grown) << 10 <= (64 << 20) + 32 * int(opcode_bytes)
+
+
+def test_payloads_pay_for_no_memo(tmp_path):
+    n = 1 << 30
+    path = tmp_path / "bomb"
+    with open(path, "wb") as file:
+        file.write(b"\x80\4Nr" + (n // 9).to_bytes(4, "little"))
+        file.write(b"0\x8e" + n.to_bytes(8, "little"))
+        file.seek(n, 1)
+        file.write(b".")
+    check_peak(path)
+
+
+def test_shapes_and_strides_in_all_their_combinations(tmp_path):
+    n, path = 800, tmp_path / "bomb"
+    memo = iter(range(8, 1 << 20))
+    head = [b"\x80\4cnumpy\nndarray\nq\0\x8c\2u1q\1C\1aq\2K\0q\3"]
+    parts = []
+    for kind in range(2):
+        gets = []
+        for i in range(n):
+            number = next(memo).to_bytes(4, "little")
+            head.append(b"(" + b"K\1" * 62 + b"M" + i.to_bytes(2, "little") + b"K%ct" % kind)
+            head.append(b"r" + number + b"0")
+            gets.append(b"j" + number)
+        parts.append(gets)
+    with open(path, "wb") as file:
+        file.write(b"".join(head) + b"0000")
+        for shape in parts[0]:
+            before = b"h\0(" + shape + b"h\1h\2h\3"
+            file.write(b"".join(before + strides + b"tR0" for strides in parts[1]))
+        file.write(b"N.")
+    check_peak(path)
+
+
 def test_deep_paths_are_cut():
     n = 10**6
     array = b"cnumpy\nndarray\n(K\3\x85\x8c\2u1C\3abctR"

@@ -297,6 +297,19 @@ def test_long_names_are_cut(n):
     assert again.startswith("é" * 32)
 
 
+@pytest.mark.parametrize("unit", ["é", "\\u20ac", "\\U0001F600", "\\\\", "a\\u0041\\"])
+@pytest.mark.parametrize("shift", range(11))
+def test_long_names_of_unicode_lines_are_cut_as_text(unit, shift):
+    line = ("x" * shift + unit * 5000).encode("latin-1") + b"z"
+    data = b"\x80\4V" + line + b"\nV" + line + b"\n\x93."
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    module, name = survey.globals[0][:2]
+    text = line.decode("raw-unicode-escape")
+    assert module == name and survey.globals[0][8] & surveys.LONG
+    shown = module.partition("...(")[0]
+    assert shift < len(shown) <= 64 and text.startswith(shown)
+
+
 def test_lone_surrogates_in_names():
     data = b"\x80\4\x8c\2os\x8c\3\xed\xa0\x80\x93."
     survey = surveys.every_survey(data)

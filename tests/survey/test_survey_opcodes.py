@@ -1,6 +1,7 @@
 """The survey and the unpickler read the same opcodes: the table beside pickletools, and both
 parsers beside each other."""
 
+import io
 import itertools
 import pickle
 import pickletools
@@ -309,3 +310,16 @@ def test_the_result_is_what_lies_on_top():
         kinds = surveys.NAMES["kinds"]
         root = surveys.records(survey, "nodes")[survey.root]
         assert kinds[root["kind"]] == type(pickle.loads(data)).__name__
+
+
+@pytest.mark.parametrize("n_bytes", [100, 131_071, 131_072, 140_000, 195_000, 400_000])
+@pytest.mark.parametrize("n_rest", [0, 1, 100_000])
+def test_long_lines_in_frames(n_bytes, n_rest):
+    """A file object is asked for no more than the frame has."""
+    body = b"V" + b"x" * n_bytes + b"\n" + b"N0" * n_rest + b"."
+    data = b"\x80\4\x95" + len(body).to_bytes(8, "little") + body
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    assert survey.n_opcodes == 4 + 2 * n_rest
+    file = io.BytesIO(data + b"behind")
+    assert surveys.of_file(surveys.Stingy(file.getvalue(), 1 << 20)).complete
+    assert surveys.of_file(file).complete and file.read() == b"behind"

@@ -49,9 +49,9 @@ def wrapper(*arguments, made=WRAPPER + b")\x81", behind=b""):
     return made + state(*arguments) + behind + b"b"
 
 
-def behind_a_stop(n_bytes):
-    """The bytes of an array, which end a pickle where they are taken for opcodes."""
-    return b"." + b"x" * (n_bytes - 1)
+def ending(n_bytes, at):
+    """The bytes of an array; taken for opcodes from `at` on they end a pickle."""
+    return b"x" * at + b"." + b"x" * (n_bytes - at - 1)
 
 
 HIDE = b"0cbuiltins\nhidden\n."
@@ -124,9 +124,10 @@ def check_nothing_is_hidden(data):
     return names, error, survey
 
 
+@pytest.mark.parametrize("at", [0, 8])
 @pytest.mark.parametrize("name", IN_A_LOAD)
-def test_an_array_that_a_load_finds(name):
-    data = b"\x80\4" + IN_A_LOAD[name] + behind_a_stop(32) + HIDE
+def test_an_array_that_a_load_finds(name, at):
+    data = b"\x80\4" + IN_A_LOAD[name] + ending(32, at) + HIDE
     names, error, survey = check_nothing_is_hidden(data)
     assert names[-1] == HIDDEN and "hidden" in str(error)
     assert (

@@ -180,13 +180,16 @@ class _Stream:
                 view[: len(data)] = data
                 view = view[len(data) :]
 
-        self._again(read)
+        try:
+            self._again(read)
+        except EOFError as error:
+            raise ValueError("the file became shorter while it was read") from error
 
 
 def _some(stream: Any, n_bytes: int) -> Any:
     data = stream.read(min(n_bytes, CHUNK_BYTES))
     if not data:
-        raise ValueError("the file became shorter while it was read")
+        raise EOFError("Ran out of input")
     return data
 
 
