@@ -54,6 +54,13 @@
  * unpickler might refuse, depending on what the names stand for, goes on and is
  * counted in n_undecided.
  *
+ * joblib's arrays. Nothing says how long one is but the state of the wrapper in
+ * front of it. What could bring a load to another length is refused: a state
+ * that changes through the memo, a dtype that contradicts itself, a wrapper that
+ * is used twice. Where the wrapper's class goes elsewhere than into the hands of
+ * what makes an instance of it, or a function of copyreg makes one of a class
+ * that is not known, that is odd, and what follows may be read otherwise.
+ *
  * Time is linear in the file. Memory is at most 64 MiB and 32 bytes for each
  * byte of opcodes, while it runs and for what it leaves.
  *
@@ -444,7 +451,7 @@ const char *fp_survey_text(const fp_survey *survey, uint32_t text,
 PyObject *fp_survey_value(const fp_survey *survey, uint64_t place,
                           uint64_t *n_whole);
 /* The bytes that a str at a place stands for, a character for each: new reference;
- * None where not all of it is kept, or it is none. */
+ * None where not all of it is kept, or it is none, or has other characters. */
 PyObject *fp_survey_encoded(const fp_survey *survey, uint64_t place);
 /* New reference: str. */
 PyObject *fp_survey_path(const fp_survey *survey, uint32_t node);

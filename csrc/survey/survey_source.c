@@ -14,6 +14,9 @@
 /* Of a frame that a file object holds so much is asked for at once. */
 #define FRAME_AHEAD_BYTES ((uint64_t)128 << 10)
 #define SCRATCH_BYTES     ((size_t)256 << 10)
+/* So much is copied of the input's window at once: behind a payload, what was
+ * copied in front of it is copied again. */
+#define MIRROR_BYTES ((size_t)16 << 10)
 /* Growth: by half, where that is little; by an eighth above. */
 #define LITTLE_BYTES ((size_t)16 << 20)
 
@@ -136,14 +139,20 @@ show(fp_survey_run_state *run)
     run->visible = end;
 }
 
-/* What the input's window holds is copied behind `place`. */
+/* What the input's window holds, n_at_least and more of it, is copied behind
+ * `place`. */
 static int
-mirror(fp_survey_run_state *run)
+mirror(fp_survey_run_state *run, uint64_t n_at_least)
 {
     fp_survey *survey = run->survey;
     size_t n_bytes = (size_t)(run->input->end - run->input->cursor);
     unsigned char *end;
 
+    if (n_bytes > MIRROR_BYTES) {
+        n_bytes = n_at_least > n_bytes        ? n_bytes
+                  : n_at_least > MIRROR_BYTES ? (size_t)n_at_least
+                                              : MIRROR_BYTES;
+    }
     survey->skeleton_bytes = run->place;
     end = reserve(run, n_bytes);
     if (end == NULL) {
@@ -184,16 +193,19 @@ fetch_ahead(fp_survey_run_state *run, uint64_t n_bytes)
 static int
 fetch(fp_survey_run_state *run, uint64_t n_bytes)
 {
-    int status;
+    int status = 0;
 
     sync_input(run);
     if (is_borrowed(run)) { /* everything is there already */
         return fp_input_need(run->input, (size_t)n_bytes);
     }
-    status = run->input->kind == FP_INPUT_FILE && run->frame_end != FP_NO_FRAME
-                 ? fetch_ahead(run, n_bytes)
-                 : fp_input_need(run->input, (size_t)n_bytes);
-    return status < 0 ? -1 : mirror(run);
+    if (n_bytes > (uint64_t)(run->input->end - run->input->cursor)) {
+        status =
+            run->input->kind == FP_INPUT_FILE && run->frame_end != FP_NO_FRAME
+                ? fetch_ahead(run, n_bytes)
+                : fp_input_need(run->input, (size_t)n_bytes);
+    }
+    return status < 0 ? -1 : mirror(run, n_bytes);
 }
 
 /* --- requests ------------------------------------------------------------ */
@@ -236,7 +248,7 @@ fp_source_opcode(fp_survey_run_state *run)
                 return -1;
             }
         }
-        else if (fp_input_need_opcode(run->input) < 0 || mirror(run) < 0) {
+        else if (fp_input_need_opcode(run->input) < 0 || mirror(run, 1) < 0) {
             return -1;
         }
     }

@@ -455,6 +455,24 @@ def test_a_shape_from_a_memo_number_that_was_used_twice():
     assert surveys.odd(survey)["array that cannot be described"] == 1
 
 
+@pytest.mark.parametrize(
+    "text", ["a\u5000b", "\ud800bc", "é", "abcd", "\u5000" * 3, "\u5000" * 5000]
+)
+@pytest.mark.parametrize("protocol", [0, 1, 2])
+def test_text_that_is_no_bytes(text, protocol):
+    array = pickle.dumps(np.frombuffer(b"abc" * max(1, len(text) // 3), "u1"), protocol)
+    was = pickle.dumps("abc" * max(1, len(text) // 3), protocol)[:-1]
+    was = was.removeprefix(b"\x80\2")[: -len("p0\n") if protocol == 0 else -2]
+    new = pickle.dumps(text, protocol)[:-1].removeprefix(b"\x80\2")
+    new = new[: -len("p0\n") if protocol == 0 else -2]
+    assert was in array
+    data = array.replace(was, new)
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    assert survey.inline(0) is None or len(text) < 10
+    with pytest.raises(ValueError, match="text that is no bytes|another size"):
+        fastpersist.read_array(io.BytesIO(data), "")
+
+
 def test_there_is_no_such_array():
     file = io.BytesIO(file_bytes({"a": np.arange(3), "b": b"x" * 20000}))
     for path in ("", "['b']", "['c']", "a", "['a'][0]"):

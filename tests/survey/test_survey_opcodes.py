@@ -162,6 +162,20 @@ def streams(draw):
     return out + b"."
 
 
+EMPTY = [
+    head + value + b"(" + opcode + b"."
+    for head in (b"", b"\x80\5")
+    for value in (b"]", b"}", b"\x8f", b"N", b"I0\n", b"cbuiltins\nlist\n)R", b"K\1\x85", b"\x97")
+    for opcode in (b"e", b"u", b"\x90")
+]
+
+
+@pytest.mark.parametrize("data", EMPTY)
+def test_no_items_for_any_value(data):
+    """Not every Python asks for a method then."""
+    agree(data)
+
+
 def agree(data):
     """Where no name is asked for, both reach STOP or neither; what the survey leaves undecided
     may go either way in a load."""

@@ -264,16 +264,24 @@ class _Array:
                 raise self._refusal("has another size than its bytes")
             return bytearray(inline)
         if self._stored == "text":
-            text = self._of_payload().tobytes().decode("utf-8")
-            encoded = bytearray(text.encode("latin-1"))
-            if len(encoded) != self._n_bytes:
-                raise self._refusal("has another size than its bytes")
-            return encoded
+            return self._of_text()
         if self._stored == "blob":
             target = np.empty(self._n_bytes, "u1")
             self._source.of_blob(self._offset, target)
             return target
         return self._of_payload()
+
+    def _of_text(self) -> bytearray:
+        if self._payload == _NONE:
+            raise self._refusal("is stored as text that is no bytes")
+        try:
+            text = self._of_payload().tobytes().decode("utf-8")
+            encoded = bytearray(text.encode("latin-1"))
+        except UnicodeError as error:
+            raise self._refusal("is stored as text that is no bytes") from error
+        if len(encoded) != self._n_bytes:
+            raise self._refusal("has another size than its bytes")
+        return encoded
 
     def _of_payload(self) -> Any:
         """The bytes of a payload, which are those that the survey has hashed."""
