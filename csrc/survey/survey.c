@@ -226,6 +226,9 @@ load_stop(fp_survey_run_state *run, uint64_t place)
         }
         if (run->frame_end != FP_NO_FRAME && run->frame_end != run->place) {
             fp_odd(run, FP_ODD_STOP_IN_FRAME, place);
+            if (fp_source_stop(run) < 0) {
+                return -1;
+            }
         }
     }
     look_at_memo(run, place);

@@ -279,6 +279,8 @@ int fp_source_take(fp_survey_run_state *run, uint64_t n_bytes, int is_text,
 /* FRAME and PROTO, argument included, that end at `place`. */
 int fp_source_frame(fp_survey_run_state *run, uint64_t n_bytes);
 int fp_source_proto(fp_survey_run_state *run);
+/* STOP: what its frame claims beyond is there. */
+int fp_source_stop(fp_survey_run_state *run);
 /* An array of joblib's begins, or its bytes have ended. */
 int fp_source_leave_frame(fp_survey_run_state *run);
 /* From `place` on so many bytes more (or, negative, less) belong to values. */

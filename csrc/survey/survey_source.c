@@ -436,6 +436,30 @@ pass_payload(fp_survey_run_state *run, uint64_t n_bytes, int is_text,
     return is_text && text.n_bytes > 0 ? not_utf8(run) : 0;
 }
 
+/* What is in nobody's interest but has to be there. */
+static int
+pass_by(fp_survey_run_state *run, uint64_t n_bytes)
+{
+    if (run->scratch == NULL) {
+        run->scratch = PyMem_RawMalloc(SCRATCH_BYTES);
+        if (run->scratch == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    while (n_bytes > 0) {
+        size_t n_step =
+            n_bytes < SCRATCH_BYTES ? (size_t)n_bytes : SCRATCH_BYTES;
+        if (fp_input_read_into(run->input, run->scratch, n_step) < 0
+            || PyErr_CheckSignals() < 0)
+        {
+            return -1;
+        }
+        n_bytes -= n_step;
+    }
+    return 0;
+}
+
 static int
 cut_payload(fp_survey_run_state *run, uint64_t n_bytes, int is_text,
             uint32_t *number)
@@ -536,6 +560,28 @@ fp_source_frame(fp_survey_run_state *run, uint64_t n_bytes)
     survey->sums.frames += FRAME_OPCODE_BYTES;
     show(run);
     return fp_add_seam(run, -FRAME_OPCODE_BYTES);
+}
+
+int
+fp_source_stop(fp_survey_run_state *run)
+{
+    fp_input *input = run->input;
+    uint64_t n_left;
+
+    if (run->frame_end == FP_NO_FRAME || run->frame_end == run->place) {
+        return 0;
+    }
+    sync_input(run);
+    n_left = run->frame_end - run->place;
+    if (fp_input_check_length(input, n_left) < 0) {
+        return -1;
+    }
+    if (n_left > fp_input_at_most(input)
+        || (input->kind == FP_INPUT_FILE && n_left <= FRAME_AHEAD_BYTES))
+    {
+        return fp_input_need(input, (size_t)n_left);
+    }
+    return input->kind == FP_INPUT_FILE ? pass_by(run, n_left) : 0;
 }
 
 int

@@ -326,6 +326,18 @@ def test_the_result_is_what_lies_on_top():
         assert kinds[root["kind"]] == type(pickle.loads(data)).__name__
 
 
+@pytest.mark.parametrize("n_left", [0, 1, 10, 70_000, 131_072, 131_073, 1 << 20, 1 << 62])
+@pytest.mark.parametrize("n_there", [0, 1, 10, 70_000, 131_072, 131_073, 1 << 20])
+def test_a_frame_that_goes_on_behind_stop(n_left, n_there):
+    """An unpickler wants all of it to be there."""
+    body = pickle.dumps([1, "a" * 100], 3)[2:]
+    data = b"\x80\4\x95" + (len(body) + n_left).to_bytes(8, "little") + body + b"x" * n_there
+    agree(data)
+    survey = surveys.every_survey(data)
+    assert survey.complete == (n_left <= n_there)
+    assert survey.complete or isinstance(survey.damage, fastpersist.TruncatedFileError)
+
+
 @pytest.mark.parametrize("n_bytes", [100, 131_071, 131_072, 140_000, 195_000, 400_000])
 @pytest.mark.parametrize("n_rest", [0, 1, 100_000])
 def test_long_lines_in_frames(n_bytes, n_rest):
