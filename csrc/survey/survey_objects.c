@@ -33,8 +33,8 @@ fp_grow_value(fp_survey_run_state *run, fp_value *value, size_t n,
 {
     fp_grown *grown;
 
-    *before = 0;
     if (fp_kind_of(value->head) != FP_VALUE_INSTANCE) {
+        *before = run->place - n; /* a number that no others get */
         fp_odd(run, FP_ODD_ITEMS_OF_VALUE, run->place - 1);
         return 0;
     }

@@ -440,7 +440,8 @@ int fp_do_persistent(fp_survey_run_state *run, uint64_t place, int is_binary);
 /* The maker of an instance, or NONE. */
 uint32_t fp_maker_of(const fp_survey_run_state *run, const fp_value *value);
 /* Items go into a value that is no list, dict or set, or at least not surely:
- * how many it has got before, if that is known. */
+ * how many it has got before, or where that is not known another number, so that
+ * each has one of its own. */
 int fp_grow_value(fp_survey_run_state *run, fp_value *value, size_t n,
                   uint64_t *before);
 

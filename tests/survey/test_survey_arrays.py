@@ -473,6 +473,18 @@ def test_text_that_is_no_bytes(text, protocol):
         fastpersist.read_array(io.BytesIO(data), "")
 
 
+@pytest.mark.parametrize(
+    "value", [b"N", b"I0\n", b")", b"cos\nx\n", b"Px\n", b"\x97", b"cos\nx\n)R"]
+)
+def test_items_of_what_may_take_none(value):
+    """Each has a path of its own, however they got there."""
+    item = b"cnumpy\nndarray\n(K\3\x85\x8c\2u1C\3abctR"
+    data = b"\x80\5" + value + item + b"a" + item + b"a" + b"(" + item * 3 + b"e"
+    data += b"(" + item * 2 + b"\x90" + item * 2 + b"s" + b"(" + item * 4 + b"u" + item + b"a."
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    assert len(surveys.records(survey, "arrays")) == 14
+
+
 def test_there_is_no_such_array():
     file = io.BytesIO(file_bytes({"a": np.arange(3), "b": b"x" * 20000}))
     for path in ("", "['b']", "['c']", "a", "['a'][0]"):
