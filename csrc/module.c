@@ -346,24 +346,21 @@ verify_sidecar(PyObject *module, PyObject *args)
 
 PyDoc_STRVAR(
     verify_pickle_doc,
-    "verify_pickle($module, file, path, find_class, persistent_load,\n"
-    "              max_bytes, /)\n"
+    "verify_pickle($module, file, path, max_bytes, /)\n"
     "--\n"
     "\n"
-    "Run the opcodes of a pickle up to its STOP, and skip joblib's\n"
-    "arrays. Everything that it names comes from find_class.");
+    "Survey a pickle up to its STOP, with joblib's arrays; nothing of\n"
+    "it runs.");
 
 static PyObject *
 verify_pickle(PyObject *module, PyObject *args)
 {
-    PyObject *file, *path, *find_class, *persistent_load;
+    PyObject *file, *path;
     unsigned long long max_bytes;
 
-    if (!PyArg_ParseTuple(args, "OOOOK:verify_pickle", &file, &path,
-                          &find_class, &persistent_load, &max_bytes)
+    if (!PyArg_ParseTuple(args, "OOK:verify_pickle", &file, &path, &max_bytes)
         || fp_verify_pickle(fp_state_of_module(module), file,
-                            path == Py_None ? NULL : path, find_class,
-                            persistent_load, max_bytes)
+                            path == Py_None ? NULL : path, max_bytes)
                < 0)
     {
         return NULL;
@@ -533,6 +530,8 @@ module_exec(PyObject *module)
         || fp_joblib_init(module, state) < 0
         || fp_lz4_reader_type_init(module) < 0
         || fp_lz4_writer_type_init(module, state) < 0
+        || fp_survey_type_init(module, state) < 0
+        || fp_survey_functions_init(module) < 0
         || fp_atomic_file_type_init(module) < 0)
     {
         return -1;
@@ -549,6 +548,7 @@ module_exec(PyObject *module)
     X(unpickler_type)                                                         \
     X(unpickler_memo_type)                                                    \
     X(lz4_writer_type)                                                        \
+    X(survey_type)                                                            \
     X(raw_file_type)                                                          \
     X(name_mapping_2to3)                                                      \
     X(import_mapping_2to3)                                                    \

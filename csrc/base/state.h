@@ -81,6 +81,7 @@ typedef struct fp_state {
     PyTypeObject *unpickler_type;
     PyTypeObject *unpickler_memo_type; /* its memo proxy */
     PyTypeObject *lz4_writer_type;
+    PyTypeObject *survey_type;
     PyObject *raw_file_type;      /* io.RawIOBase */
     PyObject *pickling_error;     /* pickle.PicklingError */
     PyObject *unpickling_error;   /* pickle.UnpicklingError */

@@ -126,8 +126,7 @@ typedef struct fp_machine {
     int own_wrappers;        /* load(): a wrapper is what `stand_in` says */
     int depth;               /* nested streams of object arrays */
 
-    size_t n_names;    /* how many the stream has asked for */
-    int no_extensions; /* codes of copyreg's go through find_class, too */
+    size_t n_names; /* how many the stream has asked for */
 
     /* Plain instances. */
     size_t n_calls; /* how often code of others may have run */

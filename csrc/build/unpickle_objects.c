@@ -556,10 +556,6 @@ fp_load_extension(fp_machine *machine, int64_t code)
     if (key == NULL) {
         return -1;
     }
-    if (machine->no_extensions) {
-        object = fp_find_global(machine, key, key);
-        goto done;
-    }
     object = PyDict_GetItemWithError(state->extension_cache, key);
     if (object != NULL || PyErr_Occurred()) {
         machine->n_names++;

@@ -16,6 +16,12 @@ fp_xxh3(const void *data, size_t n_bytes)
     return XXH3_64bits(n_bytes > 0 ? data : "", n_bytes);
 }
 
+uint64_t
+fp_xxh3_seeded(const void *data, size_t n_bytes, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(n_bytes > 0 ? data : "", n_bytes, seed);
+}
+
 fp_status
 fp_xxh3_pair(const void *first, size_t n_first, const void *second,
              size_t n_second, uint64_t *out)
@@ -34,6 +40,38 @@ fp_xxh3_pair(const void *first, size_t n_first, const void *second,
     *out = XXH3_64bits_digest(state);
     (void)XXH3_freeState(state);
     return FP_OK;
+}
+
+void *
+fp_xxh3_state_new(void)
+{
+    return XXH3_createState(); /* 64-byte aligned */
+}
+
+void
+fp_xxh3_begin(void *state)
+{
+    (void)XXH3_64bits_reset(state);
+}
+
+void
+fp_xxh3_update(void *state, const void *data, size_t n_bytes)
+{
+    if (n_bytes > 0) {
+        (void)XXH3_64bits_update(state, data, n_bytes);
+    }
+}
+
+uint64_t
+fp_xxh3_digest(const void *state)
+{
+    return XXH3_64bits_digest(state);
+}
+
+void
+fp_xxh3_state_free(void *state)
+{
+    (void)XXH3_freeState(state);
 }
 
 /* Room for one more hash, asked for before the block is closed, so that a

@@ -39,8 +39,17 @@ void fp_block_hash_free(fp_block_hash *hash);
 
 /* One-shot XXH3-64 (seed 0) through the fastest code this processor has. */
 uint64_t fp_xxh3(const void *data, size_t n_bytes);
-/* The same of two pieces, as if they lay behind one another. */
+/* Another hash for each seed: for tables that a file must not make slow. */
+uint64_t fp_xxh3_seeded(const void *data, size_t n_bytes, uint64_t seed);
+/* fp_xxh3() of two pieces, as if they lay behind one another. */
 fp_status fp_xxh3_pair(const void *first, size_t n_first, const void *second,
                        size_t n_second, uint64_t *out);
+/* The same of pieces that come one after the other, any number. The state is
+ * the caller's, NULL where there is no memory; begin starts a new hash in it. */
+void *fp_xxh3_state_new(void);
+void fp_xxh3_begin(void *state);
+void fp_xxh3_update(void *state, const void *data, size_t n_bytes);
+uint64_t fp_xxh3_digest(const void *state);
+void fp_xxh3_state_free(void *state);
 
 #endif

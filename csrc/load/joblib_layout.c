@@ -11,8 +11,6 @@
 #define MAX_DEPTH 100
 /* What may be allocated beyond what has arrived, of input of unknown size. */
 #define MAX_AHEAD ((size_t)64 << 20)
-/* What is dropped goes through memory of this size. */
-#define SKIP_BYTES ((size_t)1 << 20)
 /* joblib warns of maps whose arrays lie at no multiple of it. */
 #define ALIGNMENT 16
 
@@ -311,35 +309,6 @@ done:
     return result;
 }
 
-/* The bytes of an array, in pieces that are dropped. */
-static PyObject *
-skip_array(fp_machine *machine, const description *array)
-{
-    size_t n_left = array->n_bytes;
-    size_t n_scratch = n_left < SKIP_BYTES ? n_left : SKIP_BYTES;
-    unsigned char *scratch;
-    PyObject *result = NULL;
-
-    if (check_length(machine, n_left) < 0) {
-        return NULL;
-    }
-    scratch = PyMem_Malloc(n_scratch + 1);
-    if (scratch == NULL) {
-        return PyErr_NoMemory();
-    }
-    while (n_left > 0) {
-        size_t n_step = n_left < n_scratch ? n_left : n_scratch;
-        if (fp_input_read_into(machine->input, scratch, n_step) < 0) {
-            goto done;
-        }
-        n_left -= n_step;
-    }
-    result = Py_NewRef(Py_None);
-done:
-    PyMem_Free(scratch);
-    return result;
-}
-
 static int
 warn_unaligned(PyObject *array, PyObject *path)
 {
@@ -473,6 +442,11 @@ read_wrapped(fp_machine *machine, PyObject *wrapper)
     description array = {.descr = NULL};
     PyObject *result = NULL;
 
+    if (machine->input->whole_frames) { /* it has no bytes but opcodes */
+        PyErr_SetString(machine->state->corrupt_error,
+                        "a joblib array in a graph");
+        return NULL;
+    }
     if (leave_frame(machine) < 0 || describe(machine, wrapper, &array) < 0) {
         goto done;
     }
@@ -485,8 +459,7 @@ read_wrapped(fp_machine *machine, PyObject *wrapper)
         {
             goto done;
         }
-        result = rules->is_skipping ? skip_array(machine, &array)
-                 : rules->map != NULL && array.may_map
+        result = rules->map != NULL && array.may_map
                      ? map_array(machine, &array, rules)
                      : read_array(machine, &array, rules);
     }

@@ -24,8 +24,7 @@ typedef struct fp_joblib {
     uint64_t map_bytes;
     PyObject *map_mode;
     PyObject *map_filename;
-    PyObject *path;  /* as given, for a warning; NULL: map_filename */
-    int is_skipping; /* arrays are read and dropped; None is their place */
+    PyObject *path; /* as given, for a warning; NULL: map_filename */
 } fp_joblib;
 
 #endif

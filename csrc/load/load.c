@@ -25,6 +25,7 @@ fp_load_free(fp_load *load)
         fp_footer_free(&load->footer);
     }
     free(load->own_graph);
+    free(load->found);
     free(load->whole);
 }
 

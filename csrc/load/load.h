@@ -86,11 +86,34 @@ int fp_verify_file(fp_state *state, PyObject *file, PyObject *path,
 /* One sidecar from a file object. 0 or -1. */
 int fp_verify_sidecar(fp_state *state, const fp_sidecar_place *place,
                       uint64_t max_bytes);
-/* The opcodes of any pickle, up to STOP, and the arrays between joblib's: with
- * every name found by `find_class`, and every persistent id. 0 or -1. */
+/* The opcodes of any pickle, up to STOP, and the arrays between joblib's, by a
+ * survey. 0 or -1. */
 int fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
-                     PyObject *find_class, PyObject *persistent_load,
                      uint64_t max_bytes);
+
+/* inspect.c: what a file holds (survey_type.h), with nothing of it run. Damage is
+ * no exception here but part of what is found: a Survey has it as `damage`, and
+ * all that was met in front of it. New references. */
+
+/* At import: the type, and the functions for surveys. 0 or -1. */
+int fp_survey_type_init(PyObject *module, fp_state *state);
+int fp_survey_functions_init(PyObject *module);
+/* The names behind the numbers of its records: a dict. */
+PyObject *fp_survey_names(void);
+/* All dumps of a regular file, or the pickles that follow one another in it: a
+ * list of Survey. */
+PyObject *fp_survey_descriptor(fp_state *state, int fd, PyObject *path,
+                               uint64_t max_bytes, int n_threads);
+/* One dump or pickle from a file object, and no further; None where nothing
+ * comes. */
+PyObject *fp_survey_file(fp_state *state, PyObject *file, PyObject *path,
+                         uint64_t max_bytes);
+/* n_bytes of a dump's sidecar, at an offset of the file, read into `target` or,
+ * where that is NULL, only checked: every block of the dump that begins at
+ * `start` which holds some of them is compared with its hash. 0 or -1. */
+int fp_read_checked(fp_state *state, int fd, PyObject *path, uint64_t start,
+                    uint64_t offset, uint64_t n_bytes, unsigned char *target,
+                    int n_threads);
 
 /* The buffers of a sidecar file, a list of bytearray and bytes. */
 PyObject *fp_read_sidecar(fp_state *state, const fp_sidecar_place *place,

@@ -7,6 +7,7 @@
  *   load_stream.c  a file object, front to back
  *   load_buffers*.c the second file of a dump in two
  *   verify.c       all of the checks, and nothing else
+ *   inspect.c      what is in a file, by surveys
  *
  * Ownership: fp_load owns what fp_load_free() frees. Errors: -1 or NULL with
  * an exception set. GIL held; released around input and hashing.
@@ -62,6 +63,10 @@ typedef struct {
     uint64_t checked_first, checked_end;
     fp_buffers buffers; /* of a dump in two files */
     int only_checks;    /* payloads are hashed and dropped */
+    /* Of a stream that broke off: the frames and blobs that had come. Owned. */
+    size_t n_graph_bytes; /* in own_graph */
+    fp_blob *found;
+    size_t n_found;
 } fp_load;
 
 void fp_load_free(fp_load *load);

@@ -25,6 +25,7 @@ typedef struct {
     fp_block_hash hash;
     fp_blob *found; /* the blobs as they came; owned */
     size_t found_capacity;
+    size_t n_whole;        /* of them have come to their end */
     unsigned flags;        /* the header's */
     uint64_t graph_offset; /* 0: no frame yet */
     size_t n_sidecar_hashes;
@@ -306,6 +307,7 @@ read_blob(stream *from)
         return -1;
     }
     from->found[index] = blob;
+    from->n_whole = index + 1;
     return 0;
 }
 
@@ -543,6 +545,14 @@ fp_load_read_stream(fp_load *load, fp_input *input)
         load->graph = load->own_graph;
         from.graph = (fp_buffer){0};
         result = 0;
+    }
+    else if (load->only_checks) { /* a survey may have a look at them */
+        load->own_graph = from.graph.data;
+        load->n_graph_bytes = from.graph.length;
+        load->found = from.found;
+        load->n_found = from.n_whole;
+        from.graph = (fp_buffer){0};
+        from.found = NULL;
     }
     fp_block_hash_free(&from.hash);
     fp_buffer_free(&from.graph);

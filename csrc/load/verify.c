@@ -1,10 +1,9 @@
 /* Checks without a load: files of ours by their hashes, other pickles opcode by
  * opcode. */
 #include "base/opcodes.h"
-#include "build/unpickle.h"
 #include "core/block_hash.h"
-#include "joblib_layout.h"
 #include "load_parts.h"
+#include "survey/survey.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,120 +40,46 @@ refuse_void(const fp_load *load)
 
 /* --- the graph's frames -------------------------------------------------- */
 
+/* What follows each opcode that a graph may have: no FRAME, no STOP. */
+static const struct {
+    uint8_t is_known;
+    uint8_t
+        n_argument; /* bytes; of COUNT, of the length in front of the rest */
+    uint8_t is_length;
+    uint8_t n_lines;
+} shapes[256] = {
+#define X(name, code, argument, protocol, pops, pushes)                       \
+    [code] = {OP_##name != OP_FRAME && OP_##name != OP_STOP,                  \
+              FP_ARGUMENT_WIDTH(FP_ARGUMENT_##argument),                      \
+              FP_ARGUMENT_##argument >= FP_ARGUMENT_COUNT_1,                  \
+              FP_ARGUMENT_##argument == FP_ARGUMENT_LINE        ? 1           \
+              : FP_ARGUMENT_##argument == FP_ARGUMENT_TWO_LINES ? 2           \
+                                                                : 0},
+    FP_OPCODES(X)
+#undef X
+};
+
 /* The length of an opcode with its argument; 0 where it goes beyond n_bytes, or
  * is none that a graph may have. */
 static uint64_t
 opcode_length(const unsigned char *opcode, uint64_t n_bytes)
 {
-    uint64_t n_argument =
-        0; /* whole, or a length that is followed by so much */
-    int is_length = 0, n_lines = 0;
-    uint64_t n_counted = 0, n_used;
+    uint64_t n_argument = shapes[opcode[0]].n_argument;
+    uint64_t n_counted = 0, n_used = 1 + n_argument;
 
-    switch (opcode[0]) {
-    case OP_GLOBAL:
-    case OP_INST:
-        n_lines = 2;
-        break;
-    case OP_INT:
-    case OP_LONG:
-    case OP_FLOAT:
-    case OP_STRING:
-    case OP_UNICODE:
-    case OP_GET:
-    case OP_PUT:
-    case OP_PERSID:
-        n_lines = 1;
-        break;
-    case OP_BININT1:
-    case OP_BINGET:
-    case OP_BINPUT:
-    case OP_PROTO:
-    case OP_EXT1:
-        n_argument = 1;
-        break;
-    case OP_BININT2:
-    case OP_EXT2:
-        n_argument = 2;
-        break;
-    case OP_BININT:
-    case OP_LONG_BINGET:
-    case OP_LONG_BINPUT:
-    case OP_EXT4:
-        n_argument = 4;
-        break;
-    case OP_BINFLOAT:
-        n_argument = 8;
-        break;
-    case OP_SHORT_BINUNICODE:
-    case OP_SHORT_BINBYTES:
-    case OP_SHORT_BINSTRING:
-    case OP_LONG1:
-        n_argument = 1;
-        is_length = 1;
-        break;
-    case OP_BINUNICODE:
-    case OP_BINBYTES:
-    case OP_BINSTRING:
-    case OP_LONG4:
-        n_argument = 4;
-        is_length = 1;
-        break;
-    case OP_BINUNICODE8:
-    case OP_BINBYTES8:
-    case OP_BYTEARRAY8:
-        n_argument = 8;
-        is_length = 1;
-        break;
-    case OP_MARK:
-    case OP_POP:
-    case OP_POP_MARK:
-    case OP_DUP:
-    case OP_NONE:
-    case OP_BINPERSID:
-    case OP_REDUCE:
-    case OP_APPEND:
-    case OP_BUILD:
-    case OP_DICT:
-    case OP_EMPTY_DICT:
-    case OP_APPENDS:
-    case OP_LIST:
-    case OP_OBJ:
-    case OP_EMPTY_LIST:
-    case OP_SETITEM:
-    case OP_TUPLE:
-    case OP_EMPTY_TUPLE:
-    case OP_SETITEMS:
-    case OP_NEWOBJ:
-    case OP_TUPLE1:
-    case OP_TUPLE2:
-    case OP_TUPLE3:
-    case OP_NEWTRUE:
-    case OP_NEWFALSE:
-    case OP_EMPTY_SET:
-    case OP_ADDITEMS:
-    case OP_FROZENSET:
-    case OP_NEWOBJ_EX:
-    case OP_STACK_GLOBAL:
-    case OP_MEMOIZE:
-    case OP_NEXT_BUFFER:
-    case OP_READONLY_BUFFER:
-        break;
-    default: /* FRAME and STOP, too */
+    if (!shapes[opcode[0]].is_known || n_used > n_bytes) {
         return 0;
     }
-    n_used = 1 + n_argument;
-    if (n_used > n_bytes) {
-        return 0;
-    }
-    for (uint64_t i = n_argument; is_length && i > 0; i--) {
-        n_counted = n_counted << 8 | opcode[i];
+    if (shapes[opcode[0]].is_length) {
+        for (uint64_t i = n_argument; i > 0; i--) {
+            n_counted = n_counted << 8 | opcode[i];
+        }
     }
     if (n_counted > n_bytes - n_used) {
         return 0;
     }
     n_used += n_counted;
-    for (; n_lines > 0; n_lines--) {
+    for (int n_lines = shapes[opcode[0]].n_lines; n_lines > 0; n_lines--) {
         const unsigned char *newline =
             memchr(opcode + n_used, '\n', (size_t)(n_bytes - n_used));
         if (newline == NULL) {
@@ -376,53 +301,28 @@ fp_verify_sidecar(fp_state *state, const fp_sidecar_place *place,
 
 /* --- any pickle ---------------------------------------------------------- */
 
-/* For NEXT_BUFFER: as many as are asked for. */
-static PyObject *
-endless_buffers(void)
-{
-    PyObject *module = PyImport_ImportModule("itertools");
-    PyObject *buffers = NULL;
-
-    if (module != NULL) {
-        buffers = PyObject_CallMethod(module, "repeat", "y", "");
-        Py_DECREF(module);
-    }
-    return buffers;
-}
-
 int
 fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
-                 PyObject *find_class, PyObject *persistent_load,
                  uint64_t max_bytes)
 {
-    fp_joblib joblib = {.is_skipping = 1};
-    fp_collector_pause pause;
-    fp_machine machine;
+    fp_survey_options options = {.is_ours = 0};
+    fp_survey survey;
     fp_input input;
-    PyObject *value = NULL;
+    int status;
 
     if (fp_input_from_file(&input, state, file) < 0) {
         return -1;
     }
     fp_input_limit(&input, max_bytes);
-    fp_machine_init(&machine, state, &input);
-    machine.find_class = Py_NewRef(find_class);
-    machine.persistent_load = Py_NewRef(persistent_load);
-    machine.buffers = endless_buffers();
-    machine.encoding = "bytes";
-    machine.no_extensions = 1;
-    machine.array_rules = &joblib;
-    if (machine.buffers != NULL) {
-        fp_collector_pause_begin(state, &pause);
-        value = fp_machine_run(&machine, 0);
-        if (value == NULL && !input.is_over_limit) {
-            fp_name_damage(state, path, FP_SECTION_PICKLE,
-                           fp_input_offset(&input), input.is_truncated, 1);
-        }
-        fp_collector_pause_end(state, &pause, 0, 0);
+    status = fp_survey_run(&survey, state, &input, &options);
+    if (status < 0 && !input.is_over_limit) {
+        fp_name_damage(state, path, FP_SECTION_PICKLE, survey.offset_end,
+                       input.is_truncated, 1);
     }
-    fp_machine_free(&machine);
+    if (status == 0) {
+        status = fp_input_settle(&input);
+    }
+    fp_survey_free(&survey);
     fp_input_free(&input);
-    Py_XDECREF(value);
-    return value == NULL ? -1 : 0;
+    return status;
 }

@@ -56,6 +56,7 @@ __all__ = [
     "dumps",
     "load",
     "loads",
+    "read_array",
     "read_sidecar",
     "register_compressor",
     "verify",
@@ -455,6 +456,42 @@ def verify(
     from fastpersist.files import checking
 
     checking.verify(filename, sidecar, _checked_limit(max_bytes), _thread_count(threads))
+
+
+def read_array(filename: Any, path: str, mmap_mode: str | None = None) -> Any:
+    """Read one array out of a file, by its path in the object: nothing of the file is run.
+
+    The opcodes of the file are surveyed, without making or importing anything that they name. Of
+    the array's bytes, those that come with hashes are checked against them; only the blocks of the
+    file that hold them are read, where it is one that `dump` wrote and not compressed.
+
+    Parameters
+    ----------
+    filename : str, bytes, os.PathLike or file object with ``read``
+        What `dump`, joblib or `pickle` wrote, compressed or not. Of several dumps in it the first.
+    path : str
+        Where the array is: ``"estimators_[17].tree_.state['nodes']"``, ``"['weights'][0]"``, ``""``
+        for an array that is the whole object.
+    mmap_mode : None, "r" or "c"
+        Map the array, read-only or copy-on-write, instead of reading it.
+
+    Returns
+    -------
+    numpy.ndarray or numpy.memmap
+        Its elements are plain bytes: numbers, times, fixed-width text, records of those.
+
+    Raises
+    ------
+    KeyError
+        There is no array of that path.
+    ValueError
+        The array holds objects, or cannot be described without running something.
+    CorruptFileError
+        The file is damaged.
+    """
+    from fastpersist.files import arrays
+
+    return arrays.read_array(filename, path, mmap_mode, _thread_count(None))
 
 
 def read_sidecar(

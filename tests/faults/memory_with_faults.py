@@ -14,6 +14,7 @@ import sys
 import fastpersist
 import numpy as np
 import sample_classes as s
+from fastpersist import _core
 from inside import Memory, Resources, bytes_in_use
 
 shim = Memory(sys.argv[1])
@@ -150,6 +151,39 @@ WAYS = {
         lambda source: fastpersist.load(source, threads=1 if everybody else 2),
     ),
 }
+
+
+def survey_way(prepare):
+    """What a survey says is all there, or there is an exception."""
+
+    def make(value):
+        data = prepare(value)
+
+        def facts():
+            survey = _core.survey_file(io.BytesIO(data), None)
+            numbers = range(len(survey.arrays) // 40)
+            dtypes = [survey.dtype(i) for i in (0,) if len(survey.arrays)]
+            paths = [survey.path(i) for i in range(min(20, len(survey.nodes) // 40))]
+            tables = survey.globals, survey.nodes, survey.leaves, survey.payloads, survey.odd
+            damage = survey.damage  # what is said of no memory, too
+            if damage is not None:
+                raise damage
+            return tables, paths, dtypes, [survey.shape(i) for i in numbers]
+
+        expected = facts()
+
+        def check(result, error):
+            assert error is not None or result == expected
+
+        return facts, check
+
+    return make
+
+
+WAYS["survey"] = survey_way(fastpersist.dumps)
+WAYS["survey, ours"] = survey_way(lambda value: pathlib.Path(dumped(value)).read_bytes())
+WAYS["survey, old"] = survey_way(lambda value: fastpersist.dumps(value, 2))
+WAYS["survey, joblib"] = survey_way(lambda value: pathlib.Path(by_joblib(value)).read_bytes())
 counts = collections.Counter()
 
 

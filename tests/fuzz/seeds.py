@@ -17,7 +17,7 @@ import numpy as np
 
 KIND_NUMBERS = {name: number for number, name in format_reader.KINDS.items()}
 HERE = pathlib.Path(__file__).resolve().parent
-TARGETS = ("layout", "blob_table", "sidecar_layout", "lz4_read", "lz4_write", "unpickle")
+TARGETS = ("layout", "blob_table", "sidecar_layout", "lz4_read", "lz4_write", "unpickle", "survey")
 
 
 def all_inputs(target):
@@ -126,3 +126,9 @@ def unpickle_seeds():
     import unpickle_target
 
     yield from unpickle_target.seeds()
+
+
+def survey_seeds():
+    import survey_target
+
+    yield from survey_target.seeds()

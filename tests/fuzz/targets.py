@@ -8,7 +8,8 @@ crashes a target is left in the work directory; it belongs into corpus/<target>.
 adds to that file what else was found and reaches code that its lines do not, as long as it takes
 no more than so many bytes: the tests replay it all.
 
-The target "unpickle" embeds the Python that runs this script, which must have a shared libpython.
+The targets "unpickle" and "survey" embed the Python that runs this script, which must have a
+shared libpython.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ ROOMS = {
     "lz4_read": LZ4,
     "lz4_write": LZ4,
 }
-TARGETS = [*ROOMS, "unpickle"]
+# Those that run in Python, whose program is fuzz_python.c.
+IN_PYTHON = ["unpickle", "survey"]
+TARGETS = [*ROOMS, *IN_PYTHON]
 SANITIZERS = "address,undefined"
 LIBRARIES = ["-llz4", "-lxxhash", "-pthread"]
 
@@ -49,7 +52,7 @@ def common_flags() -> list[str]:
     return ["-std=c11", "-D_GNU_SOURCE=1", "-g", "-I", str(ROOT / "csrc"), "-I", str(HERE)]
 
 
-def python_flags() -> list[str]:
+def python_flags(target: str) -> list[str]:
     import numpy
 
     includes = [sysconfig.get_path("include"), numpy.get_include()]
@@ -60,6 +63,7 @@ def python_flags() -> list[str]:
         "-DNPY_TARGET_VERSION=NPY_1_25_API_VERSION",
         '-DFASTPERSIST_VERSION="0"',
         f'-DFUZZ_PYTHON="{sys.executable}"',
+        f'-DFUZZ_MODULE="{target}_target"',
     ]
 
 
@@ -67,7 +71,7 @@ def libpython() -> list[str]:
     directory = sysconfig.get_config_var("LIBDIR")
     name = sysconfig.get_config_var("LDLIBRARY") or ""
     if not name.startswith("libpython") or not name.endswith((".so", ".dylib")):
-        raise SystemExit("this Python has no shared libpython: the target unpickle cannot embed it")
+        raise SystemExit("this Python has no shared libpython: no target can embed it")
     library = name.removeprefix("lib").rsplit(".", 1)[0]
     return [f"-L{directory}", f"-Wl,-rpath,{directory}", f"-l{library}"]
 
@@ -76,10 +80,10 @@ def build(target: str, directory: pathlib.Path, clang: str) -> pathlib.Path:
     program = directory / target
     flags = [*common_flags(), "-O1", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZERS}"]
     flags += ["-fno-sanitize-recover=all"]
-    if target == "unpickle":
-        sources = [str(HERE / "fuzz_unpickle.c")]
+    if target in IN_PYTHON:
+        sources = [str(HERE / "fuzz_python.c")]
         sources += sorted(map(str, ROOT.glob("csrc/**/*.c")))
-        flags += python_flags()
+        flags += python_flags(target)
         libraries = [*libpython(), *LIBRARIES]
     else:
         sources = core_sources(target)
@@ -124,7 +128,7 @@ def run(
     write_inputs(target, start)
     options = [f"-max_total_time={seconds}", "-rss_limit_mb=4096", "-malloc_limit_mb=0"]
     options += ["-timeout=60", "-max_len=8192", f"-artifact_prefix={work}/{target}-"]
-    path = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    path = [str(HERE), str(HERE.parent / "support"), os.environ.get("PYTHONPATH", "")]
     path.append(str(ROOT / "pypkg"))
     environment = {
         **os.environ,

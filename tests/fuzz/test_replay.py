@@ -7,6 +7,7 @@ import sysconfig
 
 import pytest
 import seeds
+import survey_target
 import targets
 import unpickle_target
 
@@ -35,6 +36,15 @@ def test_unpickle_target():
             unpickle_target.one(data)
             n_inputs += 1
     assert n_inputs > 200
+
+
+def test_survey_target():
+    n_inputs = 0
+    with unpickle_target.harmless():
+        for data in seeds.all_inputs("survey"):
+            survey_target.one(data)
+            n_inputs += 1
+    assert n_inputs > 150
 
 
 def test_names_that_harm_are_refused():

@@ -8,8 +8,9 @@ a graph mean is the core's business, how a stream is compressed that of
 
 # Storeys, from the ground; tools/check_imports.py holds every import to them.
 #     __init__                   nothing but this map
-#     streams, stand_ins, warn   file objects; what a checked file's names stand for; warnings
+#     streams, warn              file objects; warnings
 #     kinds                      which file it is
 #     pairs                      dumps in two files
+#     arrays                     one array of a file, with nothing of it run
 #     checking                   a file checked without loading it
 #     loading                    one load

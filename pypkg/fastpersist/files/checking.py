@@ -1,8 +1,8 @@
 """What `verify` does where the core's check of a descriptor does not suffice: files of two parts,
 compressed files, file objects, and what `pickle` and joblib wrote.
 
-Of those last the codec's checksums are compared, where there is a codec, and the opcodes are run
-up to STOP with stand-ins.
+Of those last the codec's checksums are compared, where there is a codec, and the opcodes are
+surveyed up to STOP.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from fastpersist._core import verify_descriptor, verify_file, verify_pickle, verify_sidecar
 from fastpersist.codecs import registry
 from fastpersist.codecs.decoding import CHUNK_BYTES, go_back, position
-from fastpersist.files import kinds, stand_ins, streams
+from fastpersist.files import kinds, streams
 from fastpersist.files.pairs import open_place
 
 _HEADER_BYTES = 21
@@ -174,7 +174,7 @@ class _Check:
                 f"{self.path!r} is not a file with a sidecar: verify it without sidecar="
             )
         whole = streams.PushedBack(head, file)
-        verify_pickle(whole, self.path, stand_ins.find_class, stand_ins.Anything, self._max_bytes)
+        verify_pickle(whole, self.path, self._max_bytes)
         self._are_ours.add(False)
         self._is_behind = whole.n_left == 0 or position(file) is not None
         if self._is_behind and whole.n_left > 0:

@@ -1,9 +1,9 @@
-/* The unpickler and the loader, in an embedded Python.
+/* The unpickler and the loader, or the survey, in an embedded Python.
  *
  * Everything of csrc/ is compiled into this program, with the sanitizers, and
  * takes the place of fastpersist._core. What is done with an input is said in
- * unpickle_target.py, whose one(data) is called for each; an exception that it
- * does not expect ends the program.
+ * the module FUZZ_MODULE (unpickle_target.py, survey_target.py), whose one(data)
+ * is called for each; an exception that it does not expect ends the program.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -43,7 +43,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
         PyConfig_SetBytesString(&config, &config.program_name, FUZZ_PYTHON)));
     CHECK(!PyStatus_Exception(Py_InitializeFromConfig(&config)));
     PyConfig_Clear(&config);
-    module = PyImport_ImportModule("unpickle_target");
+    module = PyImport_ImportModule(FUZZ_MODULE);
     if (module == NULL
         || (one = PyObject_GetAttrString(module, "one")) == NULL)
     {
