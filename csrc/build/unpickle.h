@@ -24,7 +24,6 @@
  *   unpickle_containers.c  list, dict, set, tuple
  *   unpickle_objects.c     globals, NEWOBJ, REDUCE, BUILD, INST, OBJ, EXT
  *   unpickle_arrays.c      arrays and other uses of blobs
- *   array_guard.c          no pointer out of a file, no array beyond its buffer
  *   unpickler.c            the Unpickler type, its memo proxy, loads()
  */
 #ifndef FP_UNPICKLE_H
@@ -54,13 +53,6 @@ typedef struct {
 } fp_mark;
 
 struct fp_build_cache;
-
-/* A dtype that the stream has made, until its state is set (array_guard.c). */
-#define FP_NEW_DTYPES 32
-typedef struct {
-    PyObject *dtype;   /* compared only */
-    size_t memo_index; /* where the memo has it, if it has */
-} fp_new_dtype;
 
 struct fp_machine;
 
@@ -135,10 +127,6 @@ typedef struct fp_machine {
         *fresh; /* compared only: the instance that NEWOBJ made last ... */
     size_t fresh_calls;                 /* ... and n_calls at that moment */
     struct fp_build_cache *build_cache; /* owned; NULL until needed */
-    /* The last ones; they nest in each other's states. */
-    fp_new_dtype new_dtypes[FP_NEW_DTYPES];
-    size_t n_new_dtypes;
-    size_t n_memo_searched;
 } fp_machine;
 
 /* `encoding` and `errors` are the defaults, fix_imports is 1. */

@@ -1,6 +1,5 @@
 /* Globals, and the opcodes that call something: NEWOBJ, REDUCE, BUILD, INST,
  * OBJ, EXT, persistent identifiers. */
-#include "array_guard.h"
 #include "base/compat.h"
 #include "messages_load.h"
 #include "unpickle_parts.h"
@@ -269,16 +268,6 @@ fp_load_global(fp_machine *machine)
 
 /* --- instances ----------------------------------------------------------- */
 
-/* What a call made, or NULL where it must not be used (steals it). */
-static PyObject *
-guarded(const fp_machine *machine, PyObject *object)
-{
-    if (object != NULL && fp_guard_array(machine, object) < 0) {
-        Py_CLEAR(object);
-    }
-    return object;
-}
-
 /* A class without arguments and without __getinitargs__ is not initialized. */
 static PyObject *
 instantiate(fp_machine *machine, PyObject *cls, PyObject *args)
@@ -314,7 +303,7 @@ fp_load_inst(fp_machine *machine)
     }
     if (fp_load_tuple(machine, fp_stack_size(machine) - first) == 0) {
         PyObject *args = *--machine->top;
-        object = guarded(machine, instantiate(machine, cls, args));
+        object = instantiate(machine, cls, args);
         Py_DECREF(args);
     }
     Py_DECREF(cls);
@@ -339,7 +328,7 @@ fp_load_obj(fp_machine *machine)
     args = *--machine->top;
     cls = fp_pop(machine);
     if (cls != NULL) {
-        object = guarded(machine, instantiate(machine, cls, args));
+        object = instantiate(machine, cls, args);
         Py_DECREF(cls);
     }
     Py_DECREF(args);
@@ -375,7 +364,7 @@ call_new(fp_machine *machine, PyObject *cls, PyObject *args,
         return NULL;
     }
     fp_foreign_code(machine);
-    return guarded(machine, type->tp_new(type, args, keywords));
+    return type->tp_new(type, args, keywords);
 }
 
 int
@@ -422,7 +411,7 @@ fp_load_reduce(fp_machine *machine)
             object = fp_array_without_blob(machine, args);
         }
         if (object == NULL && !PyErr_Occurred()) {
-            object = fp_guard_call(machine, callable, args);
+            object = PyObject_CallObject(callable, args);
         }
         Py_DECREF(callable);
     }
@@ -523,9 +512,7 @@ fp_load_build(fp_machine *machine)
     state = *--machine->top;
     instance = machine->top[-1]; /* the stack holds it */
     fp_foreign_code(machine);
-    status = fp_guard_is_for(instance)
-                 ? fp_guard_state(machine, instance, state, 1, set_state)
-                 : set_state(machine, instance, state);
+    status = set_state(machine, instance, state);
     Py_DECREF(state);
     if (status < 0 || machine->wrapper_type == NULL
         || !Py_IS_TYPE(instance, (PyTypeObject *)machine->wrapper_type))
