@@ -127,6 +127,7 @@ is_numpys_class(const fp_state *state, PyObject *callable)
 {
     PyTypeObject *type = (PyTypeObject *)callable;
     PyObject *constructor;
+    int answer;
 
     if (!PyType_Check(callable) || !fp_is_array_class(state, type)) {
         return 0;
@@ -134,8 +135,11 @@ is_numpys_class(const fp_state *state, PyObject *callable)
     if (type->tp_new == PyArray_Type.tp_new) {
         return 1;
     }
-    constructor = fp_type_lookup(type, state->str_new_);
-    return constructor != NULL && is_of_numpy(state, constructor);
+    constructor = fp_optional_attribute(callable, state->str_new_);
+    answer = constructor != NULL && is_of_numpy(state, constructor);
+    Py_XDECREF(constructor);
+    PyErr_Clear();
+    return answer;
 }
 
 /* Of a shape: -1, or that alone in a sequence. */
@@ -487,15 +491,24 @@ fp_guard_items(fp_machine *machine, PyObject *target)
 /* --- states of arrays ---------------------------------------------------- */
 
 /* As much as array.__setstate__ reads: shape, dtype, order, and then bytes or
- * the items. */
+ * the items. `replaced`: what the array has in its memory, NULL where that is
+ * nothing. */
 static int
-guard_items_of(fp_machine *machine, PyObject *shape, PyArray_Descr *descr,
-               PyObject *items)
+guard_items_of(fp_machine *machine, PyArray_Descr *replaced, PyObject *shape,
+               PyArray_Descr *descr, PyObject *items)
 {
-    Py_ssize_t n_items = 1;
+    Py_ssize_t n_items = 1, n_bytes = PyDataType_ELSIZE(descr);
 
     if (PyDataType_SUBARRAY(descr) != NULL) {
         return fp_refuse(machine, "an array whose items are of %R", descr);
+    }
+    /* Where NumPy raises, it may have the new dtype over the old memory. */
+    if (replaced != NULL
+        && (PyDataType_ELSIZE(replaced) != PyDataType_ELSIZE(descr)
+            || PyDataType_REFCHK(replaced) != PyDataType_REFCHK(descr)))
+    {
+        return fp_refuse(machine, "an array of %R becomes one of %R", replaced,
+                         descr);
     }
     if (!PyDataType_FLAGCHK(descr, NPY_LIST_PICKLE) || !PyList_Check(items)) {
         return 0; /* NumPy says what it wants */
@@ -503,12 +516,11 @@ guard_items_of(fp_machine *machine, PyObject *shape, PyArray_Descr *descr,
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(shape); i++) {
         Py_ssize_t length = PyNumber_AsSsize_t(PyTuple_GET_ITEM(shape, i),
                                                PyExc_OverflowError);
-        if (length < 0) {
+        if (length < 0 || __builtin_mul_overflow(n_items, length, &n_items)
+            || __builtin_mul_overflow(n_bytes, length, &n_bytes))
+        {
             PyErr_Clear(); /* NumPy raises, too */
             return 0;
-        }
-        if (__builtin_mul_overflow(n_items, length, &n_items)) {
-            n_items = PY_SSIZE_T_MAX;
         }
     }
     if (PyList_GET_SIZE(items) < n_items) {
@@ -521,7 +533,8 @@ guard_items_of(fp_machine *machine, PyObject *shape, PyArray_Descr *descr,
 
 /* The same, wherever in the state of a subclass it may stand. */
 static int
-guard_items_in(fp_machine *machine, PyObject *state, int depth)
+guard_items_in(fp_machine *machine, PyArray_Descr *replaced, PyObject *state,
+               int depth)
 {
     Py_ssize_t n = PyTuple_GET_SIZE(state);
 
@@ -529,14 +542,14 @@ guard_items_in(fp_machine *machine, PyObject *state, int depth)
         PyObject *item = PyTuple_GET_ITEM(state, i);
         int status = 0;
         if (depth > 0 && PyTuple_Check(item)) {
-            status = guard_items_in(machine, item, depth - 1);
+            status = guard_items_in(machine, replaced, item, depth - 1);
         }
         else if (i > 0 && i + 2 < n && PyArray_DescrCheck(item)
                  && PyTuple_Check(PyTuple_GET_ITEM(state, i - 1)))
         {
-            status = guard_items_of(machine, PyTuple_GET_ITEM(state, i - 1),
-                                    (PyArray_Descr *)item,
-                                    PyTuple_GET_ITEM(state, i + 2));
+            status = guard_items_of(
+                machine, replaced, PyTuple_GET_ITEM(state, i - 1),
+                (PyArray_Descr *)item, PyTuple_GET_ITEM(state, i + 2));
         }
         if (status < 0) {
             return -1;
@@ -558,17 +571,23 @@ has_numpys_setstate(const fp_state *state, PyTypeObject *type)
 int
 fp_guard_state(fp_machine *machine, PyObject *instance, PyObject **state)
 {
+    PyArray_Descr *replaced = NULL;
+
     if (fp_is_dtype(machine->state, instance)) {
         return fp_guard_dtype_state(machine, instance, state);
     }
-    /* Its memory goes. */
     if (PyArray_NBYTES((PyArrayObject *)instance) > 0
-        && has_numpys_setstate(machine->state, Py_TYPE(instance))
-        && !fp_is_only_here(machine, instance))
+        && has_numpys_setstate(machine->state, Py_TYPE(instance)))
     {
-        return fp_refuse(machine, "another state for an array that is in use");
+        if (!fp_is_only_here(machine, instance)) { /* its memory goes */
+            return fp_refuse(machine,
+                             "another state for an array that is in use");
+        }
+        replaced = PyArray_DESCR((PyArrayObject *)instance);
     }
-    if (PyTuple_Check(*state) && guard_items_in(machine, *state, 2) < 0) {
+    if (PyTuple_Check(*state)
+        && guard_items_in(machine, replaced, *state, 2) < 0)
+    {
         return -1;
     }
     return 1;
