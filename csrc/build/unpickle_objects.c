@@ -1,5 +1,6 @@
 /* Globals, and the opcodes that call something: NEWOBJ, REDUCE, BUILD, INST,
  * OBJ, EXT, persistent identifiers. */
+#include "array_guard.h"
 #include "base/compat.h"
 #include "messages_load.h"
 #include "unpickle_parts.h"
@@ -270,7 +271,7 @@ fp_load_global(fp_machine *machine)
 
 /* A class without arguments and without __getinitargs__ is not initialized. */
 static PyObject *
-instantiate(fp_machine *machine, PyObject *cls, PyObject *args)
+instance_of(fp_machine *machine, PyObject *cls, PyObject *args)
 {
     fp_state *state = machine->state;
 
@@ -286,6 +287,18 @@ instantiate(fp_machine *machine, PyObject *cls, PyObject *args)
         Py_DECREF(getinitargs);
     }
     return PyObject_CallObject(cls, args);
+}
+
+static PyObject *
+instantiate(fp_machine *machine, PyObject *cls, PyObject *args)
+{
+    if (!fp_is_guarded(machine->state, cls)) {
+        return instance_of(machine, cls, args);
+    }
+    return fp_guard_call(machine, cls, args, NULL) < 0
+               ? NULL
+               : fp_guard_result(machine, cls, args,
+                                 instance_of(machine, cls, args));
 }
 
 int
@@ -364,7 +377,13 @@ call_new(fp_machine *machine, PyObject *cls, PyObject *args,
         return NULL;
     }
     fp_foreign_code(machine);
-    return type->tp_new(type, args, keywords);
+    if (!fp_is_array_class(machine->state, type)) {
+        return type->tp_new(type, args, keywords);
+    }
+    return fp_guard_call(machine, cls, args, keywords) < 0
+               ? NULL
+               : fp_guard_result(machine, cls, args,
+                                 type->tp_new(type, args, keywords));
 }
 
 int
@@ -390,6 +409,18 @@ done:
     return fp_push(machine, object);
 }
 
+static PyObject *
+call(fp_machine *machine, PyObject *callable, PyObject *args)
+{
+    if (!fp_is_guarded(machine->state, callable)) {
+        return PyObject_CallObject(callable, args);
+    }
+    return fp_guard_call(machine, callable, args, NULL) < 0
+               ? NULL
+               : fp_guard_result(machine, callable, args,
+                                 PyObject_CallObject(callable, args));
+}
+
 int
 fp_load_reduce(fp_machine *machine)
 {
@@ -411,7 +442,7 @@ fp_load_reduce(fp_machine *machine)
             object = fp_array_without_blob(machine, args);
         }
         if (object == NULL && !PyErr_Occurred()) {
-            object = PyObject_CallObject(callable, args);
+            object = call(machine, callable, args);
         }
         Py_DECREF(callable);
     }
@@ -504,7 +535,7 @@ int
 fp_load_build(fp_machine *machine)
 {
     PyObject *state, *instance, *array;
-    int status;
+    int status = 1;
 
     if (fp_stack_size(machine) < machine->fence + 2) {
         return fp_stack_underflow(machine);
@@ -512,7 +543,12 @@ fp_load_build(fp_machine *machine)
     state = *--machine->top;
     instance = machine->top[-1]; /* the stack holds it */
     fp_foreign_code(machine);
-    status = set_state(machine, instance, state);
+    if (fp_has_guarded_state(machine->state, instance)) {
+        status = fp_guard_state(machine, instance, &state);
+    }
+    if (status > 0) {
+        status = set_state(machine, instance, state);
+    }
     Py_DECREF(state);
     if (status < 0 || machine->wrapper_type == NULL
         || !Py_IS_TYPE(instance, (PyTypeObject *)machine->wrapper_type))
