@@ -403,6 +403,25 @@ guard_over_array(fp_machine *machine, PyArrayObject *array,
     return 0;
 }
 
+/* Whether a buffer says that objects are in it; names stand between colons. */
+static int
+is_buffer_of_objects(PyObject *base)
+{
+    Py_buffer view;
+    int in_name = 0, answer = 0;
+
+    if (PyObject_GetBuffer(base, &view, PyBUF_FULL_RO) < 0) {
+        PyErr_Clear();
+        return 0;
+    }
+    for (const char *p = view.format; p != NULL && *p != '\0'; p++) {
+        in_name ^= *p == ':';
+        answer |= *p == 'O' && !in_name;
+    }
+    PyBuffer_Release(&view);
+    return answer;
+}
+
 static int
 guard_over_buffer(fp_machine *machine, PyArrayObject *array, PyObject *base)
 {
@@ -413,7 +432,9 @@ guard_over_buffer(fp_machine *machine, PyArrayObject *array, PyObject *base)
     if (has_objects < 0) {
         return -1;
     }
-    if (PyDataType_REFCHK(PyArray_DESCR(array)) || has_objects) {
+    if (PyDataType_REFCHK(PyArray_DESCR(array)) || has_objects
+        || is_buffer_of_objects(base))
+    {
         return fp_refuse(machine,
                          "an array of %R over a %s: its bytes are no objects",
                          PyArray_DESCR(array), Py_TYPE(base)->tp_name);

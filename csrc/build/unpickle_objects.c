@@ -5,6 +5,8 @@
 #include "messages_load.h"
 #include "unpickle_parts.h"
 
+#include <string.h>
+
 /* --- globals ------------------------------------------------------------- */
 
 /* The names under which Python 3 has what Python 2 called so; new references.
@@ -421,6 +423,52 @@ call(fp_machine *machine, PyObject *callable, PyObject *args)
                                  PyObject_CallObject(callable, args));
 }
 
+/* __setstate__ and __new__ of NumPy's types, called by their own names: as BUILD
+ * and NEWOBJ have them. NULL without an exception: it is neither. */
+static PyObject *
+call_by_name(fp_machine *machine, PyObject *callable, PyObject *args)
+{
+    const fp_state *names = machine->state;
+    PyObject *first, *rest, *state, *object = NULL;
+    int status;
+
+    if (!PyTuple_Check(args) || PyTuple_GET_SIZE(args) == 0) {
+        return NULL;
+    }
+    first = PyTuple_GET_ITEM(args, 0);
+    if (Py_IS_TYPE(callable, &PyMethodDescr_Type)) {
+        if (PyTuple_GET_SIZE(args) != 2 || !fp_has_guarded_state(names, first)
+            || PyUnicode_Compare(PyDescr_NAME(callable), names->str_setstate)
+                   != 0)
+        {
+            return NULL;
+        }
+        state = Py_NewRef(PyTuple_GET_ITEM(args, 1));
+        status = fp_guard_state(machine, first, &state);
+        if (status > 0) {
+            object =
+                PyObject_CallFunctionObjArgs(callable, first, state, NULL);
+        }
+        Py_DECREF(state);
+        return status == 0 ? Py_NewRef(Py_None) : object;
+    }
+    if (PyCFunction_CheckExact(callable)
+        && ((PyCFunctionObject *)callable)->m_ml->ml_flags
+               == (METH_VARARGS | METH_KEYWORDS)
+        && strcmp(((PyCFunctionObject *)callable)->m_ml->ml_name, "__new__")
+               == 0
+        && fp_is_guarded(names, first))
+    {
+        rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
+        if (rest != NULL && fp_guard_call(machine, first, rest, NULL) == 0) {
+            object = fp_guard_result(machine, first, rest,
+                                     PyObject_Call(callable, args, NULL));
+        }
+        Py_XDECREF(rest);
+    }
+    return object;
+}
+
 int
 fp_load_reduce(fp_machine *machine)
 {
@@ -440,6 +488,9 @@ fp_load_reduce(fp_machine *machine)
                  && callable == machine->state->ndarray_type)
         {
             object = fp_array_without_blob(machine, args);
+        }
+        else {
+            object = call_by_name(machine, callable, args);
         }
         if (object == NULL && !PyErr_Occurred()) {
             object = call(machine, callable, args);

@@ -154,9 +154,7 @@ def opcodes_of(cls, *arguments):
     yield "OBJ", script(b"(", name(cls), *map(part, arguments), b"o")
     yield "INST", script(b"(", *map(part, arguments), b"i" + name(cls)[1:])
     yield "__newobj__", script(b"ccopyreg\n__newobj__\n", part((cls, *arguments)), b"R")
-    yield "__newobj_ex__", script(
-        b"ccopyreg\n__newobj_ex__\n", part((cls, (), keywords)), b"R"
-    )
+    yield "__newobj_ex__", script(b"ccopyreg\n__newobj_ex__\n", part((cls, (), keywords)), b"R")
 
 
 for _opcode, _data in opcodes_of(*NDARRAY):
@@ -205,7 +203,9 @@ CALLS = {
     "hidden objects in a subarray": lambda: stateful(
         fields({"a": (np.dtype((object, (1,))), 0)}, flags=0)
     ),
-    "a subarray of hidden objects": lambda: Call(_frombuffer, WORD, subarray(OBJECT, (1,)), (1,), "C"),
+    "a subarray of hidden objects": lambda: Call(
+        _frombuffer, WORD, subarray(OBJECT, (1,)), (1,), "C"
+    ),
     "object without flags": lambda: over(plain("O8", endian="|")),
     "object without flags by a short state": lambda: Call(
         np.dtype, "O8", False, True, state=(3, "|", None, None, None, -1, -1)
