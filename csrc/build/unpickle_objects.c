@@ -452,9 +452,10 @@ call_by_name(fp_machine *machine, PyObject *callable, PyObject *args)
         Py_DECREF(state);
         return status == 0 ? Py_NewRef(Py_None) : object;
     }
+    /* How it takes its arguments differs by Python. */
     if (PyCFunction_CheckExact(callable)
-        && ((PyCFunctionObject *)callable)->m_ml->ml_flags
-               == (METH_VARARGS | METH_KEYWORDS)
+        && PyCFunction_GET_SELF(callable) != NULL
+        && PyType_Check(PyCFunction_GET_SELF(callable))
         && strcmp(((PyCFunctionObject *)callable)->m_ml->ml_name, "__new__")
                == 0
         && fp_is_guarded(names, first))
