@@ -499,6 +499,8 @@ module_exec(PyObject *module)
         || fetch(&state->inverted_registry, "copyreg", "_inverted_registry")
                < 0
         || fetch(&state->extension_cache, "copyreg", "_extension_cache") < 0
+        || fetch(&state->newobj_function, "copyreg", "__newobj__") < 0
+        || fetch(&state->newobj_ex_function, "copyreg", "__newobj_ex__") < 0
         || fetch(&state->codecs_encode, "codecs", "encode") < 0
         || fetch(&state->getattr, "builtins", "getattr") < 0
         || fetch(&state->raw_file_type, "io", "RawIOBase") < 0
@@ -578,6 +580,10 @@ module_exec(PyObject *module)
     X(matrix_type)                                                            \
     X(scalar_function)                                                        \
     X(frombuffer_function)                                                    \
+    X(builtin_frombuffer)                                                     \
+    X(dtype_metaclass)                                                        \
+    X(newobj_function)                                                        \
+    X(newobj_ex_function)                                                     \
     X(object_reduce_ex)                                                       \
     X(object_reduce)                                                          \
     X(object_getstate)                                                        \

@@ -1,41 +1,94 @@
-/* Arrays and dtypes that a file makes by hand: no pointer comes out of a file,
- * and no array reaches beyond its buffer.
+/* What a pickle may not do with NumPy's own constructors.
  *
- * NumPy's constructors believe a pickle. numpy.ndarray(shape, "O", buffer)
- * takes the buffer's bytes for objects, a dtype's state may say of a field of
- * objects that there is none, that it lies at -8, or that an item is larger
- * than it is, and a state may change a dtype or an array that others look
- * into: each a crash, or worse, in pickle. Here each is an UnpicklingError. What
- * NumPy itself refuses stays NumPy's exception, and what it writes is loaded as
- * ever.
+ * NumPy believes what a pickle tells it of memory: numpy.ndarray() takes bytes
+ * for pointers to objects, the state of a dtype puts fields anywhere, the state
+ * of an array may have fewer items than its shape. The standard unpickler then
+ * crashes, or reads and writes what belongs to others. The machine asks here
+ * before it calls what makes arrays and scalars, looks at the arrays that were
+ * made, and reads the states of arrays and dtypes before NumPy does.
  *
- * The machine asks about what a call returned, and in front of and behind a
- * state that is set. Numbers are compared before anything is read by them.
- * Ownership: everything is borrowed. Errors: -1 with an exception set. GIL held.
+ * Refused is what would let NumPy take bytes for objects, leave a buffer, free
+ * memory that something else lies in, or crash at once; nothing that NumPy
+ * itself writes. Where NumPy raises by itself, its exception stays. Only what
+ * was called counts: other callables that a find_class gives, and classes whose
+ * constructor or __setstate__ is of others, are none of this file's business,
+ * but that a list in a state may not be shorter than its shape says.
+ *
+ * For everything else it is a comparison of pointers (fp_is_guarded(),
+ * fp_has_guarded_state()).
+ *
+ * Ownership: borrows what it is given, but where a line says otherwise.
+ * Errors: -1 or NULL with an exception set: UnpicklingError that says what is
+ * wrong, and where in the input; what NumPy or an index raises. GIL held; user
+ * code may run in an object's own __index__ or buffer.
+ *
+ *   array_guard.c  calls, the arrays that they made, states of arrays
+ *   dtype_guard.c  states of dtypes
  */
 #ifndef FP_ARRAY_GUARD_H
 #define FP_ARRAY_GUARD_H
 
 #include "unpickle.h"
 
-/* What REDUCE's callable makes of its arguments; new reference. A dtype is
- * remembered until its state is set: the opcode that follows tells where in the
- * memo it goes. NumPy's two __setstate__ are held to fp_guard_state(). */
-PyObject *fp_guard_call(fp_machine *machine, PyObject *callable,
-                        PyObject *args);
+/* What Python classes inherit with numpy.ndarray's memory. */
+static inline int
+fp_is_array_class(const fp_state *state, PyTypeObject *type)
+{
+    return type->tp_as_buffer != NULL
+           && type->tp_as_buffer->bf_getbuffer == state->array_getbuffer;
+}
 
-/* What a call made: 0 for anything but an array, and for an array whose elements
- * are its own, or are bytes that lie within what it was made over. */
-int fp_guard_array(const fp_machine *machine, PyObject *object);
+static inline int
+fp_is_guarded(const fp_state *state, PyObject *callable)
+{
+    if (PyType_Check(callable)) {
+        return fp_is_array_class(state, (PyTypeObject *)callable);
+    }
+    return callable == state->scalar_function
+           || callable == state->frombuffer_function
+           || callable == state->builtin_frombuffer
+           || callable == state->newobj_function
+           || callable == state->newobj_ex_function;
+}
 
-/* Sets the state of a dtype or an array (of any subclass), by `set`, which
- * calls its __setstate__: 0 where both are sound. `held`: how many references
- * to `instance` the caller knows of, the memo's not among them. */
-typedef int (*fp_set_state)(fp_machine *machine, PyObject *instance,
-                            PyObject *state);
-int fp_guard_state(fp_machine *machine, PyObject *instance, PyObject *state,
-                   Py_ssize_t n_held, fp_set_state set);
-/* Whether an object is one of those. */
-int fp_guard_is_for(PyObject *instance);
+static inline int
+fp_is_dtype(const fp_state *state, PyObject *object)
+{
+    return Py_IS_TYPE((PyObject *)Py_TYPE(object), state->dtype_metaclass);
+}
+
+static inline int
+fp_has_guarded_state(const fp_state *state, PyObject *instance)
+{
+    return fp_is_array_class(state, Py_TYPE(instance))
+           || fp_is_dtype(state, instance);
+}
+
+/* Before a guarded callable is called; `keywords` may be NULL. */
+int fp_guard_call(fp_machine *machine, PyObject *callable, PyObject *args,
+                  PyObject *keywords);
+/* What the call returned: steals `object` (NULL: its exception is set), and
+ * returns it, or NULL. */
+PyObject *fp_guard_result(fp_machine *machine, PyObject *callable,
+                          PyObject *args, PyObject *object);
+
+/* Before BUILD of the topmost object, which has a guarded state. 1: to go on
+ * with *state, which may have been replaced (by another new reference); 0:
+ * nothing is left to be done; -1. */
+int fp_guard_state(fp_machine *machine, PyObject *instance, PyObject **state);
+
+/* Before items go into what is neither list nor dict: a bytearray that an
+ * array of this load lies in must not move. */
+int fp_guard_items(fp_machine *machine, PyObject *target);
+
+/* --- what the two files share -------------------------------------------- */
+
+/* UnpicklingError: the text, and where in the input. Always -1. */
+int fp_refuse(fp_machine *machine, const char *format, ...);
+/* Whether nothing but the stack (once) and the memo refers to the object. */
+int fp_is_only_here(const fp_machine *machine, PyObject *object);
+/* dtype_guard.c; returns as fp_guard_state(). */
+int fp_guard_dtype_state(fp_machine *machine, PyObject *dtype,
+                         PyObject **state);
 
 #endif

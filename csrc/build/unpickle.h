@@ -24,7 +24,7 @@
  *   unpickle_containers.c  list, dict, set, tuple
  *   unpickle_objects.c     globals, NEWOBJ, REDUCE, BUILD, INST, OBJ, EXT
  *   unpickle_arrays.c      arrays and other uses of blobs
- *   array_guard.c          no pointer out of a file, no array beyond its buffer
+ *   array_guard.h          what a pickle may not do with NumPy's constructors
  *   unpickler.c            the Unpickler type, its memo proxy, loads()
  */
 #ifndef FP_UNPICKLE_H
@@ -54,13 +54,6 @@ typedef struct {
 } fp_mark;
 
 struct fp_build_cache;
-
-/* A dtype that the stream has made, until its state is set (array_guard.c). */
-#define FP_NEW_DTYPES 32
-typedef struct {
-    PyObject *dtype;   /* compared only */
-    size_t memo_index; /* where the memo has it, if it has */
-} fp_new_dtype;
 
 struct fp_machine;
 
@@ -126,7 +119,8 @@ typedef struct fp_machine {
     int own_wrappers;        /* load(): a wrapper is what `stand_in` says */
     int depth;               /* nested streams of object arrays */
 
-    size_t n_names; /* how many the stream has asked for */
+    int lends_buffers; /* arrays lie in memory that its owner may move */
+    size_t n_names;    /* how many the stream has asked for */
 
     /* Plain instances. */
     size_t n_calls; /* how often code of others may have run */
@@ -134,10 +128,6 @@ typedef struct fp_machine {
         *fresh; /* compared only: the instance that NEWOBJ made last ... */
     size_t fresh_calls;                 /* ... and n_calls at that moment */
     struct fp_build_cache *build_cache; /* owned; NULL until needed */
-    /* The last ones; they nest in each other's states. */
-    fp_new_dtype new_dtypes[FP_NEW_DTYPES];
-    size_t n_new_dtypes;
-    size_t n_memo_searched;
 } fp_machine;
 
 /* `encoding` and `errors` are the defaults, fix_imports is 1. */

@@ -5,6 +5,8 @@
 #include "messages_load.h"
 #include "unpickle_parts.h"
 
+#include <string.h>
+
 /* --- globals ------------------------------------------------------------- */
 
 /* The names under which Python 3 has what Python 2 called so; new references.
@@ -269,19 +271,9 @@ fp_load_global(fp_machine *machine)
 
 /* --- instances ----------------------------------------------------------- */
 
-/* What a call made, or NULL where it must not be used (steals it). */
-static PyObject *
-guarded(const fp_machine *machine, PyObject *object)
-{
-    if (object != NULL && fp_guard_array(machine, object) < 0) {
-        Py_CLEAR(object);
-    }
-    return object;
-}
-
 /* A class without arguments and without __getinitargs__ is not initialized. */
 static PyObject *
-instantiate(fp_machine *machine, PyObject *cls, PyObject *args)
+instance_of(fp_machine *machine, PyObject *cls, PyObject *args)
 {
     fp_state *state = machine->state;
 
@@ -299,6 +291,18 @@ instantiate(fp_machine *machine, PyObject *cls, PyObject *args)
     return PyObject_CallObject(cls, args);
 }
 
+static PyObject *
+instantiate(fp_machine *machine, PyObject *cls, PyObject *args)
+{
+    if (!fp_is_guarded(machine->state, cls)) {
+        return instance_of(machine, cls, args);
+    }
+    return fp_guard_call(machine, cls, args, NULL) < 0
+               ? NULL
+               : fp_guard_result(machine, cls, args,
+                                 instance_of(machine, cls, args));
+}
+
 int
 fp_load_inst(fp_machine *machine)
 {
@@ -314,7 +318,7 @@ fp_load_inst(fp_machine *machine)
     }
     if (fp_load_tuple(machine, fp_stack_size(machine) - first) == 0) {
         PyObject *args = *--machine->top;
-        object = guarded(machine, instantiate(machine, cls, args));
+        object = instantiate(machine, cls, args);
         Py_DECREF(args);
     }
     Py_DECREF(cls);
@@ -339,7 +343,7 @@ fp_load_obj(fp_machine *machine)
     args = *--machine->top;
     cls = fp_pop(machine);
     if (cls != NULL) {
-        object = guarded(machine, instantiate(machine, cls, args));
+        object = instantiate(machine, cls, args);
         Py_DECREF(cls);
     }
     Py_DECREF(args);
@@ -375,7 +379,13 @@ call_new(fp_machine *machine, PyObject *cls, PyObject *args,
         return NULL;
     }
     fp_foreign_code(machine);
-    return guarded(machine, type->tp_new(type, args, keywords));
+    if (!fp_is_array_class(machine->state, type)) {
+        return type->tp_new(type, args, keywords);
+    }
+    return fp_guard_call(machine, cls, args, keywords) < 0
+               ? NULL
+               : fp_guard_result(machine, cls, args,
+                                 type->tp_new(type, args, keywords));
 }
 
 int
@@ -401,6 +411,65 @@ done:
     return fp_push(machine, object);
 }
 
+static PyObject *
+call(fp_machine *machine, PyObject *callable, PyObject *args)
+{
+    if (!fp_is_guarded(machine->state, callable)) {
+        return PyObject_CallObject(callable, args);
+    }
+    return fp_guard_call(machine, callable, args, NULL) < 0
+               ? NULL
+               : fp_guard_result(machine, callable, args,
+                                 PyObject_CallObject(callable, args));
+}
+
+/* __setstate__ and __new__ of NumPy's types, called by their own names: as BUILD
+ * and NEWOBJ have them. NULL without an exception: it is neither. */
+static PyObject *
+call_by_name(fp_machine *machine, PyObject *callable, PyObject *args)
+{
+    const fp_state *names = machine->state;
+    PyObject *first, *rest, *state, *object = NULL;
+    int status;
+
+    if (!PyTuple_Check(args) || PyTuple_GET_SIZE(args) == 0) {
+        return NULL;
+    }
+    first = PyTuple_GET_ITEM(args, 0);
+    if (Py_IS_TYPE(callable, &PyMethodDescr_Type)) {
+        if (PyTuple_GET_SIZE(args) != 2 || !fp_has_guarded_state(names, first)
+            || PyUnicode_Compare(PyDescr_NAME(callable), names->str_setstate)
+                   != 0)
+        {
+            return NULL;
+        }
+        state = Py_NewRef(PyTuple_GET_ITEM(args, 1));
+        status = fp_guard_state(machine, first, &state);
+        if (status > 0) {
+            object =
+                PyObject_CallFunctionObjArgs(callable, first, state, NULL);
+        }
+        Py_DECREF(state);
+        return status == 0 ? Py_NewRef(Py_None) : object;
+    }
+    /* How it takes its arguments differs by Python. */
+    if (PyCFunction_CheckExact(callable)
+        && PyCFunction_GET_SELF(callable) != NULL
+        && PyType_Check(PyCFunction_GET_SELF(callable))
+        && strcmp(((PyCFunctionObject *)callable)->m_ml->ml_name, "__new__")
+               == 0
+        && fp_is_guarded(names, first))
+    {
+        rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
+        if (rest != NULL && fp_guard_call(machine, first, rest, NULL) == 0) {
+            object = fp_guard_result(machine, first, rest,
+                                     PyObject_Call(callable, args, NULL));
+        }
+        Py_XDECREF(rest);
+    }
+    return object;
+}
+
 int
 fp_load_reduce(fp_machine *machine)
 {
@@ -421,8 +490,11 @@ fp_load_reduce(fp_machine *machine)
         {
             object = fp_array_without_blob(machine, args);
         }
+        else {
+            object = call_by_name(machine, callable, args);
+        }
         if (object == NULL && !PyErr_Occurred()) {
-            object = fp_guard_call(machine, callable, args);
+            object = call(machine, callable, args);
         }
         Py_DECREF(callable);
     }
@@ -515,7 +587,7 @@ int
 fp_load_build(fp_machine *machine)
 {
     PyObject *state, *instance, *array;
-    int status;
+    int status = 1;
 
     if (fp_stack_size(machine) < machine->fence + 2) {
         return fp_stack_underflow(machine);
@@ -523,9 +595,12 @@ fp_load_build(fp_machine *machine)
     state = *--machine->top;
     instance = machine->top[-1]; /* the stack holds it */
     fp_foreign_code(machine);
-    status = fp_guard_is_for(instance)
-                 ? fp_guard_state(machine, instance, state, 1, set_state)
-                 : set_state(machine, instance, state);
+    if (fp_has_guarded_state(machine->state, instance)) {
+        status = fp_guard_state(machine, instance, &state);
+    }
+    if (status > 0) {
+        status = set_state(machine, instance, state);
+    }
     Py_DECREF(state);
     if (status < 0 || machine->wrapper_type == NULL
         || !Py_IS_TYPE(instance, (PyTypeObject *)machine->wrapper_type))

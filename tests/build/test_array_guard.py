@@ -1,539 +1,547 @@
-"""Arrays and dtypes that a file makes by hand: no pointer comes out of a file, and no array reaches
-beyond its buffer.
+"""What a pickle may not do with NumPy's constructors, and what it may.
 
-pickle.loads is the peer: it crashes on these, gives an array that does so later, or reads what is
-not the file's. That is meant to differ, for all of them: an UnpicklingError. What NumPy itself
-refuses is refused here with NumPy's exception; and what NumPy writes is loaded as ever.
+Every kind of hostile_arrays.py is an UnpicklingError with us, whatever way it takes. Plain pickle
+is read beside it, in a process of its own for each: it raises for none of them, so no exception of
+pickle's is replaced. How it differs, and why ours is right, is in DIFFERENT.
 """
 
-import datetime
 import io
 import pickle
-import re
-import struct
+import random
 
 import array_values
 import fastpersist
-import joblib
+import hostile_arrays as hostile
 import numpy as np
 import pytest
 from compare import assert_isomorphic
-from helpers import PROTOCOLS, examples, run_python
+from helpers import examples, run_python
+from hostile_arrays import F8, OBJECT, Call, dtype, fields, get, name, part, plain, put, script
 from hypothesis import given
 from hypothesis import strategies as st
 
-ndarray = "numpy ndarray"
-MULTIARRAY = np.array([1]).__reduce__()[0].__module__
-BYTES = bytes(range(1, 65))
+# Nothing here may start threads: the processes fork.
+QUIET = {"OPENBLAS_NUM_THREADS": "1"}
 
-
-class Call:
-    """A call by its global, as REDUCE has it, with a state for BUILD."""
-
-    def __init__(self, name, *args, state=None, new=False):
-        self.name, self.args, self.state, self.new = name, args, state, new
-
-
-class Ref:
-    """What was written under this name before."""
-
-    def __init__(self, name, value=None):
-        self.name, self.value = name, value
-
-
-class Raw:
-    def __init__(self, *values, code=b""):
-        self.values, self.code = values, code
-
-
-def assemble(value, protocol=4):
-    """A pickle by hand: Calls and Refs where plain values allow them."""
-    names = {}
-
-    def emit(v):
-        if isinstance(v, Call):
-            module, _, name = v.name.partition(" ")
-            code = f"c{module}\n{name}\n".encode() if "." not in name else b""
-            if not code:
-                code = emit(module) + emit(name) + b"\x93"
-            code += emit(tuple(v.args)) + (b"\x81" if v.new else b"R")
-            return code + (b"" if v.state is None else emit(v.state) + b"b")
-        if isinstance(v, Ref):
-            if v.name in names:
-                return b"h" + bytes([names[v.name]])
-            code = emit(v.value)
-            names[v.name] = 100 + len(names)
-            return code + b"q" + bytes([names[v.name]])
-        if isinstance(v, Raw):
-            return b"".join(map(emit, v.values)) + v.code
-        if type(v) is tuple:
-            return b"(" + b"".join(map(emit, v)) + b"t"
-        if type(v) is list:
-            return b"](" + b"".join(map(emit, v)) + b"e"
-        if type(v) is dict:
-            return b"}(" + b"".join(emit(k) + emit(x) for k, x in v.items()) + b"u"
-        if type(v) is bytes:
-            return b"B" + struct.pack("<I", len(v)) + v
-        if type(v) is bytearray:
-            return b"\x96" + struct.pack("<Q", len(v)) + bytes(v)
-        return pickle.dumps(v, 2)[2:-1]
-
-    return b"\x80" + bytes([protocol]) + emit(value) + b"."
-
-
-def dtype(text="V8", names=None, fields=None, itemsize=8, alignment=1, flags=0, subarray=None):
-    state = (3, "|", subarray, names, fields, itemsize, alignment, flags)
-    return Call("numpy dtype", text, False, True, state=state)
-
-
-def object_dtype():
-    return Call("numpy dtype", "O8", False, True, state=(3, "|", None, None, None, -1, -1, 63))
-
-
-HIDDEN = lambda: dtype(names=("a",), fields={"a": (object_dtype(), 0)})  # noqa: E731
-reconstruct = f"{MULTIARRAY} _reconstruct"
-FROMBUFFER = f"{MULTIARRAY.replace('multiarray', 'numeric')} _frombuffer"
-
-
-def array(shape, of, data):
-    args = (Raw(code=b"cnumpy\nndarray\n"), (0,), b"b")
-    return Call(reconstruct, *args, state=(1, shape, of, False, data))
-
-
-def changed(first, second, between):
-    """A dtype, put to use, and then told to be another one."""
-    d = Ref("d", Call("numpy dtype", *first[0], state=first[1]))
-    return Raw(d, between, Ref("d"), second, code=b"b\x87")
-
-
-V1 = (("V1", False, True), (3, "|", None, None, None, 1, 1, 0))
-V64 = (3, "|", None, None, None, 64, 1, 0)
-OBJECTS_IN_V8 = (3, "|", None, ("a",), {"a": (object_dtype(), 0)}, 8, 1, 27)
-
-HOSTILE = {
-    # pointers
-    "objects over bytes": Call(ndarray, (2,), "O", BYTES),
-    "objects over a bytearray": Call(ndarray, (2,), "O", bytearray(BYTES)),
-    "objects over a memoryview": Call(
-        ndarray, (2,), "O", Call("builtins memoryview", bytearray(BYTES))
-    ),
-    "objects over bytes, NEWOBJ": Call(ndarray, (2,), "O", BYTES, new=True),
-    "objects over bytes, NEWOBJ_EX": Raw(
-        Raw(code=b"cnumpy\nndarray\n"),
-        (),
-        {"shape": (2,), "dtype": "O", "buffer": BYTES},
-        code=b"\x92",
-    ),
-    "objects over bytes, OBJ": Raw(Raw(code=b"(cnumpy\nndarray\n"), (2,), "O", BYTES, code=b"o"),
-    "objects over bytes, INST": Raw(Raw(code=b"("), (2,), "O", BYTES, code=b"inumpy\nndarray\n"),
-    "objects over bytes, __new__": Call(
-        "numpy ndarray.__new__", Raw(code=b"cnumpy\nndarray\n"), (2,), "O", BYTES
-    ),
-    "objects over bytes, recarray": Call("numpy recarray", (2,), "O", BYTES),
-    "objects over bytes, matrix": Call("numpy matrix.__new__", Raw(code=b"cnumpy\nndarray\n")),
-    "a record of objects over bytes": Call(ndarray, (2,), [("a", "O"), ("b", "i8")], BYTES),
-    "objects in a subarray over bytes": Call(ndarray, (2,), ("O", (2,)), BYTES),
-    "an object dtype that was built": Call(ndarray, (2,), object_dtype(), BYTES),
-    "objects in NumPy's _frombuffer": Call(FROMBUFFER, BYTES, object_dtype(), (8,), "C"),
-    "objects in frombuffer": Call("numpy frombuffer", BYTES, "O"),
-    # dtypes that lie
-    "hidden objects": HIDDEN(),
-    "hidden objects over bytes": Call(ndarray, (2,), HIDDEN(), BYTES),
-    "hidden objects, bytes as state": array((2,), HIDDEN(), BYTES[:16]),
-    "hidden objects of a scalar": Call(f"{MULTIARRAY} scalar", HIDDEN(), BYTES[:8]),
-    "objects without flags": Call(
-        "numpy dtype", "O8", False, True, state=(3, "|", None, None, None, -1, -1, 0)
-    ),
-    "objects two deep": dtype(names=("x",), fields={"x": (HIDDEN(), 0)}),
-    "objects in a hidden subarray": dtype(subarray=(object_dtype(), (1,))),
-    "numbers that claim objects": Call(
-        "numpy dtype", "f8", False, True, state=(3, "<", None, None, None, -1, -1, 63)
-    ),
-    "numbers that claim pointers": Call(
-        "numpy dtype", "f8", False, True, state=(3, "<", None, None, None, -1, -1, 4)
-    ),
-    "void that claims objects": dtype(flags=3),
-    "objects under a number": dtype(
-        names=("a", "b"),
-        fields={"a": (object_dtype(), 0), "b": (Call("numpy dtype", "i8", False, True), 0)},
-        flags=27,
-    ),
-    "objects under a title": dtype(
-        names=("a",),
-        fields={"a": (Call("numpy dtype", "i8", False, True), 0), "t": (object_dtype(), 0)},
-    ),
-    "a field at -8": dtype(
-        names=("a",), fields={"a": (Call("numpy dtype", "i8", False, True), -8)}
-    ),
-    "a field behind the end": dtype(
-        names=("a",), fields={"a": (Call("numpy dtype", "i8", False, True), 8)}
-    ),
-    "a field at 2**62": dtype(
-        names=("a",), fields={"a": (Call("numpy dtype", "i8", False, True), 1 << 62)}
-    ),
-    "a field at 2**80": dtype(
-        names=("a",), fields={"a": (Call("numpy dtype", "i8", False, True), 1 << 80)}
-    ),
-    "a field that is none": dtype(names=("a",), fields={"a": (5, 0)}),
-    "a name without a field": dtype(
-        names=("a", "b"), fields={"a": (Call("numpy dtype", "i8", False, True), 0)}
-    ),
-    "a negative itemsize": dtype(itemsize=-8),
-    "an itemsize of text that is none": Call(
-        "numpy dtype", "U2", False, True, state=(3, "<", None, None, None, 7, 4, 8)
-    ),
-    "no alignment": dtype(alignment=0),
-    "an alignment of 3": dtype(alignment=3),
-    "a negative alignment": dtype(alignment=-1),
-    "a subarray of another size": dtype(
-        subarray=(Call("numpy dtype", "i8", False, True), (1 << 40,))
-    ),
-    "a subarray whose size wraps": dtype(
-        subarray=(Call("numpy dtype", "i8", False, True), (1 << 61, 8)), itemsize=0
-    ),
-    "a subarray of negative shape": dtype(
-        subarray=(Call("numpy dtype", "i8", False, True), (-1, -1))
-    ),
-    "by its __setstate__": Call(
-        "numpy dtype.__setstate__",
-        Call("numpy dtype", "V8", False, True),
-        (3, "|", None, ("a",), {"a": (object_dtype(), 0)}, 8, 1, 0),
-    ),
-    # dtypes and arrays in use
-    "a dtype of an array, larger": changed(V1, V64, Call(ndarray, (64,), Ref("d"), BYTES)),
-    "a dtype of an array, with objects": changed(
-        (("V8", False, True), (3, "|", None, None, None, 8, 1, 0)),
-        OBJECTS_IN_V8,
-        Call(ndarray, (8,), Ref("d"), BYTES),
-    ),
-    "a dtype of a scalar, larger": changed(V1, V64, Call(f"{MULTIARRAY} scalar", Ref("d"), b"x")),
-    "a dtype of a field, larger": changed(
-        V1, V64, dtype(names=("a",), fields={"a": (Ref("d"), 7)})
-    ),
-    "a dtype on the stack twice": Raw(
-        Raw(code=b"cnumpy\nndarray\n("),
-        (64,),
-        Call("numpy dtype", *V1[0]),
-        Raw(code=b"2q\xc80"),  # DUP, and one of them into the memo
-        BYTES,
-        Raw(code=b"tR"),
-        Raw(code=b"h\xc8"),
-        V64,
-        code=b"b\x86",
-    ),
-    "a dtype that the memo has lost": Raw(
-        Raw(code=b"cnumpy\nndarray\n("),
-        (64,),
-        Call("numpy dtype", *V1[0]),
-        Raw(code=b"q\xc8"),
-        BYTES,
-        Raw(code=b"tRh\xc8"),
-        Raw(5, code=b"q\xc80"),  # the number is another's now
-        V64,
-        code=b"b\x86",
-    ),
-    "an array that another one looks into": Raw(
-        Ref("a", array((64,), Call("numpy dtype", "u1", False, True), BYTES)),
-        Call(ndarray, (64,), "u1", Ref("a")),
-        Ref("a"),
-        (1, (64,), Call("numpy dtype", "u1", False, True), False, BYTES),
-        code=b"b\x87",
-    ),
-    "an array that a memoryview looks into": Raw(
-        Ref("a", array((64,), Call("numpy dtype", "u1", False, True), BYTES)),
-        Call("builtins memoryview", Ref("a")),
-        Ref("a"),
-        (1, (64,), Call("numpy dtype", "u1", False, True), False, BYTES),
-        code=b"b\x87",
-    ),
-    "an array by its __setstate__": Raw(
-        Ref("a", array((64,), Call("numpy dtype", "u1", False, True), BYTES)),
-        Call(ndarray, (64,), "u1", Ref("a")),
-        Call(
-            "numpy ndarray.__setstate__",
-            Ref("a"),
-            (1, (64,), Call("numpy dtype", "u1", False, True), False, BYTES),
-        ),
-        code=b"\x87",
-    ),
-    # beyond the buffer
-    "offset -8": Call(ndarray, (1,), "i8", BYTES, -8),
-    "offset -8 in an array": Call(
-        ndarray, (1,), "i8", array((64,), Call("numpy dtype", "u1", False, True), BYTES), -8
-    ),
-    "offset 2**63 - 8": Call(ndarray, (1,), "i8", BYTES, (1 << 63) - 8),
-    "offset and size that wrap": Call(ndarray, (1 << 62,), "u1", BYTES, (1 << 63) - 1),
-    "offset -2**62": Call(ndarray, (1,), "u1", BYTES, -(1 << 62)),
-    "strides beyond": Call(ndarray, (3,), "i8", BYTES, 0, (64,)),
-    "negative strides": Call(ndarray, (3,), "i8", BYTES, 0, (-8,)),
-    # states of arrays
-    "a list too short": array((500_000,), object_dtype(), [1, 2]),
-    "an empty list": array((3,), object_dtype(), []),
-    "a negative shape": array((-1, -1), Call("numpy dtype", "u1", False, True), b"x"),
-    "a negative shape of objects": array((-2, -3), object_dtype(), [1] * 6),
-    "a shape that wraps": array((1 << 62, 4), Call("numpy dtype", "i8", False, True), b""),
-    "a shape that wraps, objects": array((1 << 62, 4), object_dtype(), []),
-    "bytes too short": array((9,), Call("numpy dtype", "i8", False, True), BYTES[:64]),
-    "bytes for objects": array((2,), object_dtype(), BYTES[:16]),
+# What NumPy does with the kinds under plain pickle, where it does not end the process at once.
+DIFFERENT = {
+    "objects": "the first look at an item, or dropping it, follows a pointer that the file wrote",
+    "numbers": "an item written there becomes a pointer of the array of objects below",
+    "hidden": "as objects; NumPy's own checks trust the flags",
+    "fields": "read and written where the item does not reach",
+    "growth": "what lies there stays at an address that was freed",
+    "sizes": "NumPy computes with them: negative lengths, sizes that wrap around",
+    "in use": "what was checked when it was used is something else now",
 }
-# Refused by NumPy itself, with an exception of its own (some, on some of its versions).
-ALSO = (ValueError, TypeError, OverflowError, AttributeError, MemoryError, RuntimeError)
-hostile = pytest.mark.parametrize("name", HOSTILE)
+
+# Where a newer NumPy raises by itself, in time.
+RAISED_SINCE = {
+    "an array of numbers gets a state of objects": "2.5.0",
+    "a state of six parts": "2.5.0",
+}
 
 
-def use(value):
-    """All that reads what it is made of."""
-    if isinstance(value, np.ndarray):
-        value.tobytes() if value.nbytes < 1 << 20 else value.ravel()[:5].tobytes()
-        repr(value), value.copy()
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            use(item)
-    else:
-        repr(value)
-        if isinstance(value, np.dtype):
-            use(np.zeros(3, value))
+@pytest.fixture(scope="module")
+def outcomes():
+    printed = run_python("import hostile_arrays; hostile_arrays.run()", env=QUIET)
+    return pickle.loads(bytes.fromhex(printed))
 
 
-def outcome(load):
-    try:
-        value = load()
-    except pickle.UnpicklingError:
-        return "refused"
-    except ALSO as error:
-        return type(error).__name__
-    use(value)
-    return "loaded"
+@pytest.mark.parametrize("kind", hostile.NAMES, ids=lambda kind: kind.replace(" ", "_"))
+def test_refused(kind, outcomes):
+    ours, theirs = outcomes[kind]
+    assert isinstance(ours, dict), f"ended by {ours}"
+    protocols = hostile.pickles(kind)
+    assert len(ours) == sum(
+        hostile.takes(way, protocol) for protocol in protocols for way in hostile.ways(fastpersist)
+    )
+    for (way, protocol), (kind_of_error, text, is_refusal) in ours.items():
+        assert is_refusal, f"{way}, protocol {protocol}: {kind_of_error}: {text}"
+        assert "at offset" in text
+    since = RAISED_SINCE.get(kind)
+    if since is not None and np.lib.NumpyVersion(np.__version__) >= since:
+        return
+    # A value that must not be looked at, or the end of the process.
+    assert theirs in ("SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS") or theirs[0] == "a value"
 
 
-def ways(data, path):
-    path.write_bytes(data)
-    yield lambda: fastpersist.loads(data)
-    yield lambda: fastpersist.Unpickler(io.BytesIO(data)).load()
-    yield lambda: fastpersist.load(path)
-    yield lambda: fastpersist.load(io.BytesIO(data))
-    yield lambda: Own(io.BytesIO(data)).load()
+def test_the_first_look_at_what_pickle_gives():
+    """Why objects over bytes are refused, with the smallest input."""
+    code = """if True:
+        import hostile_arrays, os, pickle, resource
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for kind in ("objects over bytes", "hidden objects by state", "a field far behind"):
+            data = hostile_arrays.pickles(kind)[5]
+            print(hostile_arrays.in_child(lambda: repr(pickle.loads(data))))
+    """
+    seen = run_python(code, env=QUIET).split()
+    assert len(seen) == 3 and set(seen) <= {"SIGSEGV", "SIGBUS", "SIGABRT"}
 
 
-class Own(fastpersist.Unpickler):
-    def find_class(self, module, name):
-        return super().find_class(module, name)
+# ---------------------------------------------------------------- what loads as ever
 
 
-@hostile
-def test_refused(name, tmp_path):
-    data = assemble(HOSTILE[name])
-    for load in ways(data, tmp_path / "file"):
-        assert outcome(load) != "loaded"
-
-
-SURELY = [
-    name for name in HOSTILE if not name.startswith(("objects in ", "strides", "negative st"))
-]
-
-
-def test_most_are_refused_by_us():
-    """NumPy refuses few of them: the check above is not its doing."""
-    refused = [
-        n
-        for n in SURELY
-        if outcome(lambda n=n: fastpersist.loads(assemble(HOSTILE[n]))) == "refused"
-    ]
-    assert len(refused) >= 45, sorted(set(SURELY) - set(refused))
-
-
-def test_the_exception_says_what():
-    for name, text in {
-        "objects over bytes": "taken for pointers",
-        "hidden objects": "hides its objects",
-        "offset -8": "beyond its buffer",
-        "a list too short": "fewer objects",
-        "a dtype of an array, larger": "in use already",
-    }.items():
-        with pytest.raises(pickle.UnpicklingError, match=text):
-            fastpersist.loads(assemble(HOSTILE[name]))
-
-
-def test_in_joblibs_layout(tmp_path):
-    """The wrapper's dtype decides what its bytes mean."""
-    path = tmp_path / "file"
-    joblib.dump(np.zeros(6, "V8"), path)
-    assert fastpersist.load(path).dtype == np.dtype("V8")
-    data = path.read_bytes()
-    state = b"K\x08K\x01K\x00t"  # itemsize, alignment, flags
-    assert data.count(state) == 1
-    path.write_bytes(data.replace(state, b"K\x08K\x01K\x03t"))
-    with pytest.raises(pickle.UnpicklingError):
-        fastpersist.load(path)
-
-
-# ---------------------------------------------------------------- what NumPy writes
-
-
-def everything():
-    values = dict(array_values.everything().items())
-    for text in ("V0", "V7", "S0", "S3", "U0", "U5", "O", "f4", ">i2", "M8[ns]", "m8[3s]", "?"):
-        values[f"dtype {text}"] = lambda text=text: np.dtype(text)
-    makers = {
-        "titles": lambda: np.dtype([(("title", "a"), "i4"), (("other", "b"), "O")]),
-        "overlap": lambda: np.dtype(
-            {"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 2], "itemsize": 16}
+def dtypes():
+    made = {str(item): item for item in array_values.plain_dtypes()}
+    made |= array_values.structured_dtypes()
+    made |= {
+        "object": OBJECT,
+        "object with metadata": np.dtype("O", metadata={"a": 1}),
+        "objects": np.dtype([("a", "O"), ("b", "i4")]),
+        "objects aligned": np.dtype([("a", "u1"), ("b", "O")], align=True),
+        "objects in a subarray": np.dtype((object, (2, 3))),
+        "objects in a subarray of a record": np.dtype([("x", [("a", "O")], (2,)), ("y", "O", 3)]),
+        "objects at offsets": np.dtype(
+            {"names": ["a"], "formats": ["O"], "offsets": [8], "itemsize": 32}
         ),
-        "overlap beside objects": lambda: np.dtype(
-            {
-                "names": ["a", "b", "c", "d"],
-                "formats": ["i4", "i2", "O", "O"],
-                "offsets": [0, 2, 8, 16],
-            }
-        ),
-        "aligned": lambda: np.dtype([("a", "i1"), ("b", "f8"), ("c", "O")], align=True),
-        "nested": lambda: np.dtype([("a", [("b", "O", (2, 3)), ("c", "f4")], (2,)), ("d", "U3")]),
-        "no fields": lambda: np.dtype([]),
-        "metadata": lambda: np.dtype("i4", metadata={"x": [1]}),
-        "over a number": lambda: np.dtype(("i4", [("low", "i2"), ("high", "i2")])),
-        "record": lambda: np.dtype((np.record, [("a", "i4"), ("b", "O")])),
-        "masked objects": lambda: np.ma.array([1, None, "x"], mask=[0, 1, 0]),
-        "records of objects": lambda: np.array([(1, [2])] * 3, [("a", "i4"), ("b", "O")]),
-        "recarray": lambda: np.rec.array([(1, "x"), (2, "y")]),
-        "chararray": lambda: np.char.array(["a", "b"]),
-        "object array in itself": in_itself,
-        "zero-dimensional": lambda: np.array({"a": 1}, object),
-        "scalars": lambda: [np.void(b"xyz"), np.float32(1), np.datetime64("2020"), np.str_("x")],
-        "record scalar": lambda: np.array([(1, [2])], [("a", "i4"), ("b", "O")])[0],
-        "shared dtype": shared_dtype,
-        "dates": lambda: np.array([datetime.date(2020, 1, 1)] * 3),
+        "objects with titles": np.dtype([(("t", "n"), "O"), (("u", "m"), "i4")]),
+        "record of objects": np.dtype((np.record, [("x", "O")])),
+        "metadata and objects": np.dtype([("a", "f8"), ("b", "O")], metadata={"a": 1}),
+        "a number with fields": np.dtype((np.int32, [("a", "i2"), ("b", "i2")])),
+        "an object with fields": np.dtype((object, [("a", object)])),
+        "subarray of subarrays": np.dtype((np.dtype(("f4", (2,))), (3,))),
+        "empty": np.dtype([]),
+        "empty aligned": np.dtype([], align=True),
+        "no bytes": np.dtype("V0"),
+        "no letters": np.dtype("U0"),
+        "overlapping numbers": array_values.OVERLAP,
+        "part of a record": array_values.writable(5, array_values.NESTED)[["t", "p"]].dtype,
+        "500 fields": np.dtype([(f"f{i}", "O" if i % 3 else "i4") for i in range(500)]),
     }
-    return values | makers
+    return made
 
 
-def in_itself():
-    value = np.empty(2, object)
-    value[0], value[1] = value, "x"
-    return value
+DTYPES = dtypes()
 
 
-def shared_dtype():
-    d = np.dtype([("a", "i4"), ("b", "O")])
-    return [d, np.zeros(2, d), np.zeros(3, d), d, [d]]
+def facts(item):
+    return (
+        item, item.itemsize, item.alignment, item.flags, item.hasobject, item.isalignedstruct,
+        item.byteorder, item.type, item.metadata and dict(item.metadata),
+        None if item.subdtype is None else (facts(item.subdtype[0]), item.subdtype[1]),
+        item.names,
+        None if item.fields is None else {
+            key: (facts(value[0]), *value[1:]) for key, value in item.fields.items()
+        },
+    )  # fmt: skip
 
 
-EVERYTHING = everything()
-# joblib divides by an item's size, and loses the byte order of times.
-NOT_BY_JOBLIB = re.compile("zero-width|empty dtype|>[Mm]8")
+@pytest.mark.parametrize("which", DTYPES, ids=lambda which: which.replace(" ", "_"))
+@pytest.mark.parametrize("protocol", hostile.PROTOCOLS)
+def test_dtypes(which, protocol):
+    data = pickle.dumps([DTYPES[which], [DTYPES[which]]], protocol)
+    expected = pickle.loads(data)
+    for load in hostile.ways(fastpersist).values():
+        if "layout" not in load.__qualname__ and "read" != load.__name__:
+            got = load(data)
+            assert facts(got[0]) == facts(expected[0])
+            assert got[1][0] is got[0]
 
 
-@pytest.mark.filterwarnings("ignore:the matrix subclass")
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_what_numpy_writes_is_loaded(name, tmp_path):
-    value = EVERYTHING[name]()
-    for protocol in PROTOCOLS:
-        data = pickle.dumps(value, protocol)
-        for load in ways(data, tmp_path / "file"):
-            assert_isomorphic(pickle.loads(data), load())
-    path = tmp_path / "file"
-    native = {"ensure_native_byte_order": False}
-    if not NOT_BY_JOBLIB.search(name):
-        joblib.dump(value, path)
-        assert_isomorphic(joblib.load(path, **native), fastpersist.load(path, **native))
-    fastpersist.dump(value, path)
-    assert_isomorphic(pickle.loads(path.read_bytes()), fastpersist.load(path, **native))
+ARRAYS = {**array_values.object_arrays(), **array_values.subclasses()}
 
 
-class OneByte(io.BytesIO):
-    """The opcode behind a REDUCE is not in the window yet."""
-
-    def read(self, n=-1):
-        return super().read(min(n, 1) if n > 0 else n)
-
-    def readinto(self, target):
-        return super().readinto(memoryview(target)[:1])
-
-    def peek(self, n):
-        return b""
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of numpy.matrix
+@pytest.mark.filterwarnings("ignore:The chararray class is deprecated")
+@pytest.mark.parametrize("which", ARRAYS, ids=lambda which: which.replace(" ", "_"))
+@pytest.mark.parametrize("protocol", hostile.PROTOCOLS)
+def test_arrays(which, protocol):
+    data = pickle.dumps(ARRAYS[which](), protocol)
+    expected = pickle.loads(data)
+    assert_isomorphic(expected, fastpersist.loads(data))
+    assert_isomorphic(expected, fastpersist.load(io.BytesIO(data)))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_from_a_stream_that_gives_little(protocol):
-    for name in ("shared dtype", "records of objects", "nested", "titles", "masked objects"):
-        value = EVERYTHING[name]()
-        data = pickle.dumps([value, value], protocol)
-        got = fastpersist.Unpickler(OneByte(data)).load()
-        assert_isomorphic(pickle.loads(data), got)
+class Rows(np.record):
+    """A scalar class that carries its dtype: numpy.dtype(Rows) has fields before its state."""
+
+    dtype = np.dtype([("a", "i4"), ("b", "O")])
 
 
-def test_many_dtypes_with_a_large_memo():
-    """Linear: 20,000 dtypes, each in the memo, behind 200,000 other objects there."""
-    value = [[str(i) for i in range(200_000)], [np.dtype(f"V{i}") for i in range(1, 20_000)]]
-    for protocol in (0, 2, 4):
-        assert fastpersist.loads(pickle.dumps(value, protocol)) == value
+STATES = {
+    # NumPy 1.26, whose flags are signed and whose empty structures have no alignment
+    "1.26 aligned": lambda: fields(
+        {"a": (np.dtype("u1"), 0), "b": (F8, 8)}, 16, alignment=8, flags=-112
+    ),
+    "1.26 aligned objects": lambda: fields({"a": (OBJECT, 0)}, alignment=8, flags=-101),
+    "1.26 empty aligned": lambda: fields({}, 0, alignment=0, flags=-112),
+    # before flags, metadata, names of their own
+    "version 2 number": lambda: dtype("f8", 2, ">", None, None, None, -1, -1),
+    "version 2 record": lambda: dtype("V8", 2, "|", None, ("a",), {"a": (F8, 0)}, 8, 1),
+    "version 1 record": lambda: dtype("V8", 1, "|", None, {-1: ("a",), "a": (F8, 0)}, 8, 1),
+    "version 0 record": lambda: dtype("V8", "|", None, {-1: ("a",), "a": (F8, 0)}, 8, 1),
+    "version 0 number": lambda: dtype("f8", "<", None, None, -1, -1),
+    # of other writers
+    "NumPy numbers": lambda: dtype(
+        "V8", np.int64(3), "|", None, ("a",), {"a": (F8, 0)}, np.int64(8), np.int64(1), 16
+    ),
+    "the length of a subarray as a number": lambda: dtype(
+        "V24", 3, "|", (F8, 3), None, None, 24, 8, 0
+    ),
+    "byte order as bytes": lambda: plain("f8", endian=b">"),
+    "flags of an old record of objects": lambda: fields({"a": (OBJECT, 0)}, flags=63),
+    "a dtype that everybody shares": lambda: Call(np.dtype, "f8", state=(
+        3, ">", None, None, None, -1, -1, 63
+    )),
+    "a class with its dtype": lambda: Call(np.dtype, Rows, False, True, state=(
+        Rows.dtype.__reduce__()[2]
+    )),
+}  # fmt: skip
 
 
-# ---------------------------------------------------------------- random states
+@pytest.mark.parametrize("which", STATES, ids=lambda which: which.replace(" ", "_"))
+@pytest.mark.parametrize("protocol", hostile.PROTOCOLS)
+def test_states_of_others(which, protocol):
+    data = pickle.dumps(STATES[which](), protocol)
+    expected, got = pickle.loads(data), fastpersist.loads(data)
+    assert got == expected and got.alignment == expected.alignment
+    assert got.hasobject == expected.hasobject and got.itemsize == expected.itemsize
+    assert np.dtype("f8").isnative and Rows.dtype["b"] == OBJECT
 
-leaves = st.sampled_from(["i1", "i8", "f8", "O", "S3", "V5", "U2"])
-small = st.integers(-20, 40)
+
+def test_objects_of_version_2():
+    """NumPy looks for objects itself then: not in subarrays, but in the flags of a nested one."""
+    nested = np.dtype([("x", "i4")], align=True)
+    for base, n_bytes in ((OBJECT, 8), (np.dtype((object, (2,))), 16)):
+        state = (2, "|", None, ("a",), {"a": (base, 0)}, n_bytes, 1)
+        got = fastpersist.loads(
+            pickle.dumps(Call(np.dtype, f"V{n_bytes}", False, True, state=state))
+        )
+        assert got.hasobject and got.flags == 27
+    state = (2, "|", None, ("a",), {"a": (nested, 0)}, 4, 1)
+    got = fastpersist.loads(pickle.dumps(Call(np.dtype, "V4", False, True, state=state)))
+    assert not got.hasobject and not got["a"].hasobject
+    got = fastpersist.loads(pickle.dumps(hostile.subarray(OBJECT, (1,), version=2)))
+    assert got.hasobject
 
 
-def plain_dtype(text):
-    d = np.dtype(text)
-    return Call("numpy dtype", text, False, True, state=d.__reduce__()[2])
+def test_names_of_python_2():
+    data = pickle.dumps(fields({"a": (F8, 0), "b": (F8, 8)}, 16), 2)
+    data = data.replace(b"X\x01\0\0\0a", b"U\x01a").replace(b"X\x01\0\0\0b", b"U\x01b")
+    for encoding in ("ASCII", "latin1", "bytes"):
+        got = fastpersist.loads(data, encoding=encoding)
+        assert got == pickle.loads(data, encoding=encoding) and got.names == ("a", "b")
+
+
+# ---------------------------------------------------------------- whose exception it is
+
+RAISED = {
+    "no version": lambda: dtype("V8", 9, "|", None, None, None, 8, 1, 0),
+    "four parts": lambda: dtype("V8", 3, "|", None, None),
+    "a float as version": lambda: dtype("V8", 3.0, "|", None, None, None, 8, 1, 0),
+    "byte order of two letters": lambda: plain("f8", endian="<>"),
+    "no byte order": lambda: plain("f8", endian=None),
+    "names without fields": lambda: dtype("V8", 3, "|", None, ("a",), None, 8, 1, 0),
+    "fields without names": lambda: dtype("V8", 3, "|", None, None, {"a": (F8, 0)}, 8, 1, 0),
+    "a list of names": lambda: fields({"a": (F8, 0)}, names=["a"]),
+    "a list of fields": lambda: dtype("V8", 3, "|", None, ("a",), [(F8, 0)], 8, 1, 16),
+    "a float as itemsize": lambda: dtype("V8", 3, "|", None, None, None, 8.0, 1, 0),
+    "itemsize beyond all numbers": lambda: dtype("V8", 3, "|", None, None, None, 1 << 70, 1, 0),
+    "flags as text": lambda: plain("f8", flags="0"),
+    "a subarray of one part": lambda: dtype("V8", 3, "|", (F8,), None, None, 8, 1, 0),
+    "a subarray without dtype": lambda: dtype("V8", 3, "|", ("f8", (1,)), None, None, 8, 1, 0),
+    "a subarray of a name": lambda: dtype("V8", 3, "|", (F8, "x"), None, None, 8, 1, 0),
+    "a unit that is none": lambda: dtype(
+        "M8", 4, "<", None, None, None, -1, -1, 0, (None, ("parsec", 1, 1, 1))
+    ),
+    "no unit": lambda: dtype("M8", 4, "<", None, None, None, -1, -1, 0, None),
+    "a unit taken no times": lambda: dtype(
+        "M8", 4, "<", None, None, None, -1, -1, 0, (None, ("s", 0, 1, 1))
+    ),
+    "a state that is no tuple": lambda: Call(np.dtype, "V8", False, True, state=5),
+    "bytes for objects": lambda: hostile.stateful(OBJECT, hostile.WORD),
+    "text for objects": lambda: hostile.stateful(OBJECT, "AAAAAAAA"),
+    "a list for numbers": lambda: hostile.stateful(F8, [1.0]),
+    "too few bytes": lambda: hostile.stateful(F8, b"1234567"),
+    "a negative shape": lambda: hostile.stateful(OBJECT, [], (-5,)),
+    "a shape that overflows": lambda: hostile.stateful(OBJECT, [], (1 << 40, 1 << 40)),
+    "a shape of text": lambda: hostile.stateful(OBJECT, [], ("x",)),
+    "a scalar of objects": lambda: Call(hostile.scalar, hostile.RECORD, hostile.WORD),
+    "a scalar of another array": lambda: Call(hostile.scalar, hostile.RECORD, np.zeros(1)),
+    "a scalar of too few bytes": lambda: Call(hostile.scalar, F8, b"1234567"),
+    "frombuffer of objects": lambda: Call(np.frombuffer, hostile.WORD, OBJECT),
+    "frombuffer in front": lambda: Call(np.frombuffer, hostile.WORD, F8, 1, -8),
+    "frombuffer of too many": lambda: Call(np.frombuffer, hostile.WORD, F8, (1 << 61) + 1),
+    "a buffer too small": lambda: hostile.over("f8", hostile.WORD),
+    "no buffer": lambda: hostile.over("f8", 5),
+    "another class": lambda: Call(hostile._reconstruct, dict, (0,), b"b"),
+    "no memory": lambda: Call(np.ndarray, (1 << 61,), "u1"),
+    "overlapping objects": lambda: Call(
+        np.dtype, {"names": ["a", "b"], "formats": ["O", "O"], "offsets": [0, 4]}
+    ),
+    "objects instead of bytes": lambda: Call(np.dtype, ("V8", {"a": ("O", 0)})),
+    "a dict of a field far behind": lambda: Call(np.dtype, ("V8", {"a": ("f8", 1 << 20)})),
+}
+
+
+@pytest.mark.parametrize("which", RAISED, ids=lambda which: which.replace(" ", "_"))
+def test_exceptions_stay(which):
+    for protocol in (2, 5):
+        data = pickle.dumps(RAISED[which](), protocol)
+        with pytest.raises(Exception) as theirs:
+            pickle.loads(data)
+        with pytest.raises(Exception) as ours:
+            fastpersist.loads(data)
+        assert (type(ours.value), str(ours.value)) == (type(theirs.value), str(theirs.value))
+
+
+# ---------------------------------------------------------------- what only looks alike
+
+
+def test_only_what_was_called_counts():
+    """A find_class that gives something else has that called, with whatever arguments."""
+    data = hostile.pickles("objects over bytes")[4]
+
+    class Reader(fastpersist.Unpickler):
+        def find_class(self, module, name):
+            found = super().find_class(module, name)
+            return (lambda *arguments: arguments) if found is np.ndarray else found
+
+    assert Reader(io.BytesIO(data)).load() == ((2,), OBJECT, 2 * hostile.WORD)
+
+
+class Tagged(np.ndarray):
+    """Its constructor and its __setstate__ are its own."""
+
+    def __new__(cls, shape, *rest):
+        out = super().__new__(cls, (2,), "f8")
+        out.fill(0)
+        out.rest = (shape, *rest)
+        return out
+
+    def __reduce__(self):
+        return Tagged, self.rest, ["state", self]
+
+    def __setstate__(self, state):
+        self.state = state
+
+
+def test_classes_of_others():
+    value = Tagged(-1, "V0", b"bytes", -8)
+    for protocol in hostile.PROTOCOLS:
+        got = fastpersist.loads(pickle.dumps(value, protocol))
+        assert type(got) is Tagged and got.rest == (-1, "V0", b"bytes", -8)
+        assert got.state[1] is got and got.tolist() == [0, 0]
+
+
+class Inherits(np.ndarray):
+    def __array_finalize__(self, parent):
+        assert not self.dtype.hasobject, "it looks at the items before the constructor returns"
+
+
+def test_classes_that_inherit_the_constructor():
+    data = pickle.dumps(Call(Inherits, (2,), OBJECT, 2 * hostile.WORD))
+    with pytest.raises(pickle.UnpicklingError, match="no objects"):
+        fastpersist.loads(data)
+    got = fastpersist.loads(pickle.dumps(Call(Inherits, (2,), "f8", 2 * hostile.WORD)))
+    assert type(got) is Inherits and got.shape == (2,)
+
+
+ALLOWED = {
+    "at an offset": lambda: hostile.over("u1", hostile.WORD, (3,), 5),
+    "backwards": lambda: hostile.over("u1", hostile.WORD, (8,), 7, (-1,)),
+    "the same item again and again": lambda: hostile.over("u1", hostile.WORD, (100,), 7, (0,)),
+    "no items": lambda: hostile.over("f8", b"", (0, 5)),
+    "as many as there are": lambda: hostile.over("u2", hostile.WORD, (-1,)),
+    "items of no bytes": lambda: hostile.over("V0", b"", (5,)),
+    "in Fortran order": lambda: hostile.over("u1", hostile.WORD, (2, 4), 0, None, "F"),
+    "in an array": lambda: hostile.over("u1", np.arange(2.0), (16,)),
+    "in a part of an array": lambda: hostile.over("u4", np.arange(4.0), (2,), 8, (8,)),
+    "of objects in an array of objects": lambda: hostile.over("O", np.array(["x", 1], "O")),
+    "in a scalar": lambda: hostile.over("u1", np.float64(1), (8,)),
+    "a record array": lambda: Call(np.recarray, (1,), F8, hostile.WORD),
+    "a matrix of objects": lambda: Call(np.matrix, np.array([["x", 1]], "O")),
+    "without a buffer": lambda: Call(np.ndarray, (2,), "O"),
+    "without a buffer, of records": lambda: Call(np.ndarray, (2,), hostile.RECORD),
+    "a list longer than the shape": lambda: hostile.stateful(OBJECT, [1, 2, 3], (2,)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of numpy.matrix
+@pytest.mark.parametrize("which", ALLOWED, ids=lambda which: which.replace(" ", "_"))
+def test_arrays_within_their_memory(which):
+    for protocol in hostile.PROTOCOLS:
+        data = pickle.dumps(ALLOWED[which](), protocol)
+        got, expected = fastpersist.loads(data), pickle.loads(data)
+        assert type(got) is type(expected) and got.flags == expected.flags
+        assert got.strides == expected.strides and type(got.base) is type(expected.base)
+        assert got.tolist() == expected.tolist()
+
+
+def test_fields_are_nobody_elses():
+    """The dict that a state came with is not the dtype's: what goes into it later stays outside."""
+    data = script(
+        hostile.BARE, b"(K\x03", part("|"), b"N", part(("a",)), b"}" + put(205), part("a"),
+        part((F8, 0)), b"sK\x08K\x01K\x10tb0", get(205), part("a"), part((OBJECT, 1 << 30)),
+        b"s0", get(200), get(205), b"\x86",
+    )  # fmt: skip
+    got, kept = fastpersist.loads(data)
+    assert got == np.dtype([("a", "f8")]) and kept == {"a": (OBJECT, 1 << 30)}
+
+
+def test_a_bytearray_that_no_array_lies_in_grows():
+    for value in (bytearray(b"ab"), hostile.array.array("b", b"ab")):
+        data = script(part(value), b"(K\x01K\x02e", name(np.ndarray), part(((1,),)), b"R\x86")
+        got, _ = fastpersist.loads(data)
+        assert bytes(got) == b"ab\1\2"
+
+
+def test_joblib_wrappers():
+    """The dtype of an array in joblib's layout is read as any other."""
+    joblib = pytest.importorskip("joblib.numpy_pickle")
+    for make in ("hidden objects by state", "a field far behind", "itemsize too large"):
+        state = hostile.CALLS[make]()
+        item = state.reduced[2][2] if make != "itemsize too large" else state
+        wrapper = joblib.NumpyArrayWrapper(np.ndarray, (1,), "C", item)
+        data = pickle.dumps(wrapper, 2)[:-1] + b"\x08" + b"\xff" * 8 + hostile.WORD + b"."
+        with pytest.raises(pickle.UnpicklingError, match="dtype"):
+            fastpersist.load(io.BytesIO(data))
+
+
+# ---------------------------------------------------------------- states with anything changed
+
+
+def assert_consistent(item):
+    """No field beyond the items, and objects where the flags say so, and only there."""
+    assert item.itemsize >= 0 and item.alignment >= 0
+    if item.subdtype is not None:
+        base, shape = item.subdtype
+        assert min(shape, default=1) >= 0
+        assert item.itemsize == base.itemsize * int(np.prod(shape, dtype=object))
+        assert item.hasobject == base.hasobject and item.names is None
+        assert_consistent(base)
+    elif item.names is not None:
+        assert len(set(item.names)) == len(item.names) and set(item.names) <= set(item.fields)
+        used = []
+        for key, (field, offset, *title) in item.fields.items():
+            assert 0 <= offset and offset + field.itemsize <= item.itemsize
+            assert key in item.names or [key] == title
+            assert_consistent(field)
+            if key in item.names:
+                used.append((offset, offset + field.itemsize, field.hasobject))
+        used = sorted(u for u in used if u[0] < u[1])
+        for i, (_, end, has) in enumerate(used):
+            for start, _, other in used[i + 1 :]:
+                assert start >= end or not (has or other)
+        assert item.hasobject == any(f.hasobject for f, *_ in item.fields.values())
+    else:
+        assert item.hasobject == (item.kind == "O")
+        if item.kind not in "SUV":
+            assert item.itemsize == np.dtype(item.char).itemsize
+    assert item.flags & 27 == 27 if item.hasobject else not item.flags & 7
+
+
+def use(item):
+    """What would read or write beyond items, or follow pointers, under a sanitizer."""
+    repr(item), hash(item), pickle.dumps(item)
+    for make in (np.zeros, np.empty):
+        filled = make(3, item)
+        repr(filled), filled.tolist(), filled.copy(), filled.tobytes() if filled.size else None
+        filled[1:] = filled[:-1]
+        pickle.loads(pickle.dumps(filled))
+    if not item.hasobject and 0 < item.itemsize:
+        repr(np.frombuffer(bytes(2 * item.itemsize), item))
+
+
+NUMBERS = [-(1 << 63), -129, -8, -1, 0, 1, 2, 3, 4, 7, 8, 9, 16, 24, 27, 63, 127, 128, 1 << 31]
+LEAVES = st.sampled_from([F8, np.dtype("u1"), OBJECT, np.dtype("S3"), np.dtype(("i2", (2,)))])
+SMALL = st.one_of(st.sampled_from(NUMBERS), st.integers(0, 40))
+
+
+def field_values(items):
+    offset = st.one_of(st.integers(0, 16), st.sampled_from([-1, 1 << 20, (1 << 31) - 1, 1.0]))
+    value = st.tuples(items, offset)
+    return st.one_of(value, value, st.tuples(items, offset, st.sampled_from("abt")))
 
 
 @st.composite
 def states(draw, depth=2):
-    n = draw(st.integers(0, 3))
-    names = tuple("abc"[:n])
-    fields = {}
-    for name in names:
-        inner = depth > 0 and draw(st.integers(0, 3)) == 0
-        field = draw(states(depth - 1)) if inner else plain_dtype(draw(leaves))
-        fields[name] = (field, draw(small))
-    flags = draw(st.sampled_from([0, 0, 27, 63, 1, 2, 4, 16]))
-    return dtype(
-        names=names,
-        fields=fields,
-        itemsize=draw(small),
-        alignment=draw(st.sampled_from([1, 8, 3])),
-        flags=flags,
+    """A dtype's constructor and state: a right one with some parts changed, some left out."""
+    items = st.one_of(LEAVES, states(depth - 1)) if depth else LEAVES
+    chosen = draw(
+        st.dictionaries(st.sampled_from("abc"), field_values(items), min_size=1, max_size=3)
     )
+    names = tuple(chosen)
+    at = 0
+    if draw(st.booleans()):  # one behind the other
+        for key, (item, *rest) in chosen.items():
+            chosen[key] = (item, at, *rest[1:])
+            at += 8 if isinstance(item, Call) else item.itemsize
+    n_bytes = draw(st.sampled_from([8, 8, 16, 24, at]))
+    flags = draw(st.sampled_from([0, 16, 16, 27, 27, 63, 155]))
+    spec = draw(st.sampled_from([f"V{n_bytes}"] * 6 + ["f8", "O", "S8", "M8", "U2", np.record]))
+    state = [3, "|", None, names, chosen, n_bytes, 1, flags]
+    if draw(st.integers(0, 3)) == 0:
+        state[2:5] = [(draw(items), draw(st.sampled_from([1, (1,), (2,), (1, 1)]))), None, None]
+    elif draw(st.integers(0, 3)) == 0:
+        state[3:5] = [None, None]
+    for _ in range(draw(st.integers(0, 2))):
+        part_of = draw(st.integers(0, 7))
+        state[part_of] = draw(
+            {
+                0: st.integers(0, 5),
+                1: st.sampled_from("<>=|x"),
+                2: st.one_of(st.none(), st.tuples(items, st.tuples(SMALL))),
+                3: st.lists(st.sampled_from("abct"), max_size=3).map(tuple),
+                4: st.dictionaries(st.sampled_from("abct"), field_values(items), max_size=4),
+            }.get(part_of, SMALL)
+        )
+    if draw(st.integers(0, 9)) == 0:
+        state = state[: draw(st.integers(5, 8))]
+    if draw(st.integers(0, 9)) == 0:
+        state.append(draw(st.sampled_from([None, {}, {"a": 1}, 5, (None, ("s", 1, 1, 1))])))
+    return Call(np.dtype, spec, False, True, state=tuple(state))
 
 
-def check(d):
-    if d.names is not None:
-        has = False
-        for name in d.names:
-            field, offset = d.fields[name][:2]
-            check(field)
-            has |= field.hasobject
-            assert 0 <= offset and offset + field.itemsize <= d.itemsize
-        assert d.hasobject == has
-
-
-@examples(300)
-@given(states())
-def test_a_dtype_of_a_random_state_is_sound_or_refused(state):
+@examples(600)
+@given(states(), st.sampled_from([0, 2, 5]))
+def test_any_state(made, protocol):
+    data = pickle.dumps(made, protocol)
     try:
-        got = fastpersist.loads(assemble(state))
-    except (pickle.UnpicklingError, *ALSO):
+        got = fastpersist.loads(data)
+    except (pickle.UnpicklingError, ValueError, TypeError, SystemError, OverflowError):
         return
-    check(got)
-    if got.itemsize:
-        use(np.zeros(2, got))
+    assert_consistent(got)
+    use(got)
 
 
-# ---------------------------------------------------------------- beside pickle
+def test_some_of_those_load():
+    """The strategy is no exercise in being refused."""
+    n_loaded = 0
 
-WITH_PICKLE = """
-import pickle, sys
-from test_array_guard import HOSTILE, assemble, use
-use(pickle.loads(assemble(HOSTILE[sys.argv[1]])))
-"""
+    @examples(300)
+    @given(states(depth=1))
+    def count(made):
+        nonlocal n_loaded
+        try:
+            fastpersist.loads(pickle.dumps(made))
+            n_loaded += 1
+        except Exception:
+            pass
+
+    count()
+    assert n_loaded >= 5
 
 
-@pytest.mark.parametrize(
-    "name", ["objects over bytes", "hidden objects over bytes", "offset -2**62"]
-)
-def test_pickle_crashes(name):
-    """The inputs are what they are meant to be."""
-    with pytest.raises(AssertionError, match="exit -"):
-        run_python(WITH_PICKLE, name)
+def test_bytes_of_dtypes_changed():
+    """Any byte of the pickles of structures changed: refused, or consistent."""
+    chance = random.Random(5)
+    n_loaded = 0
+    for which in ("objects", "objects in a subarray", "aligned", "titles", "nested", "datetime"):
+        item = DTYPES[which] if which in DTYPES else np.dtype("M8[3us]")
+        data = pickle.dumps(item, 2)
+        first = data.index(b"R")  # the names of what is called stay
+        for _ in range(400):
+            changed = bytearray(data)
+            changed[chance.randrange(first, len(data))] = chance.choice(
+                [chance.randrange(256), *b"\x00\x08\x80\xff"]
+            )
+            try:
+                got = fastpersist.loads(bytes(changed))
+            except Exception:
+                continue
+            if isinstance(got, np.dtype):
+                n_loaded += 1
+                assert_consistent(got)
+                use(got)
+    assert n_loaded > 50

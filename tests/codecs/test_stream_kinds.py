@@ -720,4 +720,6 @@ def test_what_a_header_claims_takes_no_memory(codec, tmp_path):
     large, small = tmp_path / "large", tmp_path / "small"
     large.write_bytes(MEMORY[codec]())
     small.write_bytes(zstd_without_size(OURS) if codec == "zstd" else lzma_alone(OURS))
-    assert int(run_python(PEAK, large, small, env=FRUGAL)) < 64
+    # The sanitizer marks an eighth of what is allocated, 3 GiB at most.
+    room_mib = 64 + (384 if "ASAN_OPTIONS" in os.environ else 0)
+    assert int(run_python(PEAK, large, small, env=FRUGAL)) < room_mib
