@@ -637,7 +637,7 @@ fp_survey_run(fp_survey *survey, fp_state *state, fp_input *input,
     if (options->is_ours) { /* PROTO is in the header */
         survey->protocol = run->protocol = 5;
     }
-    run->last_tuple.place = FP_SURVEY_NOWHERE;
+    run->last_tuple.place = run->dtype_place = FP_SURVEY_NOWHERE;
     run->seed = run->memo.seed = new_seed(run);
     if (options->is_ours) { /* all of the input is opcodes */
         run->memo.hint = options->n_blobs + fp_input_at_most(input) / 8;
