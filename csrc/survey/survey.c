@@ -213,7 +213,8 @@ load_stop(fp_survey_run_state *run, uint64_t place)
 
     if (survey->options.is_ours) {
         if (run->marks.n > 0 || fp_height(run) != 1) {
-            return fp_refuse(run, "the graph does not leave one object");
+            return fp_survey_refuse(run,
+                                    "the graph does not leave one object");
         }
     }
     else {
@@ -505,7 +506,7 @@ put:
         case OP_STOP:
             SYNC();
             if (survey->options.is_ours) {
-                fp_refuse(run, "STOP inside the graph");
+                fp_survey_refuse(run, "STOP inside the graph");
                 goto failed;
             }
             status = load_stop(run, PLACE);

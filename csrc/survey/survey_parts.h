@@ -257,7 +257,7 @@ fp_height(const fp_survey_run_state *run)
 }
 
 static inline int
-fp_refuse(const fp_survey_run_state *run, const char *message)
+fp_survey_refuse(const fp_survey_run_state *run, const char *message)
 {
     PyErr_SetString(run->survey->state->unpickling_error, message);
     return -1;

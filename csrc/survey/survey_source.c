@@ -220,7 +220,7 @@ check_frame(fp_survey_run_state *run, uint64_t n_bytes)
         return 0;
     }
     if (run->frame_end != run->place || run->survey->options.is_ours) {
-        return fp_refuse(run, "pickle exhausted before end of frame");
+        return fp_survey_refuse(run, "pickle exhausted before end of frame");
     }
     run->frame_end = FP_NO_FRAME;
     fp_odd(run, FP_ODD_SPLIT_BY_FRAME, run->place);
@@ -255,7 +255,7 @@ fp_source_opcode(fp_survey_run_state *run)
     if (survey->options.is_ours && run->frame_end == FP_NO_FRAME
         && survey->skeleton[run->place] != OP_FRAME)
     {
-        return fp_refuse(run, "an opcode outside of the frames");
+        return fp_survey_refuse(run, "an opcode outside of the frames");
     }
     show(run);
     return 0;
@@ -330,7 +330,8 @@ fp_source_line(fp_survey_run_state *run, uint64_t *line, uint64_t *n_bytes)
             return 0;
         }
         if (is_whole_frame) {
-            return fp_refuse(run, "pickle exhausted before end of frame");
+            return fp_survey_refuse(run,
+                                    "pickle exhausted before end of frame");
         }
         n_searched = n_there;
         if (run->input->kind == FP_INPUT_FILE && run->frame_end == FP_NO_FRAME)
@@ -365,7 +366,7 @@ fp_source_line(fp_survey_run_state *run, uint64_t *line, uint64_t *n_bytes)
 static int
 not_utf8(const fp_survey_run_state *run)
 {
-    return fp_refuse(run, "text that is not UTF-8");
+    return fp_survey_refuse(run, "text that is not UTF-8");
 }
 
 static int
@@ -543,7 +544,7 @@ fp_source_frame(fp_survey_run_state *run, uint64_t n_bytes)
     if (run->frame_end != FP_NO_FRAME
         && (run->frame_end != run->place || survey->options.is_ours))
     {
-        return fp_refuse(
+        return fp_survey_refuse(
             run, "beginning of a new frame before end of current frame");
     }
     run->frame_end = FP_NO_FRAME;
@@ -598,8 +599,8 @@ fp_source_leave_frame(fp_survey_run_state *run)
         return 0;
     }
     if (run->frame_end != run->place) {
-        return fp_refuse(run,
-                         "beginning or end of a joblib array inside a frame");
+        return fp_survey_refuse(
+            run, "beginning or end of a joblib array inside a frame");
     }
     run->frame_end = FP_NO_FRAME;
     return 0;

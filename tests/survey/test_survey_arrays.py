@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import pickletools
 import warnings
 
 import array_values
@@ -14,6 +15,7 @@ import pytest
 import surveys
 from compare import assert_isomorphic
 from fastpersist import CorruptFileError, _core
+from fastpersist.files import kinds
 from helpers import PROTOCOLS, file_bytes
 
 pytestmark = [
@@ -178,6 +180,38 @@ def test_a_file_object_that_was_just_written():
     for empty in (b"", gzip.compress(b"")):
         with pytest.raises((EOFError, CorruptFileError)):
             fastpersist.read_array(io.BytesIO(empty), "[0]")
+
+
+@pytest.mark.parametrize("n_ours", [1, 2])
+@pytest.mark.parametrize("n_elements", [3, 50_000])
+def test_dumps_of_several_writers(n_ours, n_elements, tmp_path):
+    """load gives the first, and so does read_array; pickles behind ours are surveyed as well."""
+    path = tmp_path / "file"
+    ours = [file_bytes([np.arange(n_elements) + i]) for i in range(n_ours)]
+    other = pickle.dumps([np.arange(5.0)], 4)
+    for behind in (other, other + other, gzip.compress(other), b""):
+        path.write_bytes(b"".join(ours) + behind)
+        for mode in (None, "r") if n_elements > 1000 else (None,):
+            got = fastpersist.read_array(path, "[0]", mmap_mode=mode)
+            assert got.tolist() == fastpersist.load(path)[0].tolist() == list(range(n_elements))
+        with open(path, "rb") as file:
+            found = _core.survey_descriptor(file.fileno(), str(path), 1, kinds.begins_at)
+        n_others = behind.count(other)
+        assert [s.kind for s in found] == ["fastpersist"] * n_ours + ["pickle"] * n_others
+        assert [s.length for s in found] == [*map(len, ours), *[len(other)] * n_others]
+        assert all(surveys.check(s) for s in found)
+    for behind in (b"x", ours[0][:-1], b"\0" * 64):
+        path.write_bytes(b"".join(ours) + behind)
+        for function in (fastpersist.load, lambda path: fastpersist.read_array(path, "[0]")):
+            with pytest.raises(CorruptFileError):
+                function(path)
+    path.write_bytes(pickletools.optimize(ours[0]))
+    for function in (fastpersist.load, lambda path: fastpersist.read_array(path, "[0]")):
+        if n_elements > 1000:
+            with pytest.raises(CorruptFileError, match="rewritten"):
+                function(path)
+    path.write_bytes(other + ours[0])
+    assert fastpersist.read_array(path, "[0]").tolist() == list(range(5))
 
 
 def test_a_header_that_is_damaged(tmp_path):
