@@ -172,7 +172,8 @@ def as_pickle(data):
         return
     names, error = loaded(fastpersist.loads, data, buffers=[b"a", bytearray(b"b")] * 50)
     survey = surveyed(data)[0]
-    compare(survey, names, error)
+    if survey.kind != "fastpersist" or survey.damage is None:  # loads() takes it as any pickle
+        compare(survey, names, error)
     for file in (io.BytesIO(data), OnlyRead(data, 5), io.BufferedReader(io.BytesIO(data), 16)):
         other = _core.survey_file(file, None)
         check(other)
