@@ -22,7 +22,8 @@
  *
  * Bytes. What lies on the stack is in the order of the stream, so a value's
  * bytes go from its own place to that of the next value. A container has in
- * addition what it is made of; what is popped counts with the value in front.
+ * addition what it is made of; what is popped counts with the value in front, or
+ * behind a MARK with what that begins, and hangs nowhere.
  * The bytes of a blob of ours count with the first value that fetches it, of a
  * shared one each array its own. So the root's bytes, those of frames, PROTO,
  * STOP, of values outside of the root, and what no value has add up to the file.

@@ -519,6 +519,35 @@ def test_items_of_what_may_take_none(value):
     assert len(surveys.records(survey, "arrays")) == 14
 
 
+POPPED = {
+    "in front of a tuple": b"}(X0K\1t\x86",
+    "twice in front of a list": b"](X0X0l\x86",
+    "one behind the other": b"](XX00l\x86",
+    "in front of a dict": b"](X0K\1Kd\x86".replace(b"Kd", b"K\2d"),
+    "with a mark": b"]((X1l\x86",
+    "with two marks": b"N(((XX1X1t\x86",
+    "in front of items": b"](X0K\1e",
+    "in front of a call": b"](X0cbuiltins\nlist\no\x86",
+    "at once": b"X0]",
+    "behind a value": b"]X0",
+    "behind all": b"N](X0tX0",
+}
+
+
+@pytest.mark.parametrize("name", POPPED)
+def test_bytes_of_what_is_popped(name):
+    """No value has more bytes than the one that it is a part of."""
+    item = b"cnumpy\nndarray\n(K\3\x85\x8c\2u1C\3abctR"
+    data = b"\x80\4" + POPPED[name].replace(b"X", item) + b"."
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    assert len(surveys.records(survey, "arrays")) == POPPED[name].count(b"X")
+    for n in range(3, len(data)):
+        broken = surveys.of_descriptor(data[:n])[0]
+        nodes = surveys.records(broken, "nodes")
+        roots = nodes["parent"] == surveys.NONE
+        assert int(nodes["own"].sum()) == int(nodes["total"][roots].sum())
+
+
 def test_there_is_no_such_array():
     file = io.BytesIO(file_bytes({"a": np.arange(3), "b": b"x" * 20000}))
     for path in ("", "['b']", "['c']", "a", "['a'][0]"):
