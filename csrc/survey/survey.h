@@ -71,8 +71,10 @@
  * a file object's methods when it is read.
  *
  *   survey.c           the loop
+ *   survey_run.c       one survey, from its beginning to what it leaves
  *   survey_parts.h     what the files below and the loop share
  *   survey_source.c    bytes from the input into the skeleton; frames, payloads
+ *   survey_seams.c     which bytes are values', and where in the file they are
  *   survey_stack.c     stack, marks and memo
  *   survey_tree.c      nodes, and what becomes part of what
  *   survey_leaves.c    text, bytes, numbers

@@ -263,6 +263,11 @@ fp_survey_refuse(const fp_survey_run_state *run, const char *message)
     return -1;
 }
 
+/* --- survey.c ------------------------------------------------------------ */
+
+/* All opcodes: 0, or -1. */
+int fp_survey_opcodes(fp_survey_run_state *run);
+
 /* --- survey_source.c ----------------------------------------------------- */
 
 int fp_source_begin(fp_survey_run_state *run);
@@ -285,6 +290,9 @@ int fp_source_proto(fp_survey_run_state *run);
 int fp_source_stop(fp_survey_run_state *run);
 /* An array of joblib's begins, or its bytes have ended. */
 int fp_source_leave_frame(fp_survey_run_state *run);
+
+/* --- survey_seams.c ------------------------------------------------------ */
+
 /* From `place` on so many bytes more (or, negative, less) belong to values. */
 int fp_add_seam(fp_survey_run_state *run, int64_t extra);
 /* Bytes in front of a place that belong to values. */
