@@ -24,6 +24,7 @@ import warnings
 import forged_files as forge
 import numpy as np
 import unpickle_target
+from fastpersist.files import kinds
 from unpickle_target import EXPECTED, LIMIT, OnlyRead, fastpersist, is_bounded
 
 # That module has put the core of the embedding program in its place.
@@ -186,7 +187,7 @@ def as_pickle(data):
 
 def as_joblib(data):
     """joblib's layout: arrays between the opcodes, which a plain unpickler reads as well."""
-    if not data:
+    if not data or kinds.is_encoded(data):
         return
     names, error = loaded(fastpersist.load, OnlyRead(data, 1 << 20))
     survey = _core.survey_file(io.BytesIO(data), None)
