@@ -39,6 +39,7 @@
  *   .args[0]     argument of a call             .kwargs['a']
  *   .flat[3]     element of an array of objects
  *   .callable    what is called, itself made here
+ *   [@9]         value of a dict whose key cannot be written, by its place
  *   .popped@9    taken from the stack, by its place; a value's own place stands
  *                behind it where its path would not be the only one
  *
@@ -136,7 +137,7 @@ typedef enum {
 typedef enum {
     FP_STEP_ROOT,     /* nothing; also of what hangs nowhere */
     FP_STEP_INDEX,    /* index */
-    FP_STEP_KEY,      /* place of the key */
+    FP_STEP_KEY,      /* place of the key, a leaf or a GET */
     FP_STEP_KEYS,     /* index of a key that is notable itself */
     FP_STEP_MEMBER,   /* of a set: index */
     FP_STEP_STATE,    /* place of the state */
@@ -145,6 +146,7 @@ typedef enum {
     FP_STEP_CALLABLE, /* place */
     FP_STEP_POPPED,   /* place */
     FP_STEP_OPEN, /* place: the stream broke off before it was put anywhere */
+    FP_STEP_OBJECT_KEY, /* place of a key that is no leaf */
 } fp_step_kind;
 
 typedef struct {

@@ -371,6 +371,17 @@ typedef struct {
 
 /* The leaf opcode at a place: 1, or 0 where there is none. */
 int fp_leaf_at(const fp_survey *survey, uint64_t place, fp_leaf_bytes *leaf);
+/* The number, or for None, True and False another one, of the opcode at a place,
+ * where a path writes it: 1, or 0. */
+int fp_small_number_at(const fp_survey *survey, uint64_t place,
+                       int64_t *number);
+/* Whether it is a str of Python 2 whose line has escapes. */
+static inline int
+fp_has_escapes(const fp_leaf_bytes *leaf)
+{
+    return leaf->opcode == OP_STRING
+           && memchr(leaf->data, '\\', (size_t)leaf->n_kept) != NULL;
+}
 /* The number of the payload that begins at a place: 1, or 0. */
 int fp_payload_at(const fp_survey *survey, uint64_t place, size_t *number);
 /* The number of a text, made where it is new. */

@@ -47,8 +47,6 @@ drop_run(fp_survey_run_state *run)
     run->dtype_table = NULL;
     PyMem_RawFree(run->global_table);
     run->global_table = NULL;
-    PyMem_RawFree(run->decoded.rows);
-    run->decoded.rows = NULL;
 }
 
 static void
@@ -57,6 +55,9 @@ drop_text_table(fp_survey_run_state *run)
     PyMem_RawFree(run->text_table);
     run->text_table = NULL;
     run->text_table_size = 0;
+    PyMem_RawFree(run->decoded.rows);
+    run->decoded.rows = NULL;
+    run->decoded.capacity = 0;
 }
 
 int

@@ -374,6 +374,71 @@ def test_the_same_key_twice():
     assert survey.find(second) == ("array", 1)
 
 
+KEYS = [
+    b"K\0",
+    b"M\0\0",
+    b"J\0\0\0\0",
+    b"J\xff\xff\xff\xff",
+    b"N",
+    b"\x88",
+    b"\x89",
+    b"I01\n",
+    b"I0\n",
+]
+KEYS += [
+    b"\x8c\1a",
+    b"X\1\0\0\0a",
+    b"Va\n",
+    b"V\\u0061\n",
+    b"S'a'\n",
+    b"S'\\x61'\n",
+    b"U\1a",
+    b"C\1a",
+]
+KEYS += [
+    b"U\1\xe9",
+    b"S'\xe9'\n",
+    b"C\1\xe9",
+    b"V\xe9\n",
+    b"\x8c\2\xc3\xa9",
+    b"G" + bytes(8),
+    b"\x8a\0",
+]
+KEYS += [
+    b"K\0\x85",
+    b"\x8c\1a\x85",
+    b"N\x85",
+    b"K\0K\1\x86",
+    b"(K\0t",
+    b"\x8c\1aN\x86",
+    b"cos\nx\n",
+]
+KEYS += [b"cos\nx\n)R", b"h\0", b"Px\n", b")"]
+
+
+def test_keys_that_look_alike():
+    """Each value has a path of its own, whose key is not that of another kind."""
+    array = array_call(b"K\3\x85\x8c\2u1C\3abc")
+    data = b"\x80\4K\7q\x000}(" + b"".join(key + array for key in KEYS * 2) + b"u."
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    named = [survey.path(r["node"]) for r in surveys.records(survey, "arrays")]
+    assert len(named) == len(set(named)) == 2 * len(KEYS)
+    shown = dict(zip(KEYS, named, strict=False))
+    assert shown[b"K\0"] == "[0]" and shown[b"M\0\0"].startswith("[0]@")
+    assert shown[b"\x8c\1a"] == "['a']" and shown[b"V\\u0061\n"].startswith("['a']@")
+    for key in (b"K\0\x85", b"\x8c\1a\x85", b"N\x85", b"\x8c\1aN\x86", b"S'\\x61'\n", b"h\0"):
+        assert shown[key].startswith("[@")
+
+
+def test_tuples_as_keys():
+    value = {("a", 1): np.arange(3), ("a", 2): np.arange(4), "a": np.arange(5), 1: np.arange(6)}
+    for data in written(value).values():
+        survey = surveys.check(surveys.every_survey(data), len(data))
+        named = [survey.path(r["node"]) for r in surveys.records(survey, "arrays")]
+        assert named[2] == "['a']"
+        assert all(path.startswith("[@") for path in named[:2])
+
+
 # ---------------------------------------------------------------- what is no array to be read
 
 
