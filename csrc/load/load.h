@@ -101,19 +101,21 @@ int fp_survey_functions_init(PyObject *module);
 /* The names behind the numbers of its records: a dict. */
 PyObject *fp_survey_names(void);
 /* All dumps of a regular file, or the pickles that follow one another in it: a
- * list of Survey. */
+ * list of Survey. `foreign` as in fp_load_options, or NULL. */
 PyObject *fp_survey_descriptor(fp_state *state, int fd, PyObject *path,
-                               uint64_t max_bytes, int n_threads);
+                               uint64_t max_bytes, int n_threads,
+                               PyObject *foreign);
 /* One dump or pickle from a file object, and no further; None where nothing
  * comes. */
 PyObject *fp_survey_file(fp_state *state, PyObject *file, PyObject *path,
                          uint64_t max_bytes);
 /* n_bytes of a dump's sidecar, at an offset of the file, read into `target` or,
  * where that is NULL, only checked: every block of the dump that begins at
- * `start` which holds some of them is compared with its hash. 0 or -1. */
+ * `start` and ends at `end` which holds some of them is compared with its hash.
+ * 0 or -1. */
 int fp_read_checked(fp_state *state, int fd, PyObject *path, uint64_t start,
-                    uint64_t offset, uint64_t n_bytes, unsigned char *target,
-                    int n_threads);
+                    uint64_t end, uint64_t offset, uint64_t n_bytes,
+                    unsigned char *target, int n_threads);
 
 /* The buffers of a sidecar file, a list of bytearray and bytes. */
 PyObject *fp_read_sidecar(fp_state *state, const fp_sidecar_place *place,

@@ -61,10 +61,8 @@ is_anothers(const fp_load *load, uint64_t offset)
     return result;
 }
 
-/* Where the dumps of ours that begin at load->start end in front of another
- * writer's, load->size becomes their end: 1. 0: they do not; -1. */
-static int
-leave_others(fp_load *load)
+int
+fp_load_leave_others(fp_load *load)
 {
     unsigned char head[FP_HEADER_BYTES];
     uint64_t end = load->start;
@@ -101,7 +99,7 @@ fp_load_find_first(fp_load *load)
         return -1;
     }
     error = fp_take_exception();
-    status = leave_others(load);
+    status = fp_load_leave_others(load);
     if (status == 0) {
         fp_put_exception(error);
         return -1;

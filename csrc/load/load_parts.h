@@ -148,6 +148,9 @@ int fp_load_starts_as_ours(const unsigned char *head, uint64_t n_bytes);
 
 /* --- load_mixed.c -------------------------------------------------------- */
 
+/* Where the dumps of ours that begin at load->start end in front of another
+ * writer's, load->size becomes their end: 1. 0: they do not; -1. */
+int fp_load_leave_others(fp_load *load);
 /* As fp_load_find_dump(); where what lies behind begins as another writer's
  * pickle or stream, load->size becomes the end of the dumps in front of it.
  * What begins as a dump of ours, or would but for one byte, has to be whole. */

@@ -472,7 +472,7 @@ fp_survey_names(void)
     };
     static const char *const steps[] = {
         "root", "index",  "key",      "keys",   "member", "state",
-        "args", "kwargs", "callable", "popped", "open",
+        "args", "kwargs", "callable", "popped", "open",   "object key",
     };
     static const char *const stored[] = {
         "nowhere", "unknown", "inline", "payload",
@@ -481,7 +481,7 @@ fp_survey_names(void)
     PyObject *dict = PyDict_New();
 
     static_assert(N(kinds) == FP_VALUE_BLOB + 1, "a name for each kind");
-    static_assert(N(steps) == FP_STEP_OPEN + 1, "a name for each step");
+    static_assert(N(steps) == FP_STEP_OBJECT_KEY + 1, "a name for each step");
     static_assert(N(stored) == FP_STORED_ELEMENTS + 1, "a name for each");
     if (dict != NULL
         && (add_names(dict, "kinds", kinds, N(kinds)) < 0

@@ -22,7 +22,8 @@
  *
  * Bytes. What lies on the stack is in the order of the stream, so a value's
  * bytes go from its own place to that of the next value. A container has in
- * addition what it is made of; what is popped counts with the value in front.
+ * addition what it is made of; what is popped counts with the value in front, or
+ * behind a MARK with what that begins, and hangs nowhere.
  * The bytes of a blob of ours count with the first value that fetches it, of a
  * shared one each array its own. So the root's bytes, those of frames, PROTO,
  * STOP, of values outside of the root, and what no value has add up to the file.
@@ -38,6 +39,7 @@
  *   .args[0]     argument of a call             .kwargs['a']
  *   .flat[3]     element of an array of objects
  *   .callable    what is called, itself made here
+ *   [@9]         value of a dict whose key cannot be written, by its place
  *   .popped@9    taken from the stack, by its place; a value's own place stands
  *                behind it where its path would not be the only one
  *
@@ -70,8 +72,10 @@
  * a file object's methods when it is read.
  *
  *   survey.c           the loop
+ *   survey_run.c       one survey, from its beginning to what it leaves
  *   survey_parts.h     what the files below and the loop share
  *   survey_source.c    bytes from the input into the skeleton; frames, payloads
+ *   survey_seams.c     which bytes are values', and where in the file they are
  *   survey_stack.c     stack, marks and memo
  *   survey_tree.c      nodes, and what becomes part of what
  *   survey_leaves.c    text, bytes, numbers
@@ -133,7 +137,7 @@ typedef enum {
 typedef enum {
     FP_STEP_ROOT,     /* nothing; also of what hangs nowhere */
     FP_STEP_INDEX,    /* index */
-    FP_STEP_KEY,      /* place of the key */
+    FP_STEP_KEY,      /* place of the key, a leaf or a GET */
     FP_STEP_KEYS,     /* index of a key that is notable itself */
     FP_STEP_MEMBER,   /* of a set: index */
     FP_STEP_STATE,    /* place of the state */
@@ -142,6 +146,7 @@ typedef enum {
     FP_STEP_CALLABLE, /* place */
     FP_STEP_POPPED,   /* place */
     FP_STEP_OPEN, /* place: the stream broke off before it was put anywhere */
+    FP_STEP_OBJECT_KEY, /* place of a key that is no leaf */
 } fp_step_kind;
 
 typedef struct {

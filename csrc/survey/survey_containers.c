@@ -101,7 +101,7 @@ fp_do_marked(fp_survey_run_state *run, unsigned char opcode)
         .node = FP_SURVEY_NONE,
     };
     if (n % 2 != 0) {
-        return fp_refuse(run, "odd number of items for DICT");
+        return fp_survey_refuse(run, "odd number of items for DICT");
     }
     if (check_keys(items, n) < 0
         || fp_take_values(run, &dict, items, n, FP_STEP_KEY, 0, end) < 0)
@@ -172,7 +172,7 @@ set_items(fp_survey_run_state *run, size_t index)
     uint64_t first = target->what;
 
     if (n % 2 != 0) {
-        return fp_refuse(run, "odd number of items for SETITEMS");
+        return fp_survey_refuse(run, "odd number of items for SETITEMS");
     }
     if (fp_kind_of(target->head) == FP_VALUE_DICT) {
         if (check_keys(items, n) < 0) {

@@ -268,7 +268,7 @@ fp_unwrap(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
           uint64_t state_end)
 {
     description wrapper = {.subclass = FP_SURVEY_NONE};
-    fp_literal state;
+    const fp_literal *state;
     const fp_literal *dtype;
     unsigned flags;
 
@@ -285,7 +285,7 @@ fp_unwrap(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
     {
         return -1;
     }
-    if (state.kind != FP_LITERAL_DICT || describe(run, &state, &wrapper) < 0) {
+    if (state->kind != FP_LITERAL_DICT || describe(run, state, &wrapper) < 0) {
         return PyErr_Occurred()
                    ? -1
                    : corrupt(run, "joblib's NumpyArrayWrapper without a state "

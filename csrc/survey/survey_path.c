@@ -110,41 +110,71 @@ place_text(const char *format, uint64_t place)
     return PyUnicode_FromFormat(format, (unsigned long long)place);
 }
 
+/* Above all that 32 bits hold. */
+enum {
+    KEY_NONE = 1,
+    KEY_TRUE,
+    KEY_FALSE
+};
+#define KEY_WORDS (INT64_C(1) << 33)
+
+int
+fp_small_number_at(const fp_survey *survey, uint64_t place, int64_t *number)
+{
+    const unsigned char *opcode;
+    uint64_t n_left;
+    size_t width;
+
+    if (place >= survey->skeleton_bytes) {
+        return 0;
+    }
+    opcode = survey->skeleton + place;
+    n_left = survey->skeleton_bytes - place - 1;
+    switch (*opcode) {
+    case OP_NONE:
+        *number = KEY_WORDS + KEY_NONE;
+        return 1;
+    case OP_NEWTRUE:
+        *number = KEY_WORDS + KEY_TRUE;
+        return 1;
+    case OP_NEWFALSE:
+        *number = KEY_WORDS + KEY_FALSE;
+        return 1;
+    case OP_BININT1:
+        width = 1;
+        break;
+    case OP_BININT2:
+        width = 2;
+        break;
+    case OP_BININT:
+        width = 4;
+        break;
+    default:
+        return 0;
+    }
+    if (n_left < width) {
+        return 0;
+    }
+    *number = (int64_t)fp_le(opcode + 1, width);
+    if (width == 4) {
+        *number = (int32_t)(uint32_t)*number;
+    }
+    return 1;
+}
+
 /* A key that is no str: numbers and constants as they are, else its place. */
 static PyObject *
 other_key(const fp_survey *survey, uint64_t place)
 {
-    const unsigned char *opcode = survey->skeleton + place;
-    uint64_t n_left =
-        place < survey->skeleton_bytes ? survey->skeleton_bytes - place : 0;
+    static const char *const words[] = {"", "[None]", "[True]", "[False]"};
+    int64_t number;
 
-    switch (n_left > 0 ? *opcode : 0) {
-    case OP_NONE:
-        return PyUnicode_FromString("[None]");
-    case OP_NEWTRUE:
-        return PyUnicode_FromString("[True]");
-    case OP_NEWFALSE:
-        return PyUnicode_FromString("[False]");
-    case OP_BININT1:
-        if (n_left >= 2) {
-            return PyUnicode_FromFormat("[%d]", (int)opcode[1]);
-        }
-        break;
-    case OP_BININT2:
-        if (n_left >= 3) {
-            return PyUnicode_FromFormat("[%d]", (int)fp_le(opcode + 1, 2));
-        }
-        break;
-    case OP_BININT:
-        if (n_left >= 5) {
-            return PyUnicode_FromFormat(
-                "[%d]", (int)(int32_t)(uint32_t)fp_le(opcode + 1, 4));
-        }
-        break;
-    default:
-        break;
+    if (!fp_small_number_at(survey, place, &number)) {
+        return place_text("[@%llu]", place);
     }
-    return place_text("[@%llu]", place);
+    return number > KEY_WORDS
+               ? PyUnicode_FromString(words[number - KEY_WORDS])
+               : PyUnicode_FromFormat("[%lld]", (long long)number);
 }
 
 /* Whether a str is an identifier, short, and no word that means something else
@@ -175,9 +205,13 @@ static PyObject *
 key_text(const fp_survey *survey, uint64_t place, int of_state)
 {
     uint64_t n_whole;
-    PyObject *key = fp_survey_value(survey, place, &n_whole);
-    PyObject *shown, *text = NULL;
+    fp_leaf_bytes leaf;
+    PyObject *key, *shown, *text = NULL;
 
+    if (fp_leaf_at(survey, place, &leaf) && fp_has_escapes(&leaf)) {
+        return place_text("[@%llu]", place);
+    }
+    key = fp_survey_value(survey, place, &n_whole);
     if (key == NULL) {
         return PyErr_Occurred() ? NULL : other_key(survey, place);
     }
@@ -232,6 +266,8 @@ step_text(const fp_survey *survey, const fp_survey_node *node,
         of_state |= fp_node_is_slots(survey, parent); /* (dict, slots) */
         return key_text(survey, value, of_state);
     }
+    case FP_STEP_OBJECT_KEY:
+        return place_text("[@%llu]", number);
     case FP_STEP_INDEX:
         /* What follows says it all: an attribute, or an element. */
         if (of_parent == FP_STEP_STATE && parent->parent != FP_SURVEY_NONE) {

@@ -5,6 +5,9 @@
 
 /* A container with so few bytes of its own may share the node of what is in it. */
 #define FEW_BYTES 64
+/* Above all places: numbers of texts; numbers, which may be negative. */
+#define KEY_TEXTS   (UINT64_C(1) << 50)
+#define KEY_NUMBERS (UINT64_C(1) << 52)
 
 /* --- nodes --------------------------------------------------------------- */
 
@@ -197,7 +200,8 @@ step_value_of(fp_step_kind step, const fp_value *values, size_t i,
     case FP_STEP_INDEX:
     case FP_STEP_MEMBER:
         return first_index + i;
-    case FP_STEP_KEY: {
+    case FP_STEP_KEY:
+    case FP_STEP_OBJECT_KEY: {
         const fp_value *key = &values[i - 1];
         return fp_flags_of(key->head) & FP_HAS_ORIGIN ? key->origin
                                                       : fp_place_of(key->head);
@@ -207,6 +211,16 @@ step_value_of(fp_step_kind step, const fp_value *values, size_t i,
     default:
         return fp_place_of(values[i].head);
     }
+}
+
+/* Of keys and values in turn. */
+static fp_step_kind
+key_step(const fp_value *values, size_t i)
+{
+    return i % 2 == 0 ? FP_STEP_KEYS
+           : fp_kind_of(values[i - 1].head) > FP_VALUE_OLD_STR
+               ? FP_STEP_OBJECT_KEY
+               : FP_STEP_KEY;
 }
 
 int
@@ -224,7 +238,7 @@ fp_take_values(fp_survey_run_state *run, fp_value *target, fp_value *values,
     for (size_t i = 0; i < n; i++) {
         fp_value *value = &values[i];
         fp_step_kind its_step =
-            step == FP_STEP_KEY && i % 2 == 0 ? FP_STEP_KEYS : step;
+            step == FP_STEP_KEY ? key_step(values, i) : step;
         int has_node;
         if (!(fp_flags_of(value->head) & FP_IS_NOTABLE)) {
             continue;
@@ -257,14 +271,17 @@ fp_take_values(fp_survey_run_state *run, fp_value *target, fp_value *values,
     return 0;
 }
 
-/* Their bytes count with the value in front, if there is one. */
+/* Their bytes count with the value in front, if there is one. Behind a MARK they
+ * are in what that begins, which is not there yet: they hang nowhere. */
 int
 fp_drop_values(fp_survey_run_state *run, size_t index, uint64_t end)
 {
     fp_value *first = run->stack + index;
-    int status =
-        fp_take_values(run, index > run->floor ? first - 1 : NULL, first,
-                       (size_t)(run->top - first), FP_STEP_POPPED, 0, end);
+    int is_behind_mark = run->marks.n > run->first_mark && index == run->fence;
+    fp_value *target =
+        index > run->floor && !is_behind_mark ? first - 1 : NULL;
+    int status = fp_take_values(run, target, first, (size_t)(run->top - first),
+                                FP_STEP_POPPED, 0, end);
 
     run->top = first;
     return status;
@@ -378,6 +395,47 @@ fp_finish_broken_tree(fp_survey_run_state *run)
 
 /* --- steps that are not the only ones of their kind ---------------------- */
 
+/* Of a key at a place, what stands for its text in a path: numbers that no place
+ * has. As survey_path.c writes it. */
+static int
+key_of(fp_survey_run_state *run, uint64_t *value)
+{
+    const fp_survey *survey = run->survey;
+    const void *text;
+    size_t n_bytes;
+    fp_leaf_bytes leaf;
+    uint32_t interned;
+    int64_t number;
+
+    if (fp_small_number_at(survey, *value, &number)) {
+        *value = KEY_NUMBERS + (uint64_t)number;
+        return 0;
+    }
+    if (!fp_leaf_at(survey, *value, &leaf)
+        || leaf.n_whole >= FP_SURVEY_PAYLOAD_BYTES || fp_has_escapes(&leaf))
+    {
+        return 0; /* the place stands there */
+    }
+    text = leaf.data;
+    n_bytes = (size_t)leaf.n_kept;
+    if (leaf.opcode == OP_STRING && n_bytes >= 2) { /* in quotes */
+        text = leaf.data + 1;
+        n_bytes -= 2;
+    }
+    else if (leaf.opcode == OP_UNICODE) {
+        if (fp_decode_raw_unicode(run, leaf.data, n_bytes) < 0) {
+            return -1;
+        }
+        text = run->decoded.rows;
+        n_bytes = run->decoded.n;
+    }
+    if (fp_intern(run, text, n_bytes, &interned) < 0) {
+        return -1;
+    }
+    *value = KEY_TEXTS + interned;
+    return 0;
+}
+
 /* Only keys may be the same twice, and states be set again. What two of them
  * differ in: of keys the text, where it is at hand, else the place. */
 static int
@@ -387,19 +445,12 @@ identity_of(fp_survey_run_state *run, const fp_survey_node *node,
     const fp_survey *survey = run->survey;
     uint64_t value = fp_node_step_value(node);
     uint32_t parent = node->parent;
-    fp_leaf_bytes leaf;
-    uint32_t text;
 
     if (fp_node_step_kind(node) == FP_STEP_STATE) {
         value = FP_SURVEY_PLACE_MASK;
     }
-    else if (fp_leaf_at(survey, value, &leaf)
-             && leaf.n_whole < FP_SURVEY_PAYLOAD_BYTES)
-    {
-        if (fp_intern(run, leaf.data, (size_t)leaf.n_kept, &text) < 0) {
-            return -1;
-        }
-        value = text;
+    else if (key_of(run, &value) < 0) {
+        return -1;
     }
     if (fp_node_is_slots(survey, &survey->nodes[parent])) {
         parent = survey->nodes[parent].parent; /* attributes of one object */

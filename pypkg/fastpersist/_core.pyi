@@ -263,12 +263,15 @@ class Survey:
     # An array's bytes, where they are in memory: of stored "inline", and "text" below 4 KiB.
     def inline(self, array: int, /) -> bytes | None: ...
 
-# Every dump of a regular file, or the pickles one behind the other (at most 256). EOFError for an
-# empty file; OSError, MemoryError, and UnpicklingError where it is more than max_bytes.
+# Every dump of a regular file, or the pickles one behind the other (at most 256), and those of
+# another writer behind dumps of ours; foreign: whether a pickle or a stream begins at an offset.
+# EOFError for an empty file; OSError, MemoryError, and UnpicklingError where it is more than
+# max_bytes.
 def survey_descriptor(
     fd: int,
     path: str | bytes,
     n_threads: int,
+    foreign: Callable[[int, int], bool] | None = None,
     max_bytes: int = 18446744073709551615,
     /,
 ) -> list[Survey]: ...
@@ -279,12 +282,13 @@ def survey_file(
 ) -> Survey | None: ...
 def survey_names() -> dict[str, tuple[str, ...]]: ...
 
-# Bytes of the sidecar of the dump of ours that begins at `start`, into a writable buffer of that
-# size or, with None, only checked: every block that holds some of them is hashed.
+# Bytes of the sidecar of the dump of ours that lies from `start` to `end`, into a writable buffer
+# of that size or, with None, only checked: every block that holds some of them is hashed.
 def read_checked(
     fd: int,
     path: str | bytes,
     start: int,
+    end: int,
     offset: int,
     n_bytes: int,
     target: WriteableBuffer | None,

@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import pickletools
 import warnings
 
 import array_values
@@ -14,6 +15,7 @@ import pytest
 import surveys
 from compare import assert_isomorphic
 from fastpersist import CorruptFileError, _core
+from fastpersist.files import kinds
 from helpers import PROTOCOLS, file_bytes
 
 pytestmark = [
@@ -180,6 +182,38 @@ def test_a_file_object_that_was_just_written():
             fastpersist.read_array(io.BytesIO(empty), "[0]")
 
 
+@pytest.mark.parametrize("n_ours", [1, 2])
+@pytest.mark.parametrize("n_elements", [3, 50_000])
+def test_dumps_of_several_writers(n_ours, n_elements, tmp_path):
+    """load gives the first, and so does read_array; pickles behind ours are surveyed as well."""
+    path = tmp_path / "file"
+    ours = [file_bytes([np.arange(n_elements) + i]) for i in range(n_ours)]
+    other = pickle.dumps([np.arange(5.0)], 4)
+    for behind in (other, other + other, gzip.compress(other), b""):
+        path.write_bytes(b"".join(ours) + behind)
+        for mode in (None, "r") if n_elements > 1000 else (None,):
+            got = fastpersist.read_array(path, "[0]", mmap_mode=mode)
+            assert got.tolist() == fastpersist.load(path)[0].tolist() == list(range(n_elements))
+        with open(path, "rb") as file:
+            found = _core.survey_descriptor(file.fileno(), str(path), 1, kinds.begins_at)
+        n_others = behind.count(other)
+        assert [s.kind for s in found] == ["fastpersist"] * n_ours + ["pickle"] * n_others
+        assert [s.length for s in found] == [*map(len, ours), *[len(other)] * n_others]
+        assert all(surveys.check(s) for s in found)
+    for behind in (b"x", ours[0][:-1], b"\0" * 64):
+        path.write_bytes(b"".join(ours) + behind)
+        for function in (fastpersist.load, lambda path: fastpersist.read_array(path, "[0]")):
+            with pytest.raises(CorruptFileError):
+                function(path)
+    path.write_bytes(pickletools.optimize(ours[0]))
+    for function in (fastpersist.load, lambda path: fastpersist.read_array(path, "[0]")):
+        if n_elements > 1000:
+            with pytest.raises(CorruptFileError, match="rewritten"):
+                function(path)
+    path.write_bytes(other + ours[0])
+    assert fastpersist.read_array(path, "[0]").tolist() == list(range(5))
+
+
 def test_a_header_that_is_damaged(tmp_path):
     path = tmp_path / "file"
     fastpersist.dump([np.arange(50_000)], path)
@@ -340,6 +374,71 @@ def test_the_same_key_twice():
     assert survey.find(second) == ("array", 1)
 
 
+KEYS = [
+    b"K\0",
+    b"M\0\0",
+    b"J\0\0\0\0",
+    b"J\xff\xff\xff\xff",
+    b"N",
+    b"\x88",
+    b"\x89",
+    b"I01\n",
+    b"I0\n",
+]
+KEYS += [
+    b"\x8c\1a",
+    b"X\1\0\0\0a",
+    b"Va\n",
+    b"V\\u0061\n",
+    b"S'a'\n",
+    b"S'\\x61'\n",
+    b"U\1a",
+    b"C\1a",
+]
+KEYS += [
+    b"U\1\xe9",
+    b"S'\xe9'\n",
+    b"C\1\xe9",
+    b"V\xe9\n",
+    b"\x8c\2\xc3\xa9",
+    b"G" + bytes(8),
+    b"\x8a\0",
+]
+KEYS += [
+    b"K\0\x85",
+    b"\x8c\1a\x85",
+    b"N\x85",
+    b"K\0K\1\x86",
+    b"(K\0t",
+    b"\x8c\1aN\x86",
+    b"cos\nx\n",
+]
+KEYS += [b"cos\nx\n)R", b"h\0", b"Px\n", b")"]
+
+
+def test_keys_that_look_alike():
+    """Each value has a path of its own, whose key is not that of another kind."""
+    array = array_call(b"K\3\x85\x8c\2u1C\3abc")
+    data = b"\x80\4K\7q\x000}(" + b"".join(key + array for key in KEYS * 2) + b"u."
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    named = [survey.path(r["node"]) for r in surveys.records(survey, "arrays")]
+    assert len(named) == len(set(named)) == 2 * len(KEYS)
+    shown = dict(zip(KEYS, named, strict=False))
+    assert shown[b"K\0"] == "[0]" and shown[b"M\0\0"].startswith("[0]@")
+    assert shown[b"\x8c\1a"] == "['a']" and shown[b"V\\u0061\n"].startswith("['a']@")
+    for key in (b"K\0\x85", b"\x8c\1a\x85", b"N\x85", b"\x8c\1aN\x86", b"S'\\x61'\n", b"h\0"):
+        assert shown[key].startswith("[@")
+
+
+def test_tuples_as_keys():
+    value = {("a", 1): np.arange(3), ("a", 2): np.arange(4), "a": np.arange(5), 1: np.arange(6)}
+    for data in written(value).values():
+        survey = surveys.check(surveys.every_survey(data), len(data))
+        named = [survey.path(r["node"]) for r in surveys.records(survey, "arrays")]
+        assert named[2] == "['a']"
+        assert all(path.startswith("[@") for path in named[:2])
+
+
 # ---------------------------------------------------------------- what is no array to be read
 
 
@@ -483,6 +582,35 @@ def test_items_of_what_may_take_none(value):
     data += b"(" + item * 2 + b"\x90" + item * 2 + b"s" + b"(" + item * 4 + b"u" + item + b"a."
     survey = surveys.check(surveys.every_survey(data), len(data))
     assert len(surveys.records(survey, "arrays")) == 14
+
+
+POPPED = {
+    "in front of a tuple": b"}(X0K\1t\x86",
+    "twice in front of a list": b"](X0X0l\x86",
+    "one behind the other": b"](XX00l\x86",
+    "in front of a dict": b"](X0K\1Kd\x86".replace(b"Kd", b"K\2d"),
+    "with a mark": b"]((X1l\x86",
+    "with two marks": b"N(((XX1X1t\x86",
+    "in front of items": b"](X0K\1e",
+    "in front of a call": b"](X0cbuiltins\nlist\no\x86",
+    "at once": b"X0]",
+    "behind a value": b"]X0",
+    "behind all": b"N](X0tX0",
+}
+
+
+@pytest.mark.parametrize("name", POPPED)
+def test_bytes_of_what_is_popped(name):
+    """No value has more bytes than the one that it is a part of."""
+    item = b"cnumpy\nndarray\n(K\3\x85\x8c\2u1C\3abctR"
+    data = b"\x80\4" + POPPED[name].replace(b"X", item) + b"."
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    assert len(surveys.records(survey, "arrays")) == POPPED[name].count(b"X")
+    for n in range(3, len(data)):
+        broken = surveys.of_descriptor(data[:n])[0]
+        nodes = surveys.records(broken, "nodes")
+        roots = nodes["parent"] == surveys.NONE
+        assert int(nodes["own"].sum()) == int(nodes["total"][roots].sum())
 
 
 def test_there_is_no_such_array():

@@ -176,6 +176,36 @@ def test_no_items_for_any_value(data):
     agree(data)
 
 
+ENDED = [
+    b"",
+    b" ",
+    b"-",
+    b"+",
+    b"0",
+    b"7",
+    b"01",
+    b"-1",
+    b" 1 ",
+    b"0x",
+    b"1_0",
+    b"1L",
+    b"L",
+    b"1.",
+    b"e",
+]
+
+
+@pytest.mark.parametrize("opcode", [b"I", b"L", b"F"])
+@pytest.mark.parametrize(
+    "line", [before + b"\0" + after for before in ENDED for after in (b"", b"\x92")]
+)
+def test_lines_with_a_nul(opcode, line):
+    """C ends a number there, and some of its functions take nothing for 0."""
+    agree(opcode + line + b"\n.")
+    agree(b"N" + b"p" + line + b"\n.")
+    agree(b"Np0\n0g" + line + b"\n.")
+
+
 def agree(data):
     """Where no name is asked for, both reach STOP or neither; what the survey leaves undecided
     may go either way in a load."""

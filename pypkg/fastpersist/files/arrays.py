@@ -57,7 +57,7 @@ def _of_path(name: str | bytes, file: Any, path: str, mmap_mode: str | None, n: 
     is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
     head, stream = kinds.first_bytes(file, name)
     if is_regular and not kinds.is_encoded(head) and file.tell() == 0:
-        survey = survey_descriptor(fd, name, n)[0]
+        survey = survey_descriptor(fd, name, n, kinds.begins_at)[0]
         return _Array(survey, path, _File(fd, name, n, survey)).read(mmap_mode)
     if mmap_mode is not None:
         raise ValueError(f"{name!r} is compressed, or no regular file: it cannot be mapped")
@@ -139,12 +139,15 @@ class _File:
         self._fd, self.name, self._n_threads, self._survey = fd, name, n_threads, survey
 
     def of_blob(self, offset: int, target: Any) -> None:
-        start = self._survey.start
-        read_checked(self._fd, self.name, start, offset, len(target), target, self._n_threads)
+        self._read(offset, len(target), target)
 
     def check_blob(self, offset: int, n_bytes: int) -> None:
+        self._read(offset, n_bytes, None)
+
+    def _read(self, offset: int, n_bytes: int, target: Any) -> None:
         start = self._survey.start
-        read_checked(self._fd, self.name, start, offset, n_bytes, None, self._n_threads)
+        place = (self._fd, self.name, start, start + self._survey.length)
+        read_checked(*place, offset, n_bytes, target, self._n_threads)
 
     def of_payload(self, offset: int, target: Any) -> None:
         view = memoryview(target)
