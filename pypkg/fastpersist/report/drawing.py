@@ -106,7 +106,7 @@ def _rectangle(row: TreeRow, whole: int, box: Rectangle, *, is_leaf: bool) -> st
     if n_letters >= 4 and height >= (16 if is_leaf else 40):
         label = fitted(shown(name_of(row)), n_letters, keep_end=True)
         if not is_leaf and len(label) + len(row.label) + 2 <= n_letters and row.kind != "part":
-            label += "  " + shown(row.label)
+            label += ": " + shown(row.label)
         text += f'<text x="{x + 5:.1f}" y="{y + 13:.1f}" fill="#14181f">{tagged(label)}</text>'
         if is_leaf and height >= 32 and n_letters >= 7:
             small = size(row.n_bytes)

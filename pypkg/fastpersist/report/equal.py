@@ -8,7 +8,8 @@ whole up to a bound.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -72,35 +73,37 @@ def of_blobs(facts: Facts, fd: int) -> tuple[EqualReport, ...]:
         for record in kept[:_MAX_BLOBS]:
             where = (int(record["offset"]), int(record["node"]))
             by_size.setdefault(int(record["n_bytes"]), []).append(where)
-    out = []
+    out: list[EqualReport] = []
     n_left = _MAX_BYTES
     for n_bytes in sorted(by_size):
         candidates = by_size[n_bytes]
         if len(candidates) < 2:
             continue
-        for group in _grouped(candidates, lambda at, n=n_bytes: _probe(fd, at, n)):
+        for group in _grouped(candidates, partial(_probe, fd, n_bytes)):
             n_left -= n_bytes * len(group)
             is_certain = n_left >= 0
             groups = [group]
             if is_certain:
-                groups = _grouped(group, lambda at, n=n_bytes: _hash(fd, at, n))
+                groups = _grouped(group, partial(_hash, fd, n_bytes))
             out.extend(_equal(facts, n_bytes, each, is_certain) for each in groups)
     return _sorted(out)
 
 
-def _grouped(candidates: Sequence[tuple[int, int]], key: object) -> list[list[tuple[int, int]]]:
+def _grouped(
+    candidates: Sequence[tuple[int, int]], key: Callable[[int], object]
+) -> list[list[tuple[int, int]]]:
     groups: dict[object, list[tuple[int, int]]] = {}
     for offset, node in candidates:
-        groups.setdefault(key(offset), []).append((offset, node))  # type: ignore[operator]
+        groups.setdefault(key(offset), []).append((offset, node))
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _probe(fd: int, offset: int, n_bytes: int) -> tuple[bytes, ...]:
+def _probe(fd: int, n_bytes: int, offset: int) -> tuple[bytes, ...]:
     places = (offset, offset + n_bytes // 2, offset + n_bytes - _PROBE_BYTES)
     return tuple(os.pread(fd, _PROBE_BYTES, place) for place in places)
 
 
-def _hash(fd: int, offset: int, n_bytes: int) -> tuple[int, int]:
+def _hash(fd: int, n_bytes: int, offset: int) -> tuple[int, int]:
     data = os.pread(fd, n_bytes, offset)
     return len(data), hash_bytes(data)
 

@@ -103,7 +103,7 @@
       const n = Math.floor((box.w - 8) / LETTER);
       if (n >= 4 && box.h >= (leaf ? 16 : 40)) {
         let name = fit(row.name, n);
-        if (!leaf && row.kind !== "part" && name.length + row.label.length + 2 <= n) name += "  " + row.label;
+        if (!leaf && row.kind !== "part" && name.length + row.label.length + 2 <= n) name += ": " + row.label;
         element("text", { x: box.x + 5, y: box.y + 13 }, group, name);
         if (leaf && box.h >= 32 && n >= 7) {
           element("text", { x: box.x + 5, y: box.y + 26, class: "dim" }, group, row.size);

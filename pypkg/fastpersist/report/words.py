@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from collections.abc import Iterable
 
 NAME_CHARACTERS = 200  # of a name or a message; a path may be longer
 PATH_CHARACTERS = 2000
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def cut(text: str, limit: int = NAME_CHARACTERS) -> str:
@@ -42,13 +45,10 @@ def size(n_bytes: int) -> str:
     """As people read it: "1.5 MiB"."""
     if n_bytes < 1024:
         return f"{n_bytes} B"
-    amount = float(n_bytes)
-    unit = ""
-    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
-        amount /= 1024
-        if amount < 999.95:
-            break
-    return f"{amount:.1f} {unit}"
+    amount, i = n_bytes / 1024, 0
+    while amount >= 999.95 and i < len(_UNITS) - 1:
+        amount, i = amount / 1024, i + 1
+    return f"{amount:.1f} {_UNITS[i]}"
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
@@ -83,9 +83,9 @@ def fitted(text: str, width: int, *, keep_end: bool = False) -> str:
     return _taken(text, width - 1 - columns(end)) + "…" + end
 
 
-def _taken(text: object, width: int) -> str:
+def _taken(text: Iterable[str], width: int) -> str:
     out = ""
-    for character in text:  # type: ignore[attr-defined]
+    for character in text:
         width -= _width(character)
         if width < 0:
             break
