@@ -29,12 +29,13 @@ def lines(report: FileRecord, lists: Lists, rows: Sequence[TreeRow], width: int)
     if lists.n_arrays:
         yield ""
         shape_of = count(lists.n_arrays, "array")
-        yield f"{shape_of}, {size(lists.array_bytes)}{_largest(lists.n_arrays, lists.arrays)}"
+        most = _largest(lists.n_arrays, lists.arrays)
+        yield fitted(f"{shape_of}, {size(lists.array_bytes)}{most}", width)
         yield from (_array(array, report, width) for array in lists.arrays)
     if lists.n_leaves:
         yield ""
         text = count(lists.n_leaves, "text or bytes object", "texts and bytes objects")
-        yield f"{text} of 16 KiB and more, {size(lists.leaf_bytes)}"
+        yield from _wrapped(f"{text} of 16 KiB and more, {size(lists.leaf_bytes)}", width)
         for leaf in lists.leaves:
             front = f"{size(leaf.n_bytes):>11}  {leaf.kind:<10} "
             yield front + _path(leaf.path, width - len(front))
@@ -68,7 +69,8 @@ def summary(report: FileRecord, width: int) -> Iterator[str]:
         what.append(count(len(report.dumps), "dump"))
     front = ", ".join(what)
     name = shown(report.name or "(file object)")
-    yield fitted(f"{fitted(name, max(20, width - len(front) - 2), keep_end=True)}: {front}", width)
+    name = fitted(name, max(20, width - len(front) - 2), keep_end=True)
+    yield from _wrapped(f"{name}: {front}", width)
     if report.dumps:
         yield from _wrapped(looked_at(report), width)
     environment = report.environment
@@ -228,11 +230,11 @@ def uses(each: GlobalReport) -> str:
 def _equal(equal: Iterable[EqualReport], n_listed: int, width: int) -> Iterator[str]:
     found = list(equal)
     n_bytes = sum(each.n_bytes * (each.count - 1) for each in found)
-    yield f"equal payloads stored more than once: {size(n_bytes)} too many"
+    yield from _wrapped(f"equal payloads stored more than once: {size(n_bytes)} too many", width)
     for each in found[:n_listed]:
         about = "" if each.certain else " (probably)"
         front = f"{size(each.n_bytes):>11}  {each.count:,}x{about}  "
         paths = ", ".join(shown(path) or "(the object)" for path in each.paths[:3])
-        yield front + fitted(paths, max(10, width - len(front)), keep_end=True)
+        yield fitted(front + fitted(paths, max(10, width - len(front)), keep_end=True), width)
     if found[n_listed:]:
         yield f"  and {len(found) - n_listed:,} more"
