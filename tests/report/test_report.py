@@ -107,13 +107,12 @@ def test_every_kind_of_file(way, tmp_path):
     )
     assert sorted(array.path for array in report.arrays) == sorted(ARRAYS)
     assert [leaf.path for leaf in report.leaves] == ["['name']"]
-    expected = model()
     for array in report.arrays:
         if array.dtype == "object":
             with pytest.raises(ValueError, match="objects"):
                 array.read()
             continue
-        value = eval("expected" + array.path)
+        value = eval("model()" + array.path)
         assert array.shape == value.shape and np.dtype(array.dtype) == value.dtype
         assert array.n_bytes == value.nbytes
         assert (array.read() == value).all()
@@ -328,7 +327,7 @@ def test_what_grew(tmp_path):
     assert by_path["['parts'][1]['weights']"].difference > 30_000
     assert "['parts'][0]" not in by_path
     assert [change.path for change in diff.arrays] == [ARRAYS[1], "['small']"]
-    assert [name for name in diff.globals_gone] == ["sample_classes.Plain"]
+    assert list(diff.globals_gone) == ["sample_classes.Plain"]
     assert all(words.columns(line) <= 80 for line in str(diff).split("\n"))
     assert json.loads(json.dumps(diff.to_dict()))["schema"] == 1
     assert report.diff(fastpersist.inspect(old)).sizes == ()
@@ -360,7 +359,11 @@ def test_progress(compress, tmp_path):
     for protocol in (4, 5):
         fastpersist.dump(list(range(300_000)), path, compress=compress, protocol=protocol)
         calls = []
-        report = fastpersist.inspect(path, progress=lambda *call: calls.append(call))
+
+        def note(done, total, calls=calls):
+            calls.append((done, total))
+
+        report = fastpersist.inspect(path, progress=note)
         n_bytes = path.stat().st_size
         assert calls[0] == (0, n_bytes) and calls[-1] == (n_bytes, n_bytes)
         assert calls == sorted(calls)
