@@ -167,7 +167,8 @@ PyDoc_STRVAR(load_path_doc,
              "--\n"
              "\n"
              "Load the first dump of a file; what it cannot load is left to\n"
-             "foreign(fd).");
+             "foreign(fd). foreign(fd, offset) tells whether another\n"
+             "writer's begins there.");
 
 static PyObject *
 load_path(PyObject *module, PyObject *args)
@@ -191,36 +192,38 @@ load_path(PyObject *module, PyObject *args)
     if (add_sidecar(sidecar, &place, &options) < 0) {
         return NULL;
     }
-    return fp_load_path(fp_state_of_module(module), path, &options, foreign);
+    options.foreign = foreign;
+    return fp_load_path(fp_state_of_module(module), path, &options);
 }
 
 PyDoc_STRVAR(load_descriptor_doc,
              "load_descriptor($module, fd, path, start, mmap_mode,\n"
-             "                native_order, verify, n_threads,\n"
+             "                native_order, verify, n_threads, foreign,\n"
              "                max_bytes=18446744073709551615, /)\n"
              "--\n"
              "\n"
              "Load the dump or pickle that begins at start of a regular\n"
-             "file; return it and where it ends.");
+             "file; return it and where it ends. foreign: see load_path.");
 
 static PyObject *
 load_descriptor(PyObject *module, PyObject *args)
 {
-    PyObject *path, *mmap_mode, *value;
+    PyObject *path, *mmap_mode, *foreign, *value;
     int fd, native_order, verify, n_threads;
     unsigned long long start, max_bytes = NO_LIMIT;
     uint64_t end;
     fp_load_options options;
 
-    if (!PyArg_ParseTuple(args, "iOKOpii|K:load_descriptor", &fd, &path,
+    if (!PyArg_ParseTuple(args, "iOKOpiiO|K:load_descriptor", &fd, &path,
                           &start, &mmap_mode, &native_order, &verify,
-                          &n_threads, &max_bytes)
+                          &n_threads, &foreign, &max_bytes)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
                         &options)
                < 0)
     {
         return NULL;
     }
+    options.foreign = foreign;
     value = fp_load_descriptor(fp_state_of_module(module), fd, path, start,
                                &options, &end);
     return value == NULL
@@ -496,6 +499,8 @@ module_exec(PyObject *module)
         || fetch(&state->inverted_registry, "copyreg", "_inverted_registry")
                < 0
         || fetch(&state->extension_cache, "copyreg", "_extension_cache") < 0
+        || fetch(&state->newobj_function, "copyreg", "__newobj__") < 0
+        || fetch(&state->newobj_ex_function, "copyreg", "__newobj_ex__") < 0
         || fetch(&state->codecs_encode, "codecs", "encode") < 0
         || fetch(&state->getattr, "builtins", "getattr") < 0
         || fetch(&state->raw_file_type, "io", "RawIOBase") < 0
@@ -575,6 +580,10 @@ module_exec(PyObject *module)
     X(matrix_type)                                                            \
     X(scalar_function)                                                        \
     X(frombuffer_function)                                                    \
+    X(builtin_frombuffer)                                                     \
+    X(dtype_metaclass)                                                        \
+    X(newobj_function)                                                        \
+    X(newobj_ex_function)                                                     \
     X(object_reduce_ex)                                                       \
     X(object_reduce)                                                          \
     X(object_getstate)                                                        \

@@ -36,12 +36,17 @@ fp_numpy_init(fp_state *state)
         return -1;
     }
     state->ndarray_type = Py_NewRef((PyObject *)&PyArray_Type);
+    state->dtype_metaclass =
+        (PyTypeObject *)Py_NewRef(Py_TYPE(&PyArrayDescr_Type));
+    state->array_getbuffer = PyArray_Type.tp_as_buffer->bf_getbuffer;
     multiarray =
         import_of_core("numpy._core.multiarray", "numpy.core.multiarray");
     if (multiarray == NULL) {
         return -1;
     }
     state->scalar_function = PyObject_GetAttrString(multiarray, "scalar");
+    state->builtin_frombuffer =
+        PyObject_GetAttrString(multiarray, "frombuffer");
     Py_DECREF(multiarray);
     numeric = import_of_core("numpy._core.numeric", "numpy.core.numeric");
     if (numeric == NULL) {
@@ -50,7 +55,8 @@ fp_numpy_init(fp_state *state)
     state->frombuffer_function =
         PyObject_GetAttrString(numeric, "_frombuffer");
     Py_DECREF(numeric);
-    return state->scalar_function == NULL || state->frombuffer_function == NULL
+    return state->scalar_function == NULL || state->builtin_frombuffer == NULL
+                   || state->frombuffer_function == NULL
                ? -1
                : 0;
 }

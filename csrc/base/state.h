@@ -72,6 +72,7 @@
     X(local_scope, "<locals>")                                                \
     X(add_note, "add_note")                                                   \
     X(notes, "__notes__")                                                     \
+    X(numpy_dot, "numpy.")                                                    \
     X(numpy_new_multiarray, "numpy._core.multiarray")                         \
     X(numpy_old_multiarray, "numpy.core.multiarray")
 
@@ -106,6 +107,11 @@ typedef struct fp_state {
     PyObject *matrix_type;         /* numpy.matrix */
     PyObject *scalar_function;     /* numpy's multiarray.scalar */
     PyObject *frombuffer_function; /* numpy's numeric._frombuffer */
+    PyObject *builtin_frombuffer;  /* numpy.frombuffer */
+    PyTypeObject *dtype_metaclass; /* the type of every dtype's class */
+    getbufferproc array_getbuffer; /* what all array classes inherit */
+    PyObject *newobj_function;     /* copyreg.__newobj__ */
+    PyObject *newobj_ex_function;  /* copyreg.__newobj_ex__ */
     /* How arrays between opcodes are read (build/unpickle.h). */
     const struct fp_wrapped_arrays *wrapped_arrays;
     /* What object itself defines: a class is plain while it inherits them. */

@@ -24,6 +24,7 @@
  *   unpickle_containers.c  list, dict, set, tuple
  *   unpickle_objects.c     globals, NEWOBJ, REDUCE, BUILD, INST, OBJ, EXT
  *   unpickle_arrays.c      arrays and other uses of blobs
+ *   array_guard.h          what a pickle may not do with NumPy's constructors
  *   unpickler.c            the Unpickler type, its memo proxy, loads()
  */
 #ifndef FP_UNPICKLE_H
@@ -118,7 +119,8 @@ typedef struct fp_machine {
     int own_wrappers;        /* load(): a wrapper is what `stand_in` says */
     int depth;               /* nested streams of object arrays */
 
-    size_t n_names; /* how many the stream has asked for */
+    int lends_buffers; /* arrays lie in memory that its owner may move */
+    size_t n_names;    /* how many the stream has asked for */
 
     /* Plain instances. */
     size_t n_calls; /* how often code of others may have run */

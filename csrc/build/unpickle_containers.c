@@ -1,4 +1,5 @@
 /* Containers: what lies on the stack moves into them. */
+#include "array_guard.h"
 #include "messages_load.h"
 #include "unpickle_parts.h"
 
@@ -86,6 +87,9 @@ append_to_object(fp_machine *machine, PyObject *target, size_t n_items)
     PyObject *extend = NULL, *append = NULL, *result = NULL;
     int status = -1;
 
+    if (fp_guard_items(machine, target) < 0) {
+        return -1;
+    }
     fp_foreign_code(machine);
     extend = fp_optional_attribute(target, state->str_extend);
     if (extend != NULL) {
@@ -172,6 +176,9 @@ set_items(fp_machine *machine, PyObject *target, size_t first, size_t last)
 {
     int is_dict = PyDict_CheckExact(target);
 
+    if (!is_dict && fp_guard_items(machine, target) < 0) {
+        return -1;
+    }
     for (size_t i = first; i < last; i += 2) {
         PyObject *key = machine->stack[i];
         PyObject *value = machine->stack[i + 1];

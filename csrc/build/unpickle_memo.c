@@ -34,6 +34,7 @@ fp_machine_nested(fp_machine *machine, const fp_machine *parent,
     machine->wrapper_type = Py_XNewRef(parent->wrapper_type);
     machine->array_rules = parent->array_rules;
     machine->own_wrappers = parent->own_wrappers;
+    machine->lends_buffers = parent->lends_buffers;
     machine->depth = parent->depth + 1;
 }
 

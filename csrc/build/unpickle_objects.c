@@ -1,8 +1,11 @@
 /* Globals, and the opcodes that call something: NEWOBJ, REDUCE, BUILD, INST,
  * OBJ, EXT, persistent identifiers. */
+#include "array_guard.h"
 #include "base/compat.h"
 #include "messages_load.h"
 #include "unpickle_parts.h"
+
+#include <string.h>
 
 /* --- globals ------------------------------------------------------------- */
 
@@ -270,7 +273,7 @@ fp_load_global(fp_machine *machine)
 
 /* A class without arguments and without __getinitargs__ is not initialized. */
 static PyObject *
-instantiate(fp_machine *machine, PyObject *cls, PyObject *args)
+instance_of(fp_machine *machine, PyObject *cls, PyObject *args)
 {
     fp_state *state = machine->state;
 
@@ -286,6 +289,18 @@ instantiate(fp_machine *machine, PyObject *cls, PyObject *args)
         Py_DECREF(getinitargs);
     }
     return PyObject_CallObject(cls, args);
+}
+
+static PyObject *
+instantiate(fp_machine *machine, PyObject *cls, PyObject *args)
+{
+    if (!fp_is_guarded(machine->state, cls)) {
+        return instance_of(machine, cls, args);
+    }
+    return fp_guard_call(machine, cls, args, NULL) < 0
+               ? NULL
+               : fp_guard_result(machine, cls, args,
+                                 instance_of(machine, cls, args));
 }
 
 int
@@ -364,7 +379,13 @@ call_new(fp_machine *machine, PyObject *cls, PyObject *args,
         return NULL;
     }
     fp_foreign_code(machine);
-    return type->tp_new(type, args, keywords);
+    if (!fp_is_array_class(machine->state, type)) {
+        return type->tp_new(type, args, keywords);
+    }
+    return fp_guard_call(machine, cls, args, keywords) < 0
+               ? NULL
+               : fp_guard_result(machine, cls, args,
+                                 type->tp_new(type, args, keywords));
 }
 
 int
@@ -390,6 +411,64 @@ done:
     return fp_push(machine, object);
 }
 
+static PyObject *
+call(fp_machine *machine, PyObject *callable, PyObject *args)
+{
+    if (!fp_is_guarded(machine->state, callable)) {
+        return PyObject_CallObject(callable, args);
+    }
+    return fp_guard_call(machine, callable, args, NULL) < 0
+               ? NULL
+               : fp_guard_result(machine, callable, args,
+                                 PyObject_CallObject(callable, args));
+}
+
+/* __setstate__ and __new__ of NumPy's types, called by their own names: as BUILD
+ * and NEWOBJ have them. NULL without an exception: it is neither. */
+static PyObject *
+call_by_name(fp_machine *machine, PyObject *callable, PyObject *args)
+{
+    const fp_state *names = machine->state;
+    PyObject *first, *rest, *state, *object = NULL;
+    int status;
+
+    if (!PyTuple_Check(args) || PyTuple_GET_SIZE(args) == 0) {
+        return NULL;
+    }
+    first = PyTuple_GET_ITEM(args, 0);
+    if (Py_IS_TYPE(callable, &PyMethodDescr_Type)) {
+        if (PyTuple_GET_SIZE(args) != 2 || !fp_has_guarded_state(names, first)
+            || PyUnicode_Compare(PyDescr_NAME(callable), names->str_setstate)
+                   != 0)
+        {
+            return NULL;
+        }
+        state = Py_NewRef(PyTuple_GET_ITEM(args, 1));
+        status = fp_guard_state(machine, first, &state);
+        if (status > 0) {
+            object =
+                PyObject_CallFunctionObjArgs(callable, first, state, NULL);
+        }
+        Py_DECREF(state);
+        return status == 0 ? Py_NewRef(Py_None) : object;
+    }
+    if (PyCFunction_CheckExact(callable)
+        && ((PyCFunctionObject *)callable)->m_ml->ml_flags
+               == (METH_VARARGS | METH_KEYWORDS)
+        && strcmp(((PyCFunctionObject *)callable)->m_ml->ml_name, "__new__")
+               == 0
+        && fp_is_guarded(names, first))
+    {
+        rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
+        if (rest != NULL && fp_guard_call(machine, first, rest, NULL) == 0) {
+            object = fp_guard_result(machine, first, rest,
+                                     PyObject_Call(callable, args, NULL));
+        }
+        Py_XDECREF(rest);
+    }
+    return object;
+}
+
 int
 fp_load_reduce(fp_machine *machine)
 {
@@ -410,8 +489,11 @@ fp_load_reduce(fp_machine *machine)
         {
             object = fp_array_without_blob(machine, args);
         }
+        else {
+            object = call_by_name(machine, callable, args);
+        }
         if (object == NULL && !PyErr_Occurred()) {
-            object = PyObject_CallObject(callable, args);
+            object = call(machine, callable, args);
         }
         Py_DECREF(callable);
     }
@@ -504,7 +586,7 @@ int
 fp_load_build(fp_machine *machine)
 {
     PyObject *state, *instance, *array;
-    int status;
+    int status = 1;
 
     if (fp_stack_size(machine) < machine->fence + 2) {
         return fp_stack_underflow(machine);
@@ -512,7 +594,12 @@ fp_load_build(fp_machine *machine)
     state = *--machine->top;
     instance = machine->top[-1]; /* the stack holds it */
     fp_foreign_code(machine);
-    status = set_state(machine, instance, state);
+    if (fp_has_guarded_state(machine->state, instance)) {
+        status = fp_guard_state(machine, instance, &state);
+    }
+    if (status > 0) {
+        status = set_state(machine, instance, state);
+    }
     Py_DECREF(state);
     if (status < 0 || machine->wrapper_type == NULL
         || !Py_IS_TYPE(instance, (PyTypeObject *)machine->wrapper_type))

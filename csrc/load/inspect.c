@@ -4,6 +4,7 @@
 #include "survey_type.h"
 
 #include "base/compat.h"
+#include "base/opcodes.h"
 #include "core/block_hash.h"
 
 #include <stdlib.h>
@@ -54,6 +55,42 @@ run_survey(fp_survey_object *report, fp_state *state, PyObject *path,
                    options->is_ours ? FP_SECTION_GRAPH : FP_SECTION_PICKLE,
                    survey->offset_end, input->is_truncated, 1);
     return keep_damage(report);
+}
+
+/* --- other pickles ------------------------------------------------------- */
+
+static int
+survey_pickles(fp_load *load, uint64_t start, uint64_t max_bytes,
+               PyObject *list)
+{
+    int status = 0;
+
+    while (status == 0 && start < load->size
+           && PyList_GET_SIZE(list) < MAX_PICKLES)
+    {
+        fp_survey_options options = {.base = start};
+        fp_survey_object *report = fp_survey_object_new(load->state);
+        fp_input input;
+        if (report == NULL) {
+            return -1;
+        }
+        fp_input_from_descriptor(&input, load->state, load->fd, start,
+                                 load->size);
+        fp_input_limit(&input, max_bytes);
+        status = run_survey(report, load->state, load->path, &input, &options);
+        fp_input_free(&input);
+        report->start = start;
+        report->length = report->survey.offset_end - start;
+        start = report->survey.offset_end;
+        if (status == 0) {
+            status = PyList_Append(list, (PyObject *)report);
+        }
+        if (!report->survey.is_complete) {
+            start = load->size; /* nobody knows where the next one begins */
+        }
+        Py_DECREF(report);
+    }
+    return status;
 }
 
 /* --- dumps of ours ------------------------------------------------------- */
@@ -181,78 +218,86 @@ find_ends(fp_load *load, uint64_t **ends, size_t *n_ends)
     return 0;
 }
 
+/* All of the file, about which an exception is set, as one pickle. */
 static int
-survey_ours(fp_load *load, uint64_t max_bytes, PyObject *list)
+survey_whole(fp_load *load, PyObject *list)
 {
-    uint64_t *ends = NULL;
-    size_t n_ends = 0;
-    int status = find_ends(load, &ends, &n_ends);
+    fp_survey_object *report = fp_survey_object_new(load->state);
+    int status = -1;
 
-    if (status < 0) {
-        fp_survey_object *report = fp_survey_object_new(load->state);
-        status = -1;
-        if (report != NULL) {
-            load->start = 0;
-            status = survey_damaged(report, load, load->size);
-            if (status == 0) {
-                status = PyList_Append(list, (PyObject *)report);
-            }
-            Py_DECREF(report);
-        }
-        goto done;
-    }
-    while (status == 0 && n_ends > 0) {
-        status = survey_dump(load, ends[--n_ends], max_bytes, list);
-    }
-done:
-    free(ends);
-    return status;
-}
-
-/* --- other pickles ------------------------------------------------------- */
-
-static int
-survey_pickles(fp_load *load, uint64_t max_bytes, PyObject *list)
-{
-    uint64_t start = 0;
-    int status = 0;
-
-    while (status == 0 && start < load->size
-           && PyList_GET_SIZE(list) < MAX_PICKLES)
-    {
-        fp_survey_options options = {.base = start};
-        fp_survey_object *report = fp_survey_object_new(load->state);
-        fp_input input;
-        if (report == NULL) {
-            return -1;
-        }
-        fp_input_from_descriptor(&input, load->state, load->fd, start,
-                                 load->size);
-        fp_input_limit(&input, max_bytes);
-        status = run_survey(report, load->state, load->path, &input, &options);
-        fp_input_free(&input);
-        report->start = start;
-        report->length = report->survey.offset_end - start;
-        start = report->survey.offset_end;
+    if (report != NULL) {
+        load->start = 0;
+        status = survey_damaged(report, load, load->size);
         if (status == 0) {
             status = PyList_Append(list, (PyObject *)report);
-        }
-        if (!report->survey.is_complete) {
-            start = load->size; /* nobody knows where the next one begins */
         }
         Py_DECREF(report);
     }
     return status;
 }
 
+/* The same, where nobody else's dumps follow: load->size becomes the end of
+ * ours. */
+static int
+find_first_ends(fp_load *load, uint64_t **ends, size_t *n_ends)
+{
+    PyObject *error;
+    int status = find_ends(load, ends, n_ends);
+
+    if (status == 0 || !PyErr_ExceptionMatches(load->state->corrupt_error)) {
+        return status;
+    }
+    error = fp_take_exception();
+    status = fp_load_leave_others(load);
+    if (status == 0) {
+        fp_put_exception(error);
+        return -1;
+    }
+    Py_XDECREF(error);
+    *n_ends = 0;
+    return status < 0 ? -1 : find_ends(load, ends, n_ends);
+}
+
+static int
+survey_ours(fp_load *load, uint64_t max_bytes, PyObject *list)
+{
+    uint64_t *ends = NULL;
+    uint64_t size = load->size, end;
+    unsigned char opcode = 0;
+    size_t n_ends = 0;
+    int status = find_first_ends(load, &ends, &n_ends);
+
+    if (status < 0) {
+        status = survey_whole(load, list);
+        goto done;
+    }
+    while (status == 0 && n_ends > 0) {
+        status = survey_dump(load, ends[--n_ends], max_bytes, list);
+    }
+    end = load->size;
+    load->size = size;
+    if (status == 0 && end < size) {
+        status = fp_load_look_at(load, end, &opcode, 1);
+        if (status == 0 && opcode == OP_PROTO) { /* else a codec's stream */
+            status = survey_pickles(load, end, max_bytes, list);
+        }
+    }
+done:
+    free(ends);
+    return status;
+}
+
+/* --- a descriptor -------------------------------------------------------- */
+
 PyObject *
 fp_survey_descriptor(fp_state *state, int fd, PyObject *path,
-                     uint64_t max_bytes, int n_threads)
+                     uint64_t max_bytes, int n_threads, PyObject *foreign)
 {
     fp_load_options options = {
         .verify = FP_VERIFY_FULL,
         .n_threads = n_threads,
         .max_bytes = UINT64_MAX,
+        .foreign = foreign,
     };
     fp_load load = {
         .state = state, .options = &options, .path = path, .fd = fd};
@@ -277,8 +322,12 @@ fp_survey_descriptor(fp_state *state, int fd, PyObject *path,
         /* Without its header it is no codec's: the caller has asked. */
         status = survey_ours(&load, max_bytes, list);
     }
+    else if (kind == FP_FILE_REWRITTEN) {
+        (void)fp_load_raise_rewritten(&load);
+        status = survey_whole(&load, list);
+    }
     else if (kind >= 0) {
-        status = survey_pickles(&load, max_bytes, list);
+        status = survey_pickles(&load, 0, max_bytes, list);
     }
     fp_load_free(&load);
     if (status < 0) {
@@ -481,8 +530,8 @@ check_blocks(fp_load *load, uint64_t first, uint64_t end)
 
 int
 fp_read_checked(fp_state *state, int fd, PyObject *path, uint64_t start,
-                uint64_t offset, uint64_t n_bytes, unsigned char *target,
-                int n_threads)
+                uint64_t end, uint64_t offset, uint64_t n_bytes,
+                unsigned char *target, int n_threads)
 {
     fp_load_options options = {
         .verify = FP_VERIFY_FULL,
@@ -501,6 +550,9 @@ fp_read_checked(fp_state *state, int fd, PyObject *path, uint64_t start,
         return -1;
     }
     load.size = (uint64_t)info.st_size;
+    if (end < load.size) { /* what follows is not asked for */
+        load.size = end;
+    }
     kind = fp_load_look(&load, start);
     if (kind < 0 || kind != FP_FILE_OURS) {
         if (kind >= 0) {

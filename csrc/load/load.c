@@ -184,7 +184,7 @@ load_ours(fp_load *load)
 {
     const fp_footer *footer = &load->footer;
 
-    if (fp_load_find_dump(load) < 0 || check_size(load) < 0
+    if (fp_load_find_first(load) < 0 || check_size(load) < 0
         || fp_load_read_graph(load) < 0
         || fp_blobs_init(&load->blobs, load->state, footer->n_blobs) < 0)
     {
@@ -258,10 +258,25 @@ load_pickle(fp_load *load, uint64_t *end)
                         load->size - load->start);
     *end = load->start + fp_input_offset(&input);
     fp_input_free(&input);
+    if (result != NULL && fp_load_check_behind(load, *end) < 0) {
+        Py_CLEAR(result);
+    }
 done:
     Py_XDECREF(filename);
     Py_XDECREF(map);
     return result;
+}
+
+int
+fp_load_raise_rewritten(const fp_load *load)
+{
+    return fp_raise_corrupt(
+        load->state, load->path, FP_SECTION_FOOTER,
+        PyUnicode_FromFormat(
+            "%R was rewritten by another program, as pickletools.optimize "
+            "does, so its checks do not hold any more: load it from a file "
+            "object, which takes it as any pickle, or dump the object again",
+            load->path));
 }
 
 static PyObject *
@@ -302,6 +317,9 @@ fp_load_descriptor(fp_state *state, int fd, PyObject *path, uint64_t start,
     }
     if (kind == FP_FILE_EMPTY) {
         no_input();
+    }
+    else if (kind == FP_FILE_REWRITTEN) {
+        fp_load_raise_rewritten(&load);
     }
     else if (kind >= 0 && !is_mappable(&load, kind)) {
         result = Py_NewRef(Py_None);
@@ -355,7 +373,7 @@ open_path(PyObject *path, PyObject *mmap_mode)
 }
 
 static PyObject *
-load_opened(fp_load *load, PyObject *foreign)
+load_opened(fp_load *load)
 {
     PyObject *result;
     uint64_t end;
@@ -382,6 +400,9 @@ load_opened(fp_load *load, PyObject *foreign)
         return load_ours(load);
     case FP_FILE_EMPTY:
         return no_input();
+    case FP_FILE_REWRITTEN:
+        fp_load_raise_rewritten(load);
+        return NULL;
     case FP_FILE_PICKLE:
         result = load_pickle(load, &end);
         if (result != NULL
@@ -394,12 +415,11 @@ load_opened(fp_load *load, PyObject *foreign)
     default:
         break;
     }
-    return PyObject_CallFunction(foreign, "i", load->fd);
+    return PyObject_CallFunction(load->options->foreign, "i", load->fd);
 }
 
 PyObject *
-fp_load_path(fp_state *state, PyObject *path, const fp_load_options *options,
-             PyObject *foreign)
+fp_load_path(fp_state *state, PyObject *path, const fp_load_options *options)
 {
     fp_load load = {
         .state = state, .options = options, .path = path, .fd = -1};
@@ -411,7 +431,7 @@ fp_load_path(fp_state *state, PyObject *path, const fp_load_options *options,
     if (load.fd < 0) {
         return NULL;
     }
-    result = load_opened(&load, foreign);
+    result = load_opened(&load);
     error = fp_take_exception();
     fp_load_free(&load);
     (void)close(load.fd); /* was only read, or synced */

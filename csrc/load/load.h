@@ -39,6 +39,10 @@ typedef struct {
      * compressed. UINT64_MAX: no limit. */
     uint64_t max_bytes;
     const fp_sidecar_place *sidecar; /* borrowed; NULL: none was given */
+    /* Borrowed, who knows other writers' files. foreign(fd) loads what is left
+     * to it; foreign(fd, offset) tells whether a pickle or a codec's stream
+     * begins there. NULL: nobody. */
+    PyObject *foreign;
 } fp_load_options;
 
 /* At import (joblib_layout.c): the stand-in for joblib's NumpyArrayWrapper,
@@ -52,10 +56,10 @@ int fp_joblib_init(PyObject *module, fp_state *state);
  *
  * Opens `path`; of a regular file of ours it loads the first dump, and it runs
  * what starts as a pickle of protocol 3 or later. Anything else, and what turns
- * out to be joblib's from before 0.10, is left to `foreign`, called with the
- * open descriptor. */
+ * out to be joblib's from before 0.10, is left to options->foreign, called with
+ * the open descriptor. */
 PyObject *fp_load_path(fp_state *state, PyObject *path,
-                       const fp_load_options *options, PyObject *foreign);
+                       const fp_load_options *options);
 /* The dump or pickle that begins at `start` of a regular file; *end is where it
  * ends. `fd` stays the caller's. None and an end of 0 where it cannot be mapped
  * as asked: arrays would not be aligned, or it is joblib's and not the first.
@@ -97,19 +101,21 @@ int fp_survey_functions_init(PyObject *module);
 /* The names behind the numbers of its records: a dict. */
 PyObject *fp_survey_names(void);
 /* All dumps of a regular file, or the pickles that follow one another in it: a
- * list of Survey. */
+ * list of Survey. `foreign` as in fp_load_options, or NULL. */
 PyObject *fp_survey_descriptor(fp_state *state, int fd, PyObject *path,
-                               uint64_t max_bytes, int n_threads);
+                               uint64_t max_bytes, int n_threads,
+                               PyObject *foreign);
 /* One dump or pickle from a file object, and no further; None where nothing
  * comes. */
 PyObject *fp_survey_file(fp_state *state, PyObject *file, PyObject *path,
                          uint64_t max_bytes);
 /* n_bytes of a dump's sidecar, at an offset of the file, read into `target` or,
  * where that is NULL, only checked: every block of the dump that begins at
- * `start` which holds some of them is compared with its hash. 0 or -1. */
+ * `start` and ends at `end` which holds some of them is compared with its hash.
+ * 0 or -1. */
 int fp_read_checked(fp_state *state, int fd, PyObject *path, uint64_t start,
-                    uint64_t offset, uint64_t n_bytes, unsigned char *target,
-                    int n_threads);
+                    uint64_t end, uint64_t offset, uint64_t n_bytes,
+                    unsigned char *target, int n_threads);
 
 /* The buffers of a sidecar file, a list of bytearray and bytes. */
 PyObject *fp_read_sidecar(fp_state *state, const fp_sidecar_place *place,

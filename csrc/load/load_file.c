@@ -82,12 +82,26 @@ bytes_at(const fp_load *load, uint64_t offset, uint64_t n_bytes,
     return *owned;
 }
 
+int
+fp_load_look_at(const fp_load *load, uint64_t offset, unsigned char *out,
+                uint64_t n_bytes)
+{
+    unsigned char *owned = NULL;
+    const unsigned char *bytes = bytes_at(load, offset, n_bytes, &owned);
+
+    if (bytes != NULL) {
+        memcpy(out, bytes, (size_t)n_bytes);
+    }
+    free(owned);
+    return bytes == NULL ? -1 : 0;
+}
+
 /* --- what kind of file --------------------------------------------------- */
 
 /* Whether a file starts as a file of ours does, or would but for one byte: what
  * one fault makes of a header is still one. The flags may be others. */
-static int
-starts_as_ours(const unsigned char *head, uint64_t n_bytes)
+int
+fp_load_starts_as_ours(const unsigned char *head, uint64_t n_bytes)
 {
     unsigned char header[FP_HEADER_BYTES];
     size_t n_compared = n_bytes < FP_HEADER_FIXED_BYTES
@@ -130,6 +144,20 @@ leads_back(fp_load *load)
         end -= total_length;
     }
     return 1;
+}
+
+/* Of a file that ends as ours do: whether it begins with our header in a frame,
+ * where other programs write it that make a pickle of a pickle. */
+static int
+is_rewritten(const unsigned char head[FP_HEADER_BYTES])
+{
+    unsigned char header[FP_HEADER_BYTES];
+
+    fp_header_encode(header);
+    return memcmp(head, header, 2) == 0 && head[2] == OP_FRAME
+           && memcmp(head + 2 + FP_FRAME_BYTES, header + 2,
+                     FP_HEADER_BYTES - 2 - FP_FRAME_BYTES)
+                  == 0;
 }
 
 int
@@ -179,7 +207,7 @@ fp_load_look(fp_load *load, uint64_t start)
         return raise_read(load, status, saved_errno, FP_SECTION_HEADER, start,
                           "a file that does not become shorter");
     }
-    if (starts_as_ours(head, n_bytes)
+    if (fp_load_starts_as_ours(head, n_bytes)
         || fp_header_decode(head, (size_t)n_head, &error) != FP_NOT_OURS)
     {
         return FP_FILE_OURS;
@@ -195,8 +223,8 @@ fp_load_look(fp_load *load, uint64_t start)
     /* Its end is ours. A codec may have stored a dump as it lies, so that is no
      * sign by itself, but whole footers that lead back to the first byte are. */
     is_ours = leads_back(load);
-    return is_ours < 0              ? -1
-           : !is_ours               ? kind
+    return is_ours < 0 ? -1
+           : !is_ours  ? is_rewritten(head) ? FP_FILE_REWRITTEN : kind
            : kind == FP_FILE_PICKLE ? FP_FILE_OURS
                                     : FP_FILE_HEADLESS;
 }

@@ -3,6 +3,7 @@
  *   load.c         which kind of file it is, and the order of things
  *   load_file.c    a file with a descriptor: its dumps, its graph, its sidecar
  *   load_map.c     the same through a map
+ *   load_mixed.c   a file that other writers have added to
  *   load_stream.c  a file object, front to back
  *   load_buffers*.c the second file of a dump in two
  *   verify.c       all of the checks, and nothing else
@@ -73,6 +74,8 @@ void fp_load_free(fp_load *load);
 /* --- load.c -------------------------------------------------------------- */
 
 #define FP_FRAME_BYTES 9 /* opcode and length */
+/* CorruptFileError for FP_FILE_REWRITTEN. Returns -1. */
+int fp_load_raise_rewritten(const fp_load *load);
 /* The graph is whole frames. */
 int fp_load_check_frames(const fp_load *load);
 /* Whether the input starts as a file of ours does, or would but for one byte:
@@ -87,6 +90,7 @@ typedef enum {
     FP_FILE_PICKLE,   /* starts as a pickle of protocol 3 or later does */
     FP_FILE_FOREIGN,  /* anything else: whoever knows codecs is asked */
     FP_FILE_HEADLESS, /* the same, and if it is no codec's, ours and damaged */
+    FP_FILE_REWRITTEN, /* a pickle made of a file of ours by another program */
     FP_FILE_EMPTY,
 } fp_file_kind;
 
@@ -135,6 +139,24 @@ int fp_load_read_blocks(fp_load *load, uint64_t first, unsigned char *target,
 fp_status fp_load_run_blocks(fp_block_read *read);
 /* The sidecar's hashes do not hold any more: says so. */
 int fp_load_warn_void(fp_load *load);
+
+/* n_bytes at an offset of the file, which has them. 0 or -1. */
+int fp_load_look_at(const fp_load *load, uint64_t offset, unsigned char *out,
+                    uint64_t n_bytes);
+/* Whether bytes begin as a file of ours does, or would but for one byte. */
+int fp_load_starts_as_ours(const unsigned char *head, uint64_t n_bytes);
+
+/* --- load_mixed.c -------------------------------------------------------- */
+
+/* Where the dumps of ours that begin at load->start end in front of another
+ * writer's, load->size becomes their end: 1. 0: they do not; -1. */
+int fp_load_leave_others(fp_load *load);
+/* As fp_load_find_dump(); where what lies behind begins as another writer's
+ * pickle or stream, load->size becomes the end of the dumps in front of it.
+ * What begins as a dump of ours, or would but for one byte, has to be whole. */
+int fp_load_find_first(fp_load *load);
+/* The same demand of what lies behind a foreign pickle that ends at `end`. */
+int fp_load_check_behind(fp_load *load, uint64_t end);
 
 /* --- load_map.c ---------------------------------------------------------- */
 

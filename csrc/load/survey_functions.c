@@ -6,27 +6,30 @@
 
 #define NO_LIMIT UINT64_MAX
 
-PyDoc_STRVAR(survey_descriptor_doc,
-             "survey_descriptor($module, fd, path, n_threads,\n"
-             "                  max_bytes=18446744073709551615, /)\n"
-             "--\n"
-             "\n"
-             "A Survey of each dump or pickle in a regular file.");
+PyDoc_STRVAR(
+    survey_descriptor_doc,
+    "survey_descriptor($module, fd, path, n_threads, foreign=None,\n"
+    "                  max_bytes=18446744073709551615, /)\n"
+    "--\n"
+    "\n"
+    "A Survey of each dump or pickle in a regular file. foreign: see\n"
+    "load_path.");
 
 static PyObject *
 survey_descriptor(PyObject *module, PyObject *args)
 {
-    PyObject *path;
+    PyObject *path, *foreign = Py_None;
     int fd, n_threads;
     unsigned long long max_bytes = NO_LIMIT;
 
-    if (!PyArg_ParseTuple(args, "iOi|K:survey_descriptor", &fd, &path,
-                          &n_threads, &max_bytes))
+    if (!PyArg_ParseTuple(args, "iOi|OK:survey_descriptor", &fd, &path,
+                          &n_threads, &foreign, &max_bytes))
     {
         return NULL;
     }
     return fp_survey_descriptor(fp_state_of_module(module), fd, path,
-                                max_bytes, n_threads);
+                                max_bytes, n_threads,
+                                foreign == Py_None ? NULL : foreign);
 }
 
 PyDoc_STRVAR(survey_file_doc,
@@ -62,24 +65,25 @@ survey_names(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return fp_survey_names();
 }
 
-PyDoc_STRVAR(read_checked_doc,
-             "read_checked($module, fd, path, start, offset, n_bytes,\n"
-             "             target, n_threads, /)\n"
-             "--\n"
-             "\n"
-             "Read bytes of the sidecar of the dump at start into a writable\n"
-             "buffer, or with None only check them.");
+PyDoc_STRVAR(
+    read_checked_doc,
+    "read_checked($module, fd, path, start, end, offset, n_bytes,\n"
+    "             target, n_threads, /)\n"
+    "--\n"
+    "\n"
+    "Read bytes of the sidecar of the dump from start to end into a writable\n"
+    "buffer, or with None only check them.");
 
 static PyObject *
 read_checked(PyObject *module, PyObject *args)
 {
     PyObject *path, *target;
     int fd, n_threads, status;
-    unsigned long long start, offset, n_bytes;
+    unsigned long long start, end, offset, n_bytes;
     Py_buffer view = {.buf = NULL};
 
-    if (!PyArg_ParseTuple(args, "iOKKKOi:read_checked", &fd, &path, &start,
-                          &offset, &n_bytes, &target, &n_threads))
+    if (!PyArg_ParseTuple(args, "iOKKKKOi:read_checked", &fd, &path, &start,
+                          &end, &offset, &n_bytes, &target, &n_threads))
     {
         return NULL;
     }
@@ -93,7 +97,7 @@ read_checked(PyObject *module, PyObject *args)
             return NULL;
         }
     }
-    status = fp_read_checked(fp_state_of_module(module), fd, path, start,
+    status = fp_read_checked(fp_state_of_module(module), fd, path, start, end,
                              offset, n_bytes, view.buf, n_threads);
     if (target != Py_None) {
         PyBuffer_Release(&view);

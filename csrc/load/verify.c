@@ -227,6 +227,9 @@ fp_verify_descriptor(fp_state *state, int fd, PyObject *path, int n_threads)
     if (kind == FP_FILE_HEADLESS) { /* no codec's: the caller has asked */
         kind = FP_FILE_OURS;
     }
+    if (kind == FP_FILE_REWRITTEN) {
+        status = fp_load_raise_rewritten(&load);
+    }
     while (kind == FP_FILE_OURS && status == 0 && end > 0) {
         load.start = 0;
         status = fp_load_dump_before(&load, &end);

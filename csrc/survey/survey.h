@@ -22,7 +22,8 @@
  *
  * Bytes. What lies on the stack is in the order of the stream, so a value's
  * bytes go from its own place to that of the next value. A container has in
- * addition what it is made of; what is popped counts with the value in front.
+ * addition what it is made of; what is popped counts with the value in front, or
+ * behind a MARK with what that begins, and hangs nowhere.
  * The bytes of a blob of ours count with the first value that fetches it, of a
  * shared one each array its own. So the root's bytes, those of frames, PROTO,
  * STOP, of values outside of the root, and what no value has add up to the file.
@@ -54,6 +55,13 @@
  * unpickler might refuse, depending on what the names stand for, goes on and is
  * counted in n_undecided.
  *
+ * joblib's arrays. Nothing says how long one is but the state of the wrapper in
+ * front of it. What could bring a load to another length is refused: a state
+ * that changes through the memo, a dtype that contradicts itself, a wrapper that
+ * is used twice. Where the wrapper's class goes elsewhere than into the hands of
+ * what makes an instance of it, or a function of copyreg makes one of a class
+ * that is not known, that is odd, and what follows may be read otherwise.
+ *
  * Time is linear in the file. Memory is at most 64 MiB and 32 bytes for each
  * byte of opcodes, while it runs and for what it leaves.
  *
@@ -63,8 +71,10 @@
  * a file object's methods when it is read.
  *
  *   survey.c           the loop
+ *   survey_run.c       one survey, from its beginning to what it leaves
  *   survey_parts.h     what the files below and the loop share
  *   survey_source.c    bytes from the input into the skeleton; frames, payloads
+ *   survey_seams.c     which bytes are values', and where in the file they are
  *   survey_stack.c     stack, marks and memo
  *   survey_tree.c      nodes, and what becomes part of what
  *   survey_leaves.c    text, bytes, numbers
@@ -444,7 +454,7 @@ const char *fp_survey_text(const fp_survey *survey, uint32_t text,
 PyObject *fp_survey_value(const fp_survey *survey, uint64_t place,
                           uint64_t *n_whole);
 /* The bytes that a str at a place stands for, a character for each: new reference;
- * None where not all of it is kept, or it is none. */
+ * None where not all of it is kept, or it is none, or has other characters. */
 PyObject *fp_survey_encoded(const fp_survey *survey, uint64_t place);
 /* New reference: str. */
 PyObject *fp_survey_path(const fp_survey *survey, uint32_t node);

@@ -368,7 +368,7 @@ fp_reduce_array(fp_survey_run_state *run, fp_value *value,
 {
     int role = run->survey->globals[global].role;
     fp_survey_array *array;
-    fp_literal literal;
+    const fp_literal *literal;
     int status;
 
     if (fp_new_array(run, value, global) < 0
@@ -380,8 +380,8 @@ fp_reduce_array(fp_survey_run_state *run, fp_value *value,
     }
     array = &run->survey->arrays[value->what];
     if (role == FP_ROLE_RECONSTRUCT) { /* its state says all but the class */
-        const fp_literal *first = fp_literal_parts(run, &literal);
-        if (literal.kind == FP_LITERAL_TUPLE && literal.n > 0
+        const fp_literal *first = fp_literal_parts(run, literal);
+        if (literal->kind == FP_LITERAL_TUPLE && literal->n > 0
             && first->kind == FP_LITERAL_GLOBAL)
         {
             array->maker = (uint32_t)first->u.number;
@@ -389,8 +389,8 @@ fp_reduce_array(fp_survey_run_state *run, fp_value *value,
         return 0;
     }
     status = role == FP_ROLE_NDARRAY
-                 ? describe_constructed(run, array, &literal)
-                 : describe_from_buffer(run, array, &literal);
+                 ? describe_constructed(run, array, literal)
+                 : describe_from_buffer(run, array, literal);
     if (status == 0) {
         array->stored = FP_STORED_UNKNOWN;
         fp_odd(run, FP_ODD_UNKNOWN_ARRAY, run->place - 1);
@@ -405,18 +405,18 @@ fp_build_array(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
 {
     fp_survey_array *array = &run->survey->arrays[value->what];
     const fp_literal *parts;
-    fp_literal state;
+    const fp_literal *state;
     uint64_t n_there;
     int status = 0;
 
     if (fp_parse_literal(run, state_start, state_end, &state) < 0) {
         return -1;
     }
-    parts = fp_literal_parts(run, &state);
-    if (state.kind == FP_LITERAL_TUPLE && (state.n == 4 || state.n == 5)
+    parts = fp_literal_parts(run, state);
+    if (state->kind == FP_LITERAL_TUPLE && (state->n == 4 || state->n == 5)
         && array->n_dims == FP_SURVEY_NO_SHAPE)
     {
-        parts += state.n - 4;
+        parts += state->n - 4;
         if ((parts[2].kind == FP_LITERAL_BOOL
              || parts[2].kind == FP_LITERAL_INT)
             && parts[2].u.number != 0)

@@ -101,7 +101,7 @@ fp_do_marked(fp_survey_run_state *run, unsigned char opcode)
         .node = FP_SURVEY_NONE,
     };
     if (n % 2 != 0) {
-        return fp_refuse(run, "odd number of items for DICT");
+        return fp_survey_refuse(run, "odd number of items for DICT");
     }
     if (check_keys(items, n) < 0
         || fp_take_values(run, &dict, items, n, FP_STEP_KEY, 0, end) < 0)
@@ -122,6 +122,15 @@ add_count(fp_value *container, size_t n)
                           : UINT32_MAX;
 }
 
+/* From Python 3.15 on also what gets no items has to have a method for them. */
+static int
+take_nothing(fp_survey_run_state *run, const fp_value *target,
+             fp_value_kind expected)
+{
+    run->survey->n_undecided += fp_kind_of(target->head) != expected;
+    return 0;
+}
+
 /* The values from `index` on go into the one below. */
 static int
 append_items(fp_survey_run_state *run, size_t index)
@@ -132,7 +141,7 @@ append_items(fp_survey_run_state *run, size_t index)
     uint64_t first = target->what;
 
     if (n == 0) {
-        return 0;
+        return take_nothing(run, target, FP_VALUE_LIST);
     }
     if (fp_kind_of(target->head) == FP_VALUE_LIST) {
         add_count(target, n);
@@ -163,7 +172,7 @@ set_items(fp_survey_run_state *run, size_t index)
     uint64_t first = target->what;
 
     if (n % 2 != 0) {
-        return fp_refuse(run, "odd number of items for SETITEMS");
+        return fp_survey_refuse(run, "odd number of items for SETITEMS");
     }
     if (fp_kind_of(target->head) == FP_VALUE_DICT) {
         if (check_keys(items, n) < 0) {
@@ -197,7 +206,7 @@ add_items(fp_survey_run_state *run, size_t index)
     uint64_t first = target->what, any = 0;
 
     if (n == 0) {
-        return 0;
+        return take_nothing(run, target, FP_VALUE_SET);
     }
     for (size_t i = 0; i < n; i++) {
         any |= items[i].head;

@@ -203,7 +203,7 @@ fp_reduce_dtype(fp_survey_run_state *run, fp_value *value,
         .text = FP_SURVEY_NONE,
         .itemsize = FP_SURVEY_NONE,
     };
-    fp_literal literal;
+    const fp_literal *literal;
     uint32_t number;
 
     if (fp_parse_literal(run, fp_place_of(args->head), run->place - 1,
@@ -212,11 +212,11 @@ fp_reduce_dtype(fp_survey_run_state *run, fp_value *value,
     {
         return -1;
     }
-    if (literal.kind == FP_LITERAL_TUPLE && literal.n > 0) {
-        const fp_literal *first = fp_literal_parts(run, &literal);
+    if (literal->kind == FP_LITERAL_TUPLE && literal->n > 0) {
+        const fp_literal *first = fp_literal_parts(run, literal);
         if ((first->kind == FP_LITERAL_STR
              && fp_intern_old_literal(run, first->u.place, &dtype.text) < 0)
-            || fp_keep_literal(run, &literal, &dtype.arguments) < 0)
+            || fp_keep_literal(run, literal, &dtype.arguments) < 0)
         {
             return -1;
         }
@@ -307,12 +307,12 @@ fp_build_dtype(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
 {
     fp_survey_dtype *dtype = &run->survey->dtypes[value->what];
     fp_survey_dtype built = *dtype;
-    fp_literal state;
+    const fp_literal *state;
     uint32_t kept;
     int is_text = 0, is_good;
 
     if (fp_parse_literal(run, state_start, state_end, &state) < 0
-        || fp_keep_literal(run, &state, &kept) < 0)
+        || fp_keep_literal(run, state, &kept) < 0)
     {
         return -1;
     }
@@ -324,7 +324,7 @@ fp_build_dtype(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
     is_good = !(dtype->flags & (FP_DTYPE_BUILT | FP_DTYPE_NAMED))
               && kept != FP_SURVEY_NONE && built.arguments != FP_SURVEY_NONE
               && look_at_parts(run, value->what, kept, &built)
-              && describe_state(run, &state, &built, &is_text);
+              && describe_state(run, state, &built, &is_text);
     if (!is_good) {
         built.state = FP_SURVEY_NONE;
         built.arguments = FP_SURVEY_NONE;
@@ -355,8 +355,18 @@ fp_take_dtype(fp_survey_run_state *run, fp_survey_array *array,
     if (literal->kind != FP_LITERAL_STR) {
         return 0;
     }
-    if (fp_intern_old_literal(run, literal->u.place, &text) < 0) {
+    /* Mostly that of the array before, by the memo. */
+    if (literal->u.place == run->dtype_place) {
+        array->dtype = run->dtype_there;
+        return 0;
+    }
+    if (fp_intern_old_literal(run, literal->u.place, &text) < 0
+        || (text != FP_SURVEY_NONE
+            && bare_dtype(run, text, &array->dtype) < 0))
+    {
         return -1;
     }
-    return text == FP_SURVEY_NONE ? 0 : bare_dtype(run, text, &array->dtype);
+    run->dtype_place = literal->u.place;
+    run->dtype_there = array->dtype;
+    return 0;
 }

@@ -19,6 +19,36 @@ corrupt(const fp_survey_run_state *run, const char *message)
     return -1;
 }
 
+/* The text of a key, or NONE where it is surely none of a wrapper's attributes. 0
+ * where nobody knows: it may turn out to be any of them. */
+static int
+take_key(fp_survey_run_state *run, const fp_literal *literal, uint32_t *key)
+{
+    fp_leaf_bytes leaf;
+
+    *key = FP_SURVEY_NONE;
+    switch (literal->kind) {
+    case FP_LITERAL_STR:
+        if (fp_intern_old_literal(run, literal->u.place, key) < 0) {
+            return -1;
+        }
+        return *key != FP_SURVEY_NONE
+               || (fp_leaf_at(run->survey, literal->u.place, &leaf)
+                   && leaf.n_whole >= FP_SURVEY_PAYLOAD_BYTES
+                   && leaf.opcode != OP_STRING && leaf.opcode != OP_UNICODE);
+    case FP_LITERAL_NONE:
+    case FP_LITERAL_BOOL:
+    case FP_LITERAL_INT:
+    case FP_LITERAL_FLOAT:
+    case FP_LITERAL_BYTES:
+    case FP_LITERAL_TUPLE:
+    case FP_LITERAL_DTYPE:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 static int
 describe(fp_survey_run_state *run, const fp_literal *state,
          description *wrapper)
@@ -28,13 +58,12 @@ describe(fp_survey_run_state *run, const fp_literal *state,
     for (uint32_t i = 0; i + 1 < state->n; i += 2) {
         const fp_literal *item = &items[i + 1];
         fp_leaf_bytes leaf;
-        uint32_t key = FP_SURVEY_NONE;
-        if (items[i].kind == FP_LITERAL_STR
-            && fp_intern_old_literal(run, items[i].u.place, &key) < 0)
-        {
+        uint32_t key;
+        int status = take_key(run, &items[i], &key);
+        if (status < 0) {
             return -1;
         }
-        if (key == FP_SURVEY_NONE) { /* it may turn out to be any of these */
+        if (status == 0) {
             return corrupt(run, "joblib's NumpyArrayWrapper with an attribute "
                                 "that has no plain name");
         }
@@ -239,7 +268,7 @@ fp_unwrap(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
           uint64_t state_end)
 {
     description wrapper = {.subclass = FP_SURVEY_NONE};
-    fp_literal state;
+    const fp_literal *state;
     const fp_literal *dtype;
     unsigned flags;
 
@@ -256,7 +285,7 @@ fp_unwrap(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
     {
         return -1;
     }
-    if (state.kind != FP_LITERAL_DICT || describe(run, &state, &wrapper) < 0) {
+    if (state->kind != FP_LITERAL_DICT || describe(run, state, &wrapper) < 0) {
         return PyErr_Occurred()
                    ? -1
                    : corrupt(run, "joblib's NumpyArrayWrapper without a state "

@@ -63,7 +63,8 @@ fp_do_counted(fp_survey_run_state *run, unsigned char opcode,
         break;
     case OP_LONG4:
         if (n_bytes > INT32_MAX) {
-            return fp_refuse(run, "LONG pickle has negative byte count");
+            return fp_survey_refuse(run,
+                                    "LONG pickle has negative byte count");
         }
         /* fall through */
     case OP_LONG1:
@@ -71,7 +72,8 @@ fp_do_counted(fp_survey_run_state *run, unsigned char opcode,
         break;
     default: /* BINSTRING, SHORT_BINSTRING */
         if (n_bytes > INT32_MAX) {
-            return fp_refuse(run, "BINSTRING pickle has negative byte count");
+            return fp_survey_refuse(
+                run, "BINSTRING pickle has negative byte count");
         }
         kind = FP_VALUE_OLD_STR;
     }
@@ -115,7 +117,7 @@ fp_do_line(fp_survey_run_state *run, unsigned char opcode, uint64_t place)
     }
     line = survey->skeleton + start;
     if (n_bytes == 0 && opcode != OP_UNICODE && opcode != OP_STRING) {
-        return fp_refuse(run, "pickle data was truncated");
+        return fp_survey_refuse(run, "pickle data was truncated");
     }
     switch (opcode) {
     case OP_GET:
@@ -142,7 +144,8 @@ fp_do_line(fp_survey_run_state *run, unsigned char opcode, uint64_t place)
         if (n_bytes < 2 || line[0] != line[n_bytes - 1]
             || (line[0] != '\'' && line[0] != '"'))
         {
-            return fp_refuse(run, "the STRING opcode argument must be quoted");
+            return fp_survey_refuse(
+                run, "the STRING opcode argument must be quoted");
         }
         if (memchr(line, '\\', (size_t)n_bytes) != NULL
             || !fp_is_short_ascii(line, (size_t)n_bytes))
@@ -155,7 +158,7 @@ fp_do_line(fp_survey_run_state *run, unsigned char opcode, uint64_t place)
         if (memchr(line, '\\', (size_t)n_bytes) != NULL) {
             status = fp_decode_raw_unicode(run, line, (size_t)n_bytes);
             if (status == 0) {
-                return fp_refuse(run, "text with a wrong escape");
+                return fp_survey_refuse(run, "text with a wrong escape");
             }
         }
         return status < 0 ? -1

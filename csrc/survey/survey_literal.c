@@ -509,18 +509,14 @@ parse(fp_survey_run_state *run, uint64_t start, uint64_t end, int depth)
 
 int
 fp_parse_literal(fp_survey_run_state *run, uint64_t start, uint64_t end,
-                 fp_literal *literal)
+                 const fp_literal **literal)
 {
+    static const fp_literal other = {.kind = FP_LITERAL_OTHER};
     int status;
 
     run->pile.n = 0;
     run->parts.n = 0;
     status = parse(run, start, end, 0);
-    if (status == FP_PARSED) {
-        *literal = run->pile.rows[0];
-    }
-    else {
-        *literal = (fp_literal){.kind = FP_LITERAL_OTHER};
-    }
+    *literal = status == FP_PARSED ? run->pile.rows : &other;
     return status < 0 ? -1 : 0;
 }

@@ -350,7 +350,7 @@ name_of(fp_survey_run_state *run, const fp_value *value, uint32_t *number,
     case FP_VALUE_PERSISTENT:
         break;
     default:
-        return fp_refuse(run, "STACK_GLOBAL requires str");
+        return fp_survey_refuse(run, "STACK_GLOBAL requires str");
     }
     *flags |= FP_GLOBAL_COMPUTED | FP_GLOBAL_UNKNOWN;
     return 0;
@@ -609,13 +609,14 @@ fp_global_of_lines(fp_survey_run_state *run, int is_ascii, uint32_t *number)
         }
         text = run->survey->skeleton + line;
         if (n_bytes == 0) {
-            return fp_refuse(run, "pickle data was truncated");
+            return fp_survey_refuse(run, "pickle data was truncated");
         }
         if (is_ascii ? !fp_is_short_ascii(text, (size_t)n_bytes)
                      : !fp_is_utf8(text, (size_t)n_bytes, 0))
         {
-            return fp_refuse(run, is_ascii ? "a name that is not ASCII"
-                                           : "a name that is not UTF-8");
+            return fp_survey_refuse(run, is_ascii
+                                             ? "a name that is not ASCII"
+                                             : "a name that is not UTF-8");
         }
         if (n_bytes >= FP_SURVEY_PAYLOAD_BYTES) {
             fp_leaf_bytes leaf = {

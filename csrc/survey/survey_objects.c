@@ -33,8 +33,8 @@ fp_grow_value(fp_survey_run_state *run, fp_value *value, size_t n,
 {
     fp_grown *grown;
 
-    *before = 0;
     if (fp_kind_of(value->head) != FP_VALUE_INSTANCE) {
+        *before = run->place - n; /* a number that no others get */
         fp_odd(run, FP_ODD_ITEMS_OF_VALUE, run->place - 1);
         return 0;
     }
@@ -222,13 +222,14 @@ fp_do_newobj(fp_survey_run_state *run, int with_keywords)
     }
     values = run->top - n;
     if (is_callable(fp_kind_of(values[0].head)) < 0) {
-        return fp_refuse(run, "NEWOBJ class argument must be a type");
+        return fp_survey_refuse(run, "NEWOBJ class argument must be a type");
     }
     if (is_kind(&values[1], FP_VALUE_TUPLE) < 0) {
-        return fp_refuse(run, "NEWOBJ args argument must be a tuple");
+        return fp_survey_refuse(run, "NEWOBJ args argument must be a tuple");
     }
     if (with_keywords && is_kind(&values[2], FP_VALUE_DICT) < 0) {
-        return fp_refuse(run, "NEWOBJ_EX kwargs argument must be a dict");
+        return fp_survey_refuse(run,
+                                "NEWOBJ_EX kwargs argument must be a dict");
     }
     result = new_instance(fp_place_of(values[0].head), &values[0]);
     if (result.what != FP_SURVEY_NONE) {
@@ -379,7 +380,7 @@ fp_do_extension(fp_survey_run_state *run, uint64_t place, int64_t code)
     uint32_t text, number;
 
     if (code <= 0) {
-        return fp_refuse(run, "EXT specifies code <= 0");
+        return fp_survey_refuse(run, "EXT specifies code <= 0");
     }
     fp_odd(run, FP_ODD_EXTENSION, place);
     run->survey->n_undecided++;
@@ -431,7 +432,7 @@ fp_do_persistent(fp_survey_run_state *run, uint64_t place, int is_binary)
         }
         if (!fp_is_short_ascii(run->survey->skeleton + line, (size_t)n_bytes))
         {
-            return fp_refuse(
+            return fp_survey_refuse(
                 run, "persistent IDs in protocol 0 must be ASCII strings");
         }
     }

@@ -225,6 +225,8 @@ typedef struct fp_survey_run {
     size_t shape_table_size;
     uint32_t *dtype_table; /* by text: the dtype that is nothing else */
     size_t dtype_table_size;
+    uint64_t dtype_place; /* of a text that was one, and its number */
+    uint32_t dtype_there;
 } fp_survey_run_state;
 
 /* Room for one row more; grows by an eighth, where it is large. */
@@ -255,11 +257,16 @@ fp_height(const fp_survey_run_state *run)
 }
 
 static inline int
-fp_refuse(const fp_survey_run_state *run, const char *message)
+fp_survey_refuse(const fp_survey_run_state *run, const char *message)
 {
     PyErr_SetString(run->survey->state->unpickling_error, message);
     return -1;
 }
+
+/* --- survey.c ------------------------------------------------------------ */
+
+/* All opcodes: 0, or -1. */
+int fp_survey_opcodes(fp_survey_run_state *run);
 
 /* --- survey_source.c ----------------------------------------------------- */
 
@@ -279,8 +286,13 @@ int fp_source_take(fp_survey_run_state *run, uint64_t n_bytes, int is_text,
 /* FRAME and PROTO, argument included, that end at `place`. */
 int fp_source_frame(fp_survey_run_state *run, uint64_t n_bytes);
 int fp_source_proto(fp_survey_run_state *run);
+/* STOP: what its frame claims beyond is there. */
+int fp_source_stop(fp_survey_run_state *run);
 /* An array of joblib's begins, or its bytes have ended. */
 int fp_source_leave_frame(fp_survey_run_state *run);
+
+/* --- survey_seams.c ------------------------------------------------------ */
+
 /* From `place` on so many bytes more (or, negative, less) belong to values. */
 int fp_add_seam(fp_survey_run_state *run, int64_t extra);
 /* Bytes in front of a place that belong to values. */
@@ -438,7 +450,8 @@ int fp_do_persistent(fp_survey_run_state *run, uint64_t place, int is_binary);
 /* The maker of an instance, or NONE. */
 uint32_t fp_maker_of(const fp_survey_run_state *run, const fp_value *value);
 /* Items go into a value that is no list, dict or set, or at least not surely:
- * how many it has got before, if that is known. */
+ * how many it has got before, or where that is not known another number, so that
+ * each has one of its own. */
 int fp_grow_value(fp_survey_run_state *run, fp_value *value, size_t n,
                   uint64_t *before);
 
@@ -502,7 +515,7 @@ fp_is_short_ascii(const unsigned char *text, size_t n_bytes)
  * `parts`: good until the next call. *literal is OTHER where it is none, or too
  * large for what the file has paid for so far. */
 int fp_parse_literal(fp_survey_run_state *run, uint64_t start, uint64_t end,
-                     fp_literal *literal);
+                     const fp_literal **literal);
 /* survey_pile.c: what these return beside -1, an exception. */
 enum {
     FP_NO_LITERAL = 0,
@@ -513,12 +526,40 @@ enum {
 /* `n` of what is OTHER because it is a dict from the memo. */
 #define FP_PILE_DICT 1
 
-int fp_pile_push(fp_survey_run_state *run, fp_literal literal);
-int fp_pile_number(fp_survey_run_state *run, fp_literal_kind kind,
-                   int64_t number);
-int fp_pile_place(fp_survey_run_state *run, fp_literal_kind kind,
-                  uint64_t place);
-int fp_pile_other(fp_survey_run_state *run);
+/* Literals at one time. */
+#define FP_PILE_ROWS ((size_t)1 << 16)
+
+static inline int
+fp_pile_push(fp_survey_run_state *run, fp_literal literal)
+{
+    if (run->pile.n + run->parts.n >= FP_PILE_ROWS) {
+        return FP_NO_LITERAL;
+    }
+    if (FP_ROWS_ROOM(run->pile) < 0) {
+        return -1;
+    }
+    run->pile.rows[run->pile.n++] = literal;
+    return FP_PARSED;
+}
+
+static inline int
+fp_pile_number(fp_survey_run_state *run, fp_literal_kind kind, int64_t number)
+{
+    return fp_pile_push(run, (fp_literal){.kind = kind, .u.number = number});
+}
+
+static inline int
+fp_pile_place(fp_survey_run_state *run, fp_literal_kind kind, uint64_t place)
+{
+    return fp_pile_push(run, (fp_literal){.kind = kind, .u.place = place});
+}
+
+static inline int
+fp_pile_other(fp_survey_run_state *run)
+{
+    return fp_pile_push(run, (fp_literal){.kind = FP_LITERAL_OTHER});
+}
+
 /* Nothing below `base` is touched. How many lie above the topmost mark; */
 int fp_pile_above_mark(const fp_survey_run_state *run, size_t base, size_t *n);
 /* without the topmost n; */

@@ -95,6 +95,10 @@ fp_survey_encoded(const fp_survey *survey, uint64_t place)
     }
     bytes = PyUnicode_AsLatin1String(text);
     Py_DECREF(text);
+    if (bytes == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
     return bytes;
 }
 

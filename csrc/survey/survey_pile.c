@@ -4,38 +4,17 @@
 /* Literals that are kept: so many, and one for so many bytes. */
 #define FREE_KEPT      ((uint64_t)1 << 16)
 #define BYTES_PER_KEPT 2
-/* Literals at one time. */
-#define MAX_LITERALS ((size_t)1 << 16)
 
-int
-fp_pile_push(fp_survey_run_state *run, fp_literal literal)
+/* They were written a moment ago, in two halves: read as a whole they would have
+ * to wait until all that was written before is in the cache. */
+static inline void
+copy_literal(fp_literal *to, const fp_literal *from)
 {
-    if (run->pile.n + run->parts.n >= MAX_LITERALS) {
-        return FP_NO_LITERAL;
-    }
-    if (FP_ROWS_ROOM(run->pile) < 0) {
-        return -1;
-    }
-    run->pile.rows[run->pile.n++] = literal;
-    return FP_PARSED;
-}
+    const volatile fp_literal *halves = from;
 
-int
-fp_pile_number(fp_survey_run_state *run, fp_literal_kind kind, int64_t number)
-{
-    return fp_pile_push(run, (fp_literal){.kind = kind, .u.number = number});
-}
-
-int
-fp_pile_place(fp_survey_run_state *run, fp_literal_kind kind, uint64_t place)
-{
-    return fp_pile_push(run, (fp_literal){.kind = kind, .u.place = place});
-}
-
-int
-fp_pile_other(fp_survey_run_state *run)
-{
-    return fp_pile_push(run, (fp_literal){.kind = FP_LITERAL_OTHER});
+    to->kind = halves->kind;
+    to->n = halves->n;
+    to->u.place = halves->u.place;
 }
 
 /* How many lie above the topmost mark. */
@@ -79,9 +58,9 @@ fp_pile_collect(fp_survey_run_state *run, size_t base, size_t n,
         return -1;
     }
     run->pile.n -= n;
-    if (n > 0) {
-        memcpy(run->parts.rows + run->parts.n, run->pile.rows + run->pile.n,
-               n * sizeof(fp_literal));
+    for (size_t i = 0; i < n; i++) {
+        copy_literal(&run->parts.rows[run->parts.n + i],
+                     &run->pile.rows[run->pile.n + i]);
     }
     result->n = (uint32_t)n;
     result->u.first = run->parts.n;
@@ -125,7 +104,7 @@ fp_pile_items(fp_survey_run_state *run, size_t base, size_t n, int has_mark)
     }
     before = dict->n;
     if (before > 0) { /* what it had is moved in front */
-        if (run->pile.n + run->parts.n + before >= MAX_LITERALS) {
+        if (run->pile.n + run->parts.n + before >= FP_PILE_ROWS) {
             return FP_NO_LITERAL;
         }
         if (fp_rows_grow(&run->parts.rows, &run->parts.capacity,

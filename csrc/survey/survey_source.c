@@ -14,11 +14,11 @@
 /* Of a frame that a file object holds so much is asked for at once. */
 #define FRAME_AHEAD_BYTES ((uint64_t)128 << 10)
 #define SCRATCH_BYTES     ((size_t)256 << 10)
+/* So much is copied of the input's window at once: behind a payload, what was
+ * copied in front of it is copied again. */
+#define MIRROR_BYTES ((size_t)16 << 10)
 /* Growth: by half, where that is little; by an eighth above. */
 #define LITTLE_BYTES ((size_t)16 << 20)
-
-/* Between two questions for the bytes of values, mostly. */
-#define NEAR_SEAMS 8
 
 #define FRAME_OPCODE_BYTES 9
 #define PROTO_OPCODE_BYTES 2
@@ -136,14 +136,20 @@ show(fp_survey_run_state *run)
     run->visible = end;
 }
 
-/* What the input's window holds is copied behind `place`. */
+/* What the input's window holds, n_at_least and more of it, is copied behind
+ * `place`. */
 static int
-mirror(fp_survey_run_state *run)
+mirror(fp_survey_run_state *run, uint64_t n_at_least)
 {
     fp_survey *survey = run->survey;
     size_t n_bytes = (size_t)(run->input->end - run->input->cursor);
     unsigned char *end;
 
+    if (n_bytes > MIRROR_BYTES) {
+        n_bytes = n_at_least > n_bytes        ? n_bytes
+                  : n_at_least > MIRROR_BYTES ? (size_t)n_at_least
+                                              : MIRROR_BYTES;
+    }
     survey->skeleton_bytes = run->place;
     end = reserve(run, n_bytes);
     if (end == NULL) {
@@ -184,16 +190,19 @@ fetch_ahead(fp_survey_run_state *run, uint64_t n_bytes)
 static int
 fetch(fp_survey_run_state *run, uint64_t n_bytes)
 {
-    int status;
+    int status = 0;
 
     sync_input(run);
     if (is_borrowed(run)) { /* everything is there already */
         return fp_input_need(run->input, (size_t)n_bytes);
     }
-    status = run->input->kind == FP_INPUT_FILE && run->frame_end != FP_NO_FRAME
-                 ? fetch_ahead(run, n_bytes)
-                 : fp_input_need(run->input, (size_t)n_bytes);
-    return status < 0 ? -1 : mirror(run);
+    if (n_bytes > (uint64_t)(run->input->end - run->input->cursor)) {
+        status =
+            run->input->kind == FP_INPUT_FILE && run->frame_end != FP_NO_FRAME
+                ? fetch_ahead(run, n_bytes)
+                : fp_input_need(run->input, (size_t)n_bytes);
+    }
+    return status < 0 ? -1 : mirror(run, n_bytes);
 }
 
 /* --- requests ------------------------------------------------------------ */
@@ -208,7 +217,7 @@ check_frame(fp_survey_run_state *run, uint64_t n_bytes)
         return 0;
     }
     if (run->frame_end != run->place || run->survey->options.is_ours) {
-        return fp_refuse(run, "pickle exhausted before end of frame");
+        return fp_survey_refuse(run, "pickle exhausted before end of frame");
     }
     run->frame_end = FP_NO_FRAME;
     fp_odd(run, FP_ODD_SPLIT_BY_FRAME, run->place);
@@ -236,14 +245,14 @@ fp_source_opcode(fp_survey_run_state *run)
                 return -1;
             }
         }
-        else if (fp_input_need_opcode(run->input) < 0 || mirror(run) < 0) {
+        else if (fp_input_need_opcode(run->input) < 0 || mirror(run, 1) < 0) {
             return -1;
         }
     }
     if (survey->options.is_ours && run->frame_end == FP_NO_FRAME
         && survey->skeleton[run->place] != OP_FRAME)
     {
-        return fp_refuse(run, "an opcode outside of the frames");
+        return fp_survey_refuse(run, "an opcode outside of the frames");
     }
     show(run);
     return 0;
@@ -318,7 +327,8 @@ fp_source_line(fp_survey_run_state *run, uint64_t *line, uint64_t *n_bytes)
             return 0;
         }
         if (is_whole_frame) {
-            return fp_refuse(run, "pickle exhausted before end of frame");
+            return fp_survey_refuse(run,
+                                    "pickle exhausted before end of frame");
         }
         n_searched = n_there;
         if (run->input->kind == FP_INPUT_FILE && run->frame_end == FP_NO_FRAME)
@@ -353,7 +363,7 @@ fp_source_line(fp_survey_run_state *run, uint64_t *line, uint64_t *n_bytes)
 static int
 not_utf8(const fp_survey_run_state *run)
 {
-    return fp_refuse(run, "text that is not UTF-8");
+    return fp_survey_refuse(run, "text that is not UTF-8");
 }
 
 static int
@@ -422,6 +432,30 @@ pass_payload(fp_survey_run_state *run, uint64_t n_bytes, int is_text,
         }
     }
     return is_text && text.n_bytes > 0 ? not_utf8(run) : 0;
+}
+
+/* What is in nobody's interest but has to be there. */
+static int
+pass_by(fp_survey_run_state *run, uint64_t n_bytes)
+{
+    if (run->scratch == NULL) {
+        run->scratch = PyMem_RawMalloc(SCRATCH_BYTES);
+        if (run->scratch == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    while (n_bytes > 0) {
+        size_t n_step =
+            n_bytes < SCRATCH_BYTES ? (size_t)n_bytes : SCRATCH_BYTES;
+        if (fp_input_read_into(run->input, run->scratch, n_step) < 0
+            || PyErr_CheckSignals() < 0)
+        {
+            return -1;
+        }
+        n_bytes -= n_step;
+    }
+    return 0;
 }
 
 static int
@@ -507,7 +541,7 @@ fp_source_frame(fp_survey_run_state *run, uint64_t n_bytes)
     if (run->frame_end != FP_NO_FRAME
         && (run->frame_end != run->place || survey->options.is_ours))
     {
-        return fp_refuse(
+        return fp_survey_refuse(
             run, "beginning of a new frame before end of current frame");
     }
     run->frame_end = FP_NO_FRAME;
@@ -527,6 +561,28 @@ fp_source_frame(fp_survey_run_state *run, uint64_t n_bytes)
 }
 
 int
+fp_source_stop(fp_survey_run_state *run)
+{
+    fp_input *input = run->input;
+    uint64_t n_left;
+
+    if (run->frame_end == FP_NO_FRAME || run->frame_end == run->place) {
+        return 0;
+    }
+    sync_input(run);
+    n_left = run->frame_end - run->place;
+    if (fp_input_check_length(input, n_left) < 0) {
+        return -1;
+    }
+    if (n_left > fp_input_at_most(input)
+        || (input->kind == FP_INPUT_FILE && n_left <= FRAME_AHEAD_BYTES))
+    {
+        return fp_input_need(input, (size_t)n_left);
+    }
+    return input->kind == FP_INPUT_FILE ? pass_by(run, n_left) : 0;
+}
+
+int
 fp_source_proto(fp_survey_run_state *run)
 {
     run->survey->sums.protocol += PROTO_OPCODE_BYTES;
@@ -540,111 +596,9 @@ fp_source_leave_frame(fp_survey_run_state *run)
         return 0;
     }
     if (run->frame_end != run->place) {
-        return fp_refuse(run,
-                         "beginning or end of a joblib array inside a frame");
+        return fp_survey_refuse(
+            run, "beginning or end of a joblib array inside a frame");
     }
     run->frame_end = FP_NO_FRAME;
     return 0;
-}
-
-/* --- where bytes belong -------------------------------------------------- */
-
-int
-fp_add_seam(fp_survey_run_state *run, int64_t extra)
-{
-    uint64_t before = 0;
-
-    if (run->seams.n > 0) {
-        fp_seam *last = &run->seams.rows[run->seams.n - 1];
-        before = last->extra;
-        if (last->place == run->place) {
-            last->extra += (uint64_t)extra;
-            return 0;
-        }
-    }
-    if (FP_ROWS_ROOM(run->seams) < 0) {
-        return -1;
-    }
-    run->seams.rows[run->seams.n++] =
-        (fp_seam){run->place, before + (uint64_t)extra};
-    return 0;
-}
-
-/* How many seams stand at a place or in front of it. Places are mostly asked for
- * in order: from the last answer on, a few steps. */
-static size_t
-seams_before(fp_survey_run_state *run, uint64_t place)
-{
-    const fp_seam *seams = run->seams.rows;
-    size_t low = 0, high = run->seams.n;
-    size_t near = run->last_seam;
-
-    if (near <= high && (near == 0 || seams[near - 1].place <= place)) {
-        size_t end = high - near > NEAR_SEAMS ? near + NEAR_SEAMS : high;
-        while (near < end && seams[near].place <= place) {
-            near++;
-        }
-        if (near < end || near == high) {
-            return near;
-        }
-        low = near;
-    }
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (seams[middle].place <= place) {
-            low = middle + 1;
-        }
-        else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-uint64_t
-fp_value_bytes(fp_survey_run_state *run, uint64_t place)
-{
-    const fp_seam *seams = run->seams.rows;
-    size_t n = run->seams.n;
-
-    if (n > 0 && seams[n - 1].place > place) {
-        n = run->last_seam = seams_before(run, place);
-    }
-    return n == 0 ? place : place + seams[n - 1].extra;
-}
-
-uint64_t
-fp_survey_offset(const fp_survey *survey, uint64_t place)
-{
-    const fp_survey_payload *payloads = survey->payloads;
-    size_t low = 0, high = survey->is_cut ? survey->n_payloads : 0;
-
-    while (low < high) { /* the first payload that is not in front */
-        size_t middle = low + (high - low) / 2;
-        if (payloads[middle].place + FP_SURVEY_KEPT_BYTES <= place) {
-            low = middle + 1;
-        }
-        else {
-            high = middle;
-        }
-    }
-    return survey->options.base + place
-           + (low == 0 ? 0 : payloads[low - 1].n_kept);
-}
-
-void
-fp_odd(fp_survey_run_state *run, fp_oddity oddity, uint64_t place)
-{
-    fp_survey_odd **odd = &run->survey->odd[oddity];
-
-    if (*odd == NULL) {
-        *odd = PyMem_RawCalloc(1, sizeof(**odd));
-        if (*odd == NULL) {
-            return; /* not worth failing */
-        }
-    }
-    if ((*odd)->count < FP_SURVEY_ODD_PLACES) {
-        (*odd)->offsets[(*odd)->count] = fp_survey_offset(run->survey, place);
-    }
-    (*odd)->count++;
 }

@@ -25,9 +25,9 @@ fp_value_stack_grow(fp_survey_run_state *run)
 int
 fp_value_underflow(const fp_survey_run_state *run)
 {
-    return fp_refuse(run, run->marks.n > run->first_mark
-                              ? "unexpected MARK found"
-                              : "unpickling stack underflow");
+    return fp_survey_refuse(run, run->marks.n > run->first_mark
+                                     ? "unexpected MARK found"
+                                     : "unpickling stack underflow");
 }
 
 int
@@ -58,7 +58,7 @@ int
 fp_take_value_mark(fp_survey_run_state *run, fp_survey_mark *mark)
 {
     if (run->marks.n == run->first_mark) {
-        return fp_refuse(run, "could not find MARK");
+        return fp_survey_refuse(run, "could not find MARK");
     }
     *mark = run->marks.rows[--run->marks.n];
     run->fence = run->marks.n > run->first_mark

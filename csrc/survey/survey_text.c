@@ -242,6 +242,9 @@ fp_check_int_line(const unsigned char *line, size_t n_bytes, int is_long)
             return 1;
         }
     }
+    if (!is_long && n > 0 && line[0] == '\0') {
+        return 0; /* strtol() takes nothing for 0 */
+    }
     /* Whatever its base is, it begins with a digit. */
     for (i = 0; i < n && is_space(line[i]); i++) {
     }

@@ -257,14 +257,17 @@ fp_take_values(fp_survey_run_state *run, fp_value *target, fp_value *values,
     return 0;
 }
 
-/* Their bytes count with the value in front, if there is one. */
+/* Their bytes count with the value in front, if there is one. Behind a MARK they
+ * are in what that begins, which is not there yet: they hang nowhere. */
 int
 fp_drop_values(fp_survey_run_state *run, size_t index, uint64_t end)
 {
     fp_value *first = run->stack + index;
-    int status =
-        fp_take_values(run, index > run->floor ? first - 1 : NULL, first,
-                       (size_t)(run->top - first), FP_STEP_POPPED, 0, end);
+    int is_behind_mark = run->marks.n > run->first_mark && index == run->fence;
+    fp_value *target =
+        index > run->floor && !is_behind_mark ? first - 1 : NULL;
+    int status = fp_take_values(run, target, first, (size_t)(run->top - first),
+                                FP_STEP_POPPED, 0, end);
 
     run->top = first;
     return status;

@@ -317,9 +317,13 @@ def _checked_limit(max_bytes: int | None) -> int:
     return min(max_bytes, registry.NO_LIMIT - 1)
 
 
-def _load_foreign(path: str | bytes, request: tuple[Any, ...], fd: int) -> Any:
-    from fastpersist.files import loading
+def _load_foreign(
+    path: str | bytes, request: tuple[Any, ...], fd: int, offset: int | None = None
+) -> Any:
+    from fastpersist.files import kinds, loading
 
+    if offset is not None:
+        return kinds.begins_at(fd, offset)
     return loading.from_descriptor(path, loading.Request(*request), fd)
 
 

@@ -95,7 +95,7 @@ def load_path(
     native_order: bool,
     verify: int,
     n_threads: int,
-    foreign: Callable[[int], Any],
+    foreign: Callable[..., Any],
     sidecar: _Place | None = None,
     max_bytes: int = 18446744073709551615,
     /,
@@ -108,6 +108,7 @@ def load_descriptor(
     native_order: bool,
     verify: int,
     n_threads: int,
+    foreign: Callable[[int, int], bool],
     max_bytes: int = 18446744073709551615,
     /,
 ) -> tuple[Any, int]: ...
@@ -262,12 +263,15 @@ class Survey:
     # An array's bytes, where they are in memory: of stored "inline", and "text" below 4 KiB.
     def inline(self, array: int, /) -> bytes | None: ...
 
-# Every dump of a regular file, or the pickles one behind the other (at most 256). EOFError for an
-# empty file; OSError, MemoryError, and UnpicklingError where it is more than max_bytes.
+# Every dump of a regular file, or the pickles one behind the other (at most 256), and those of
+# another writer behind dumps of ours; foreign: whether a pickle or a stream begins at an offset.
+# EOFError for an empty file; OSError, MemoryError, and UnpicklingError where it is more than
+# max_bytes.
 def survey_descriptor(
     fd: int,
     path: str | bytes,
     n_threads: int,
+    foreign: Callable[[int, int], bool] | None = None,
     max_bytes: int = 18446744073709551615,
     /,
 ) -> list[Survey]: ...
@@ -278,26 +282,29 @@ def survey_file(
 ) -> Survey | None: ...
 def survey_names() -> dict[str, tuple[str, ...]]: ...
 
-# Bytes of the sidecar of the dump of ours that begins at `start`, into a writable buffer of that
-# size or, with None, only checked: every block that holds some of them is hashed.
+# Bytes of the sidecar of the dump of ours that lies from `start` to `end`, into a writable buffer
+# of that size or, with None, only checked: every block that holds some of them is hashed.
 def read_checked(
     fd: int,
     path: str | bytes,
     start: int,
+    end: int,
     offset: int,
     n_bytes: int,
     target: WriteableBuffer | None,
     n_threads: int,
     /,
 ) -> None: ...
-def write_counts(file: Any, write: Any, /) -> bool: ...
-def bytes_taken(answer: Any, n_bytes: int, /) -> int: ...
 
 # XXH3-64, as payloads have it.
 def hash_bytes(data: ReadableBuffer, /) -> int: ...
 
 # (name, code, argument, protocol, pops, pushes) of each: csrc/base/opcodes.h.
 def opcodes() -> list[tuple[str, int, str, int, int, int]]: ...
+
+# Of write() methods: csrc/out/write_answer.h.
+def write_counts(file: Any, write: Any, /) -> bool: ...
+def bytes_taken(answer: Any, n_bytes: int, /) -> int: ...
 
 class CorruptFileError(UnpicklingError, ValueError):
     path: str | bytes | None

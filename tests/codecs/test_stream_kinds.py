@@ -296,7 +296,13 @@ ZLIB = {
 
 
 def bz2_decoded(data):
-    return bz2.decompress(data if bz2.compress(b"") in data else data.rstrip(b"\0"))
+    made = b""
+    while data.lstrip(b"\0"):
+        stream = bz2.BZ2Decompressor()
+        made += stream.decompress(data.lstrip(b"\0"))
+        assert stream.eof
+        data = stream.unused_data
+    return made
 
 
 def lz4_decoded(data):

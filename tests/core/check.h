@@ -33,6 +33,7 @@ extern const test_case ring_tests[];
 extern const test_case strided_tests[];
 extern const test_case place_tests[];
 extern const test_case file_copy_tests[];
+extern const test_case dump_end_tests[];
 extern const test_case atomic_file_tests[];
 extern const test_case layout_tests[];
 extern const test_case memory_tests[];

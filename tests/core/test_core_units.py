@@ -11,8 +11,17 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "csrc" / "core"
-ROOMS = ("atomic_file", "block_hash", "block_read", "buffer", "file_copy", "footer_read")
-ROOMS += ("footer_write", "layout", "place", "ring", "sidecar_layout", "sink", "strided")
+ROOMS = ("atomic_file", "block_hash", "block_read", "buffer", "dump_end", "file_copy")
+ROOMS += (
+    "footer_read",
+    "footer_write",
+    "layout",
+    "place",
+    "ring",
+    "sidecar_layout",
+    "sink",
+    "strided",
+)
 WRAPPED = (
     "malloc",
     "calloc",

@@ -213,10 +213,14 @@ def test_all_dumps_of_a_compressed_path(compress, tmp_path):
     one = file_bytes([1, np.arange(3000)], compress=compress)
     plain = file_bytes([2])
     path = tmp_path / "file"
-    for rest in (b"", one, one + one, plain, pickle.dumps(1)):
+    for rest in (b"", one, one + one, plain):
         path.write_bytes(one + rest)
         fastpersist.verify(path)
         assert len(fastpersist.load(path)) == 2
+    path.write_bytes(one + pickle.dumps(1))  # see load/test_several_writers.py
+    assert len(fastpersist.load(path)) == 2
+    with pytest.raises(CorruptFileError, match="several writers"):
+        fastpersist.verify(path)
     halves = [one[: len(one) // 2], one[:-1], plain[:-1], plain[:100]]
     padding = [] if compress == "gzip" else [b"\0\0"]  # gzip's tools skip zeros
     for rest in (*halves, *padding, b"x", b"junk" * 9):

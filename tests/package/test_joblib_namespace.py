@@ -4,6 +4,7 @@ The same script runs with joblib itself, and with each way to import ours.
 """
 
 import importlib.util
+import os
 import pickle
 import pickletools
 import subprocess
@@ -322,7 +323,8 @@ def test_mypy(tmp_path):
     pytest.importorskip("mypy")
     path = tmp_path / "typed.py"
     path.write_text(TYPED)
-    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(path)]
+    cache = ["--cache-dir", str(tmp_path / "cache"), "--config-file", os.devnull]
+    command = [sys.executable, "-m", "mypy", *cache, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
     path.write_text(TYPED + '\njoblib.dump(1, "file", compres=3)\njoblib.load()\n')

@@ -1,6 +1,7 @@
 """The HTML page: whole, harmless, and usable, with scripts and without."""
 
 import base64
+import doctest
 import hashlib
 import html.parser
 import io
@@ -13,6 +14,8 @@ import subprocess
 import fastpersist
 import numpy as np
 import pytest
+from fastpersist.report import file_report, records
+from fastpersist.report import squarify as squarify_module
 from fastpersist.report.drawing import MAX_RECTANGLES
 from fastpersist.report.squarify import squarify
 
@@ -66,6 +69,16 @@ def page_of(value, tmp_path, name="file"):
     fastpersist.dump(value, path)
     fastpersist.inspect(path).save_html(tmp_path / "page.html")
     return (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_examples_of_the_docstrings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    n_tried = 0
+    for module in (file_report, records, squarify_module):
+        n_failed, n_examples = doctest.testmod(module)
+        assert n_failed == 0
+        n_tried += n_examples
+    assert n_tried > 20
 
 
 def test_rectangles_fill_their_box():
@@ -169,8 +182,8 @@ found.hovered = detail.textContent;
 const table = document.querySelector('table[data-filter="arrays"]');
 const column = (i) => [...table.tBodies[0].rows].filter((r) => !r.hidden).map((r) => r.cells[i]);
 const heads = table.querySelectorAll("thead button");
-heads[3].click(); heads[3].click();
-found.bytes = column(3).map((c) => Number(c.dataset.v));
+heads[1].click(); heads[1].click();
+found.bytes = column(1).map((c) => Number(c.dataset.v));
 heads[0].click();
 found.paths = column(0).map((c) => c.textContent);
 const input = document.getElementById("arrays");

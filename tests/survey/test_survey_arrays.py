@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import pickletools
 import warnings
 
 import array_values
@@ -14,6 +15,7 @@ import pytest
 import surveys
 from compare import assert_isomorphic
 from fastpersist import CorruptFileError, _core
+from fastpersist.files import kinds
 from helpers import PROTOCOLS, file_bytes
 
 pytestmark = [
@@ -178,6 +180,38 @@ def test_a_file_object_that_was_just_written():
     for empty in (b"", gzip.compress(b"")):
         with pytest.raises((EOFError, CorruptFileError)):
             fastpersist.read_array(io.BytesIO(empty), "[0]")
+
+
+@pytest.mark.parametrize("n_ours", [1, 2])
+@pytest.mark.parametrize("n_elements", [3, 50_000])
+def test_dumps_of_several_writers(n_ours, n_elements, tmp_path):
+    """load gives the first, and so does read_array; pickles behind ours are surveyed as well."""
+    path = tmp_path / "file"
+    ours = [file_bytes([np.arange(n_elements) + i]) for i in range(n_ours)]
+    other = pickle.dumps([np.arange(5.0)], 4)
+    for behind in (other, other + other, gzip.compress(other), b""):
+        path.write_bytes(b"".join(ours) + behind)
+        for mode in (None, "r") if n_elements > 1000 else (None,):
+            got = fastpersist.read_array(path, "[0]", mmap_mode=mode)
+            assert got.tolist() == fastpersist.load(path)[0].tolist() == list(range(n_elements))
+        with open(path, "rb") as file:
+            found = _core.survey_descriptor(file.fileno(), str(path), 1, kinds.begins_at)
+        n_others = behind.count(other)
+        assert [s.kind for s in found] == ["fastpersist"] * n_ours + ["pickle"] * n_others
+        assert [s.length for s in found] == [*map(len, ours), *[len(other)] * n_others]
+        assert all(surveys.check(s) for s in found)
+    for behind in (b"x", ours[0][:-1], b"\0" * 64):
+        path.write_bytes(b"".join(ours) + behind)
+        for function in (fastpersist.load, lambda path: fastpersist.read_array(path, "[0]")):
+            with pytest.raises(CorruptFileError):
+                function(path)
+    path.write_bytes(pickletools.optimize(ours[0]))
+    for function in (fastpersist.load, lambda path: fastpersist.read_array(path, "[0]")):
+        if n_elements > 1000:
+            with pytest.raises(CorruptFileError, match="rewritten"):
+                function(path)
+    path.write_bytes(other + ours[0])
+    assert fastpersist.read_array(path, "[0]").tolist() == list(range(5))
 
 
 def test_a_header_that_is_damaged(tmp_path):
@@ -453,6 +487,65 @@ def test_a_shape_from_a_memo_number_that_was_used_twice():
     survey = surveys.every_survey(data)
     assert survey.shape(0) is None
     assert surveys.odd(survey)["array that cannot be described"] == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["a\u5000b", "\ud800bc", "é", "abcd", "\u5000" * 3, "\u5000" * 5000]
+)
+@pytest.mark.parametrize("protocol", [0, 1, 2])
+def test_text_that_is_no_bytes(text, protocol):
+    array = pickle.dumps(np.frombuffer(b"abc" * max(1, len(text) // 3), "u1"), protocol)
+    was = pickle.dumps("abc" * max(1, len(text) // 3), protocol)[:-1]
+    was = was.removeprefix(b"\x80\2")[: -len("p0\n") if protocol == 0 else -2]
+    new = pickle.dumps(text, protocol)[:-1].removeprefix(b"\x80\2")
+    new = new[: -len("p0\n") if protocol == 0 else -2]
+    assert was in array
+    data = array.replace(was, new)
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    assert survey.inline(0) is None or len(text) < 10
+    with pytest.raises(ValueError, match="text that is no bytes|another size"):
+        fastpersist.read_array(io.BytesIO(data), "")
+
+
+@pytest.mark.parametrize(
+    "value", [b"N", b"I0\n", b")", b"cos\nx\n", b"Px\n", b"\x97", b"cos\nx\n)R"]
+)
+def test_items_of_what_may_take_none(value):
+    """Each has a path of its own, however they got there."""
+    item = b"cnumpy\nndarray\n(K\3\x85\x8c\2u1C\3abctR"
+    data = b"\x80\5" + value + item + b"a" + item + b"a" + b"(" + item * 3 + b"e"
+    data += b"(" + item * 2 + b"\x90" + item * 2 + b"s" + b"(" + item * 4 + b"u" + item + b"a."
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    assert len(surveys.records(survey, "arrays")) == 14
+
+
+POPPED = {
+    "in front of a tuple": b"}(X0K\1t\x86",
+    "twice in front of a list": b"](X0X0l\x86",
+    "one behind the other": b"](XX00l\x86",
+    "in front of a dict": b"](X0K\1Kd\x86".replace(b"Kd", b"K\2d"),
+    "with a mark": b"]((X1l\x86",
+    "with two marks": b"N(((XX1X1t\x86",
+    "in front of items": b"](X0K\1e",
+    "in front of a call": b"](X0cbuiltins\nlist\no\x86",
+    "at once": b"X0]",
+    "behind a value": b"]X0",
+    "behind all": b"N](X0tX0",
+}
+
+
+@pytest.mark.parametrize("name", POPPED)
+def test_bytes_of_what_is_popped(name):
+    """No value has more bytes than the one that it is a part of."""
+    item = b"cnumpy\nndarray\n(K\3\x85\x8c\2u1C\3abctR"
+    data = b"\x80\4" + POPPED[name].replace(b"X", item) + b"."
+    survey = surveys.check(surveys.every_survey(data), len(data))
+    assert len(surveys.records(survey, "arrays")) == POPPED[name].count(b"X")
+    for n in range(3, len(data)):
+        broken = surveys.of_descriptor(data[:n])[0]
+        nodes = surveys.records(broken, "nodes")
+        roots = nodes["parent"] == surveys.NONE
+        assert int(nodes["own"].sum()) == int(nodes["total"][roots].sum())
 
 
 def test_there_is_no_such_array():

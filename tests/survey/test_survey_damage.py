@@ -166,7 +166,7 @@ def test_limits():
     for limit in (10, 5000, 99_000):
         with surveys.descriptor_of(data) as (fd, path):
             with pytest.raises(pickle.UnpicklingError, match=f"max_bytes={limit}"):
-                _core.survey_descriptor(fd, path, 1, limit)
+                _core.survey_descriptor(fd, path, 1, None, limit)
         with pytest.raises(pickle.UnpicklingError, match=f"max_bytes={limit}"):
             _core.survey_file(io.BytesIO(data), None, limit)
     ours = file_bytes(list(range(1000)))
@@ -174,7 +174,7 @@ def test_limits():
         _core.survey_file(io.BytesIO(ours), None, 100)
     with surveys.descriptor_of(ours) as (fd, path):
         with pytest.raises(pickle.UnpicklingError, match="max_bytes=100"):
-            _core.survey_descriptor(fd, path, 1, 100)
+            _core.survey_descriptor(fd, path, 1, None, 100)
 
 
 class Failing:

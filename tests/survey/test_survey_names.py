@@ -4,6 +4,7 @@ of the tests in every protocol, as ours, as joblib's, and on CPython's own pickl
 import copyreg
 import io
 import pickle
+import sys
 import warnings
 
 import array_values
@@ -48,7 +49,16 @@ def test_every_value_in_every_protocol(name):
         if data is None:
             continue
         survey = surveys.check(surveys.every_survey(data), len(data))
-        surveys.check_names(survey, traced(data))
+        try:
+            names = traced(data)
+        except pickle.UnpicklingError:
+            # Pickle of 3.14 writes the name as an object, and does not take it for a name.
+            assert (
+                name == "reduce to str subclass" and protocol >= 4 and sys.version_info >= (3, 14)
+            )
+            assert surveys.odd(survey)["computed name"] == 1
+            continue
+        surveys.check_names(survey, names)
         assert not surveys.has_computed(survey)
         assert not surveys.CERTAIN & set(surveys.odd(survey)) or protocol == 0
 

@@ -162,6 +162,50 @@ def streams(draw):
     return out + b"."
 
 
+EMPTY = [
+    head + value + b"(" + opcode + b"."
+    for head in (b"", b"\x80\5")
+    for value in (b"]", b"}", b"\x8f", b"N", b"I0\n", b"cbuiltins\nlist\n)R", b"K\1\x85", b"\x97")
+    for opcode in (b"e", b"u", b"\x90")
+]
+
+
+@pytest.mark.parametrize("data", EMPTY)
+def test_no_items_for_any_value(data):
+    """Not every Python asks for a method then."""
+    agree(data)
+
+
+ENDED = [
+    b"",
+    b" ",
+    b"-",
+    b"+",
+    b"0",
+    b"7",
+    b"01",
+    b"-1",
+    b" 1 ",
+    b"0x",
+    b"1_0",
+    b"1L",
+    b"L",
+    b"1.",
+    b"e",
+]
+
+
+@pytest.mark.parametrize("opcode", [b"I", b"L", b"F"])
+@pytest.mark.parametrize(
+    "line", [before + b"\0" + after for before in ENDED for after in (b"", b"\x92")]
+)
+def test_lines_with_a_nul(opcode, line):
+    """C ends a number there, and some of its functions take nothing for 0."""
+    agree(opcode + line + b"\n.")
+    agree(b"N" + b"p" + line + b"\n.")
+    agree(b"Np0\n0g" + line + b"\n.")
+
+
 def agree(data):
     """Where no name is asked for, both reach STOP or neither; what the survey leaves undecided
     may go either way in a load."""
@@ -310,6 +354,18 @@ def test_the_result_is_what_lies_on_top():
         kinds = surveys.NAMES["kinds"]
         root = surveys.records(survey, "nodes")[survey.root]
         assert kinds[root["kind"]] == type(pickle.loads(data)).__name__
+
+
+@pytest.mark.parametrize("n_left", [0, 1, 10, 70_000, 131_072, 131_073, 1 << 20, 1 << 62])
+@pytest.mark.parametrize("n_there", [0, 1, 10, 70_000, 131_072, 131_073, 1 << 20])
+def test_a_frame_that_goes_on_behind_stop(n_left, n_there):
+    """An unpickler wants all of it to be there."""
+    body = pickle.dumps([1, "a" * 100], 3)[2:]
+    data = b"\x80\4\x95" + (len(body) + n_left).to_bytes(8, "little") + body + b"x" * n_there
+    agree(data)
+    survey = surveys.every_survey(data)
+    assert survey.complete == (n_left <= n_there)
+    assert survey.complete or isinstance(survey.damage, fastpersist.TruncatedFileError)
 
 
 @pytest.mark.parametrize("n_bytes", [100, 131_071, 131_072, 140_000, 195_000, 400_000])

@@ -135,6 +135,16 @@ def test_an_array_that_a_load_finds(name, at):
     )
 
 
+@pytest.mark.parametrize(
+    "key", [b"N", b"\x88", b"K\1", b"G" + bytes(8), b"C\5shape", b"K\1\x85", b"V\xe9\n"]
+)
+def test_keys_that_are_no_attributes(key):
+    data = b"\x80\4" + wrapper(2, U1, key + b"K\1\x85") + b"ab."
+    assert fastpersist.load(io.BytesIO(data)).tobytes() == b"ab"
+    surveys.check(surveys.every_survey(data), len(data))
+    assert fastpersist.read_array(io.BytesIO(data), "").tobytes() == b"ab"
+
+
 PLAIN = b"csample_classes\nPlain\n"
 IN_A_SURVEY = {
     "a class that was popped": b"ccopyreg\n_reconstructor\n("

@@ -9,7 +9,8 @@ a graph mean is the core's business, how a stream is compressed that of
 # Storeys, from the ground; tools/check_imports.py holds every import to them.
 #     __init__                   nothing but this map
 #     streams, warn              file objects; warnings
-#     kinds, pairs               which file it is; dumps in two files
+#     kinds                      which file it is
+#     pairs                      dumps in two files
 #     arrays                     one array of a file, with nothing of it run
 #     checking                   a file checked without loading it
 #     loading                    one load

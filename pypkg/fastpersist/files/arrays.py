@@ -62,7 +62,7 @@ def _of_path(
     is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
     head, stream = kinds.first_bytes(file, name)
     if is_regular and not kinds.is_encoded(head) and file.tell() == 0:
-        found = survey_descriptor(fd, name, n)
+        found = survey_descriptor(fd, name, n, kinds.begins_at)
         if number >= len(found):
             raise _no_such_dump(name)
         survey = found[number]
@@ -157,12 +157,15 @@ class _File:
         self._fd, self.name, self._n_threads, self._survey = fd, name, n_threads, survey
 
     def of_blob(self, offset: int, target: Any) -> None:
-        start = self._survey.start
-        read_checked(self._fd, self.name, start, offset, len(target), target, self._n_threads)
+        self._read(offset, len(target), target)
 
     def check_blob(self, offset: int, n_bytes: int) -> None:
+        self._read(offset, n_bytes, None)
+
+    def _read(self, offset: int, n_bytes: int, target: Any) -> None:
         start = self._survey.start
-        read_checked(self._fd, self.name, start, offset, n_bytes, None, self._n_threads)
+        place = (self._fd, self.name, start, start + self._survey.length)
+        read_checked(*place, offset, n_bytes, target, self._n_threads)
 
     def of_payload(self, offset: int, target: Any) -> None:
         view = memoryview(target)
@@ -284,16 +287,24 @@ class _Array:
                 raise self._refusal("has another size than its bytes")
             return bytearray(inline)
         if self._stored == "text":
-            text = self._of_payload().tobytes().decode("utf-8")
-            encoded = bytearray(text.encode("latin-1"))
-            if len(encoded) != self._n_bytes:
-                raise self._refusal("has another size than its bytes")
-            return encoded
+            return self._of_text()
         if self._stored == "blob":
             target = np.empty(self._n_bytes, "u1")
             self._source.of_blob(self._offset, target)
             return target
         return self._of_payload()
+
+    def _of_text(self) -> bytearray:
+        if self._payload == _NONE:
+            raise self._refusal("is stored as text that is no bytes")
+        try:
+            text = self._of_payload().tobytes().decode("utf-8")
+            encoded = bytearray(text.encode("latin-1"))
+        except UnicodeError as error:
+            raise self._refusal("is stored as text that is no bytes") from error
+        if len(encoded) != self._n_bytes:
+            raise self._refusal("has another size than its bytes")
+        return encoded
 
     def _of_payload(self) -> Any:
         """The bytes of a payload, which are those that the survey has hashed."""

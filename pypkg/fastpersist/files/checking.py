@@ -14,7 +14,7 @@ from typing import Any
 
 from fastpersist._core import verify_descriptor, verify_file, verify_pickle, verify_sidecar
 from fastpersist.codecs import registry
-from fastpersist.codecs.decoding import CHUNK_BYTES, position
+from fastpersist.codecs.decoding import CHUNK_BYTES, go_back, position
 from fastpersist.files import kinds, streams
 from fastpersist.files.pairs import open_place
 
@@ -60,6 +60,8 @@ class _Check:
         self._n_threads = n_threads
         self._place = place
         self.path: Path = None
+        self._are_ours: set[bool] = set()  # the dumps so far
+        self._is_behind = True  # the file stands right behind the last one
 
     def all_of(self, filename: Any) -> None:
         if not isinstance(filename, (str, bytes)):
@@ -100,7 +102,11 @@ class _Check:
                 if is_first:
                     raise EOFError("Ran out of input")
                 return
-            if not self._part(head, file):
+            offset = position(file) or 0
+            may_follow = self._part(head, file)
+            if len(self._are_ours) > 1:
+                raise kinds.several_writers(self.path, offset)
+            if not may_follow:
                 return
             is_first = False
 
@@ -115,12 +121,13 @@ class _Check:
         self._part(head, stream)
 
     def _part(self, head: bytes, file: Any) -> bool:
-        """One dump, or one stream of them; whether another may follow."""
+        """One dump, or one stream of them; whether the next can be found."""
         name = kinds.detect(head)
         if name == kinds.OLD_JOBLIB:
             raise ValueError("a file that joblib wrote before 0.10 cannot be verified")
         if name is None:
-            return bool(self._dump(file))
+            self._dump(file)
+            return self._is_behind
         codec = registry.COMPRESSORS[name]
         if not isinstance(codec, registry.Codec):
             self._dumps(streams.registered(codec, file), name)
@@ -160,6 +167,7 @@ class _Check:
             verify_sidecar((-1, whole, self.path), self._max_bytes)
             return True
         if verify_file(whole, self.path, self._place, self._max_bytes):
+            self._are_ours.add(True)
             return True
         if self._place is not None:
             raise ValueError(
@@ -167,4 +175,8 @@ class _Check:
             )
         whole = streams.PushedBack(head, file)
         verify_pickle(whole, self.path, self._max_bytes)
+        self._are_ours.add(False)
+        self._is_behind = whole.n_left == 0 or position(file) is not None
+        if self._is_behind and whole.n_left > 0:
+            go_back(file, whole.n_left)
         return False

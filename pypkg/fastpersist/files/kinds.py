@@ -10,6 +10,8 @@ for. Frames that zstd and LZ4 skip (pzstd begins with one) are passed over first
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -46,6 +48,17 @@ def _prefixes() -> list[bytes]:
     codecs = registry.COMPRESSORS.values()
     known = [prefix for codec in codecs for prefix in registry.prefixes_of(codec)]
     return [_OLD_JOBLIB_PREFIX, *SKIPPABLE, *known]
+
+
+def begins_at(fd: int, offset: int) -> bool:
+    """Whether at an offset of an open file a pickle of protocol 2 or later, or a codec's stream,
+    begins. (One of protocol 0 or 1 can begin with any of sixty bytes.)"""
+    head = os.pread(fd, max(2, *map(len, _prefixes())), offset)
+    if head.startswith(pickle.PROTO):
+        return len(head) > 1 and 2 <= head[1] <= pickle.HIGHEST_PROTOCOL
+    if registry.detect(head) == "zlib":
+        return len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0
+    return is_encoded(head)
 
 
 def undecided(head: bytes) -> bool:
@@ -138,6 +151,16 @@ def behind_empty_streams(file: Any, use: Callable[[bytes, Any, Any], _T]) -> _T:
             return use(head, stream, file)
         except EmptyStream as error:
             nothing, file = f"{error} stream", stream
+
+
+def several_writers(path: str | bytes | None, offset: int) -> CorruptFileError:
+    """Some dumps of a file are ours and some are not; there the first of the second kind begins."""
+    error = CorruptFileError(
+        f"{path!r} holds dumps of several writers, from offset {offset} on: load gives the first; "
+        "to check them all, keep each writer's in a file of its own"
+    )
+    error.path, error.offset, error.section = path, offset, "trailing bytes"
+    return error
 
 
 def not_whole(path: str | bytes | None, offset: int | None, section: str) -> CorruptFileError:

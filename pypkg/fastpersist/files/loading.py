@@ -185,7 +185,9 @@ def _blame_the_stream(stream: Any, error: Exception) -> None:
 def _map_or_read(fd: int, path: str | bytes, start: int, request: Request) -> tuple[Any, int]:
     """The value, and where it ends: 0 where it cannot be mapped and was not read."""
     _, mode, native, verify, n_threads, max_bytes = request
-    return load_descriptor(fd, path, start, mode, native, verify, n_threads, max_bytes)
+    return load_descriptor(
+        fd, path, start, mode, native, verify, n_threads, kinds.begins_at, max_bytes
+    )
 
 
 def _is_real(file: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastpersist._core import load_file, load_path
 from fastpersist._core import read_sidecar as read_place
-from fastpersist.files import streams, warn
+from fastpersist.files import kinds, streams, warn
 
 # What the core takes: (descriptor, file object, path); a descriptor of -1 stands for none.
 Place = tuple[int, Any, Any]
@@ -27,7 +27,9 @@ def load_pair(
 ) -> Any:
     """Load the dump whose main file is `filename`; `mmap_mode` as checked by `load`."""
 
-    def foreign(fd: int) -> Any:
+    def foreign(fd: int, offset: int | None = None) -> Any:
+        if offset is not None:
+            return kinds.begins_at(fd, offset)
         with open(fd, "rb", closefd=False) as file:
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 raise ValueError(

@@ -21,6 +21,11 @@ class PushedBack:
         if hasattr(file, "readinto"):
             self.readinto = self._readinto
 
+    @property
+    def n_left(self) -> int:
+        """Bytes of the head that nobody has taken."""
+        return len(self._head)
+
     def read(self, n_bytes: int = -1) -> bytes:
         if not self._head:
             return self._file.read(n_bytes)  # type: ignore[no-any-return]

@@ -241,7 +241,7 @@ class _OfPath(_Looking):
 
     def _descriptor(self, file: Any) -> None:
         fd = file.fileno()
-        found = survey_descriptor(fd, self.name, self.n_threads, self.max_bytes)
+        found = survey_descriptor(fd, self.name, self.n_threads, kinds.begins_at, self.max_bytes)
         for survey in found:
             if self._is_no_dump(survey):
                 self._note_behind(survey.length, survey)

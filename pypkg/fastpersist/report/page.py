@@ -223,24 +223,23 @@ def _arrays(lists: Lists, has_dumps: bool) -> str:
     n_items = lists.n_arrays + lists.n_leaves
     if n_items == 0:
         return ""
-    headings = [("path", ""), ("dtype", ""), ("shape", ""), ("bytes", "n"), ("order", "extra")]
+    headings = [("path", ""), ("bytes", "n"), ("dtype", ""), ("shape", ""), ("order", "extra")]
     headings += [("offset", "n extra"), ("kind", "extra")] + [("dump", "n extra")] * has_dumps
     found: list[tuple[int, str]] = []
     for array in lists.arrays:
-        n_elements = 1
-        for n in array.shape or ():
-            n_elements *= n
         row = (
-            f'<td class="name">{_path(array.path)}</td><td>{tagged(array.dtype, 60)}</td>'
-            f"<td>{_shape(array)}</td>{_number(array.n_bytes, size(array.n_bytes))}"
+            f'<td class="name">{_path(array.path)}</td>'
+            f"{_number(array.n_bytes, size(array.n_bytes))}"
+            f'<td class="dtype">{tagged(array.dtype, 60)}</td><td>{_shape(array)}</td>'
             f'<td class="extra">{tagged(array.order)}</td>{_offset(array.offset)}'
             f'<td class="extra name">{tagged(array.kind, 80)}</td>'
         )
         found.append((array.n_bytes, row + _number(array.dump, kind="n extra") * has_dumps))
     for leaf in lists.leaves:
         row = (
-            f'<td class="name">{_path(leaf.path)}</td><td></td><td></td>'
-            f'{_number(leaf.n_bytes, size(leaf.n_bytes))}<td class="extra"></td>'
+            f'<td class="name">{_path(leaf.path)}</td>'
+            f"{_number(leaf.n_bytes, size(leaf.n_bytes))}"
+            f'<td></td><td></td><td class="extra"></td>'
             f'{_offset(leaf.offset)}<td class="extra name">{tagged(leaf.kind)}</td>'
         )
         found.append((leaf.n_bytes, row + _number(leaf.dump, kind="n extra") * has_dumps))

@@ -6,6 +6,7 @@ instance and the arguments of a call, has no row: its bytes are the object's own
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -199,9 +200,12 @@ class Dump:
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        self.tree = Tree(facts)
         self.sums = facts.survey.sums
         self.n_bytes = facts.survey.length
+
+    @functools.cached_property
+    def tree(self) -> Tree:
+        return Tree(self.facts)
 
 
 def rows_of(
