@@ -122,8 +122,13 @@ read_sidecar(PyObject *module, PyObject *args)
 /* The arguments that all loads share. */
 static int
 load_options(PyObject *mmap_mode, int native_order, int verify, int n_threads,
-             unsigned long long max_bytes, fp_load_options *options)
+             unsigned long long max_bytes, int mismatch,
+             fp_load_options *options)
 {
+    if (mismatch < FP_MISMATCH_IGNORE || mismatch > FP_MISMATCH_RAISE) {
+        PyErr_SetString(PyExc_ValueError, "mismatch is out of range");
+        return -1;
+    }
     if (verify < FP_VERIFY_NONE || verify > FP_VERIFY_FULL) {
         PyErr_SetString(PyExc_ValueError, "verify is out of range");
         return -1;
@@ -138,6 +143,7 @@ load_options(PyObject *mmap_mode, int native_order, int verify, int n_threads,
         .verify = (fp_verify)verify,
         .n_threads = n_threads,
         .max_bytes = max_bytes,
+        .mismatch = (fp_mismatch)mismatch,
     };
     return 0;
 }
@@ -163,7 +169,8 @@ add_sidecar(PyObject *sidecar, fp_sidecar_place *place,
 PyDoc_STRVAR(load_path_doc,
              "load_path($module, path, mmap_mode, native_order, verify,\n"
              "          n_threads, foreign, sidecar=None,\n"
-             "          max_bytes=18446744073709551615, /)\n"
+             "          max_bytes=18446744073709551615,\n"
+             "          mismatch=0, /)\n"
              "--\n"
              "\n"
              "Load the first dump of a file; what it cannot load is left to\n"
@@ -175,15 +182,16 @@ load_path(PyObject *module, PyObject *args)
     PyObject *path, *mmap_mode, *foreign;
     PyObject *sidecar = Py_None;
     int native_order, verify, n_threads;
+    int mismatch = FP_MISMATCH_IGNORE;
     unsigned long long max_bytes = NO_LIMIT;
     fp_load_options options;
     fp_sidecar_place place;
 
-    if (!PyArg_ParseTuple(args, "OOpiiO|OK:load_path", &path, &mmap_mode,
+    if (!PyArg_ParseTuple(args, "OOpiiO|OKi:load_path", &path, &mmap_mode,
                           &native_order, &verify, &n_threads, &foreign,
-                          &sidecar, &max_bytes)
+                          &sidecar, &max_bytes, &mismatch)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
-                        &options)
+                        mismatch, &options)
                < 0)
     {
         return NULL;
@@ -197,7 +205,8 @@ load_path(PyObject *module, PyObject *args)
 PyDoc_STRVAR(load_descriptor_doc,
              "load_descriptor($module, fd, path, start, mmap_mode,\n"
              "                native_order, verify, n_threads,\n"
-             "                max_bytes=18446744073709551615, /)\n"
+             "                max_bytes=18446744073709551615,\n"
+             "                mismatch=0, /)\n"
              "--\n"
              "\n"
              "Load the dump or pickle that begins at start of a regular\n"
@@ -208,15 +217,16 @@ load_descriptor(PyObject *module, PyObject *args)
 {
     PyObject *path, *mmap_mode, *value;
     int fd, native_order, verify, n_threads;
+    int mismatch = FP_MISMATCH_IGNORE;
     unsigned long long start, max_bytes = NO_LIMIT;
     uint64_t end;
     fp_load_options options;
 
-    if (!PyArg_ParseTuple(args, "iOKOpii|K:load_descriptor", &fd, &path,
+    if (!PyArg_ParseTuple(args, "iOKOpii|Ki:load_descriptor", &fd, &path,
                           &start, &mmap_mode, &native_order, &verify,
-                          &n_threads, &max_bytes)
+                          &n_threads, &max_bytes, &mismatch)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
-                        &options)
+                        mismatch, &options)
                < 0)
     {
         return NULL;
@@ -231,7 +241,8 @@ load_descriptor(PyObject *module, PyObject *args)
 PyDoc_STRVAR(load_file_doc,
              "load_file($module, file, path, native_order, verify,\n"
              "          mmap_mode=None, n_threads=1, sidecar=None,\n"
-             "          max_bytes=18446744073709551615, /)\n"
+             "          max_bytes=18446744073709551615,\n"
+             "          mismatch=0, /)\n"
              "--\n"
              "\n"
              "Load one dump or pickle from an object with a read() method.");
@@ -243,15 +254,16 @@ load_file(PyObject *module, PyObject *args)
     PyObject *mmap_mode = Py_None, *sidecar = Py_None;
     int native_order, verify;
     int n_threads = 1;
+    int mismatch = FP_MISMATCH_IGNORE;
     unsigned long long max_bytes = NO_LIMIT;
     fp_load_options options;
     fp_sidecar_place place;
 
-    if (!PyArg_ParseTuple(args, "OOpi|OiOK:load_file", &file, &path,
+    if (!PyArg_ParseTuple(args, "OOpi|OiOKi:load_file", &file, &path,
                           &native_order, &verify, &mmap_mode, &n_threads,
-                          &sidecar, &max_bytes)
+                          &sidecar, &max_bytes, &mismatch)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
-                        &options)
+                        mismatch, &options)
                < 0)
     {
         return NULL;
@@ -305,7 +317,8 @@ verify_file(PyObject *module, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "OOOK:verify_file", &file, &path, &sidecar,
                           &max_bytes)
-        || load_options(Py_None, 0, FP_VERIFY_FULL, 1, max_bytes, &options)
+        || load_options(Py_None, 0, FP_VERIFY_FULL, 1, max_bytes,
+                        FP_MISMATCH_IGNORE, &options)
                < 0)
     {
         return NULL;

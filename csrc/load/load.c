@@ -1,6 +1,7 @@
 #include "load.h"
 
 #include "base/compat.h"
+#include "base/environment.h"
 #include "base/opcodes.h"
 #include "build/unpickle.h"
 #include "joblib_layout.h"
@@ -27,6 +28,38 @@ fp_load_free(fp_load *load)
     free(load->own_graph);
     free(load->found);
     free(load->whole);
+}
+
+/* --- the environment ----------------------------------------------------- */
+
+/* Whether the packages run in the versions that the dump was saved with: 0; -1
+ * with what was raised for it. Before anything is built only for who wants no
+ * such object, and with those that are imported already. */
+static int
+check_environment(const fp_load *load, int is_built)
+{
+    fp_mismatch mismatch = load->options->mismatch;
+    const fp_footer *footer = &load->footer;
+    PyObject *module, *answer = NULL;
+
+    if (mismatch == FP_MISMATCH_IGNORE
+        || (mismatch == FP_MISMATCH_WARN && !is_built)
+        || fp_environment_is_same(footer->environment,
+                                  footer->environment_bytes, !is_built))
+    {
+        return 0;
+    }
+    module = PyImport_ImportModule("fastpersist._environment");
+    if (module != NULL) {
+        answer = PyObject_CallMethod(module, "check", "Oy#ii",
+                                     load->path == NULL ? Py_None : load->path,
+                                     footer->environment,
+                                     (Py_ssize_t)footer->environment_bytes,
+                                     mismatch == FP_MISMATCH_RAISE, !is_built);
+        Py_DECREF(module);
+    }
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : 0;
 }
 
 /* --- running ------------------------------------------------------------- */
@@ -126,6 +159,7 @@ run_graph(fp_load *load)
     const fp_footer *footer = &load->footer;
     fp_input input;
     fp_machine machine;
+    PyObject *result;
 
     if (fp_load_check_frames(load) < 0 || fp_load_buffers(load) < 0) {
         return NULL;
@@ -141,8 +175,12 @@ run_graph(fp_load *load)
         fp_machine_free(&machine);
         return NULL;
     }
-    return run(load, &machine, 1, load->start + footer->graph_offset,
-               footer->graph_length);
+    result = run(load, &machine, 1, load->start + footer->graph_offset,
+                 footer->graph_length);
+    if (result != NULL && check_environment(load, 1) < 0) {
+        Py_CLEAR(result);
+    }
+    return result;
 }
 
 /* A plain pickle, or joblib's layout. */
@@ -185,7 +223,7 @@ load_ours(fp_load *load)
     const fp_footer *footer = &load->footer;
 
     if (fp_load_find_dump(load) < 0 || check_size(load) < 0
-        || fp_load_read_graph(load) < 0
+        || check_environment(load, 0) < 0 || fp_load_read_graph(load) < 0
         || fp_blobs_init(&load->blobs, load->state, footer->n_blobs) < 0)
     {
         return NULL;
@@ -485,7 +523,8 @@ fp_load_file(fp_state *state, PyObject *file, PyObject *path,
     case 1:
         if (fp_blobs_init(&load.blobs, state, 0) == 0
             && fp_load_read_stream(&load, &input) == 0
-            && fp_input_settle(&input) == 0)
+            && fp_input_settle(&input) == 0
+            && check_environment(&load, 0) == 0)
         {
             result = run_graph(&load);
         }

@@ -22,6 +22,14 @@ typedef enum {
     FP_VERIFY_FULL,
 } fp_verify;
 
+/* What comes of packages that run in other versions than the file was saved
+ * with. */
+typedef enum {
+    FP_MISMATCH_IGNORE,
+    FP_MISMATCH_WARN,
+    FP_MISMATCH_RAISE,
+} fp_mismatch;
+
 /* The sidecar file of a dump in two: a regular file by its descriptor, or a
  * file object. Everything is borrowed. */
 typedef struct {
@@ -39,6 +47,7 @@ typedef struct {
      * compressed. UINT64_MAX: no limit. */
     uint64_t max_bytes;
     const fp_sidecar_place *sidecar; /* borrowed; NULL: none was given */
+    fp_mismatch mismatch;
 } fp_load_options;
 
 /* At import (joblib_layout.c): the stand-in for joblib's NumpyArrayWrapper,

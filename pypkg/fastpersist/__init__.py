@@ -6,7 +6,8 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 """
 
 # Storeys of the package, from the ground; tools/check_imports.py holds every import to them.
-#     _environment   versions a file was saved with: the core imports it for a note
+#     _warn          warnings, where the caller sees them
+#     _environment   versions a file was saved with: the core imports it for a note, or a warning
 #     _ends          where loads left file objects
 #     _core          the compiled part: every byte of our own layout
 #     codecs         streams compressed and decompressed
@@ -37,6 +38,7 @@ from fastpersist._core import (
     load_path,
     loads,
 )
+from fastpersist._warn import EnvironmentMismatchError, EnvironmentMismatchWarning
 from fastpersist.codecs import registry
 from fastpersist.codecs.registry import CompressorWrapper, register_compressor
 
@@ -46,6 +48,8 @@ __all__ = [
     "CompressorWrapper",
     "CorruptFileError",
     "DEFAULT_PROTOCOL",
+    "EnvironmentMismatchError",
+    "EnvironmentMismatchWarning",
     "HIGHEST_PROTOCOL",
     "Pickler",
     "PicklingError",
@@ -312,6 +316,18 @@ def _checked_limit(max_bytes: int | None) -> int:
     return min(max_bytes, registry.NO_LIMIT - 1)
 
 
+_MISMATCH_RULES = {"ignore": 0, "warn": 1, "raise": 2}
+
+
+def _mismatch_rule(environment: str) -> int:
+    try:
+        return _MISMATCH_RULES[environment]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f'environment must be "warn", "ignore" or "raise", not {environment!r}'
+        ) from None
+
+
 def _load_foreign(path: str | bytes, request: tuple[Any, ...], fd: int) -> Any:
     from fastpersist.files import loading
 
@@ -327,6 +343,7 @@ def load(
     verify: bool | Literal["full"] = True,
     max_bytes: int | None = None,
     threads: int | None = None,
+    environment: Literal["warn", "ignore", "raise"] = "warn",
 ) -> Any:
     """Read an object from a file that `dump`, `pickle` or joblib wrote.
 
@@ -365,6 +382,12 @@ def load(
         small file can make of itself; what the code that it names does is not bounded.
     threads : int, optional
         At most so many threads read; 1 starts none. Default: the cores this process may use.
+    environment : {"warn", "ignore", "raise"}
+        What comes of packages that run in other versions than the dump was saved with (those that
+        its classes come from, and what they depend on; a plain pickle says none). "warn": one
+        EnvironmentMismatchWarning, with a table of them and a line for pip, where one is missing,
+        or its major or minor version another. "raise": EnvironmentMismatchError for the same, and
+        nothing is built where the packages that are imported already tell.
 
     Returns
     -------
@@ -377,7 +400,7 @@ def load(
         The file is damaged; `TruncatedFileError` where it ends too early.
     pickle.UnpicklingError
         CorruptFileError is one. Otherwise the file is of a later version of fastpersist, or holds
-        more than `max_bytes`.
+        more than `max_bytes`; or it is an EnvironmentMismatchError, where that was asked for.
     EOFError
         The file is empty, or the file object is at its end.
     """
@@ -393,16 +416,19 @@ def load(
     level = _verify_level(verify)
     n_threads = _thread_count(threads)
     limit = _checked_limit(max_bytes)
+    mismatch = _mismatch_rule(environment)
     if sidecar is not None:
         from fastpersist.files import pairs
 
-        return pairs.load_pair(filename, sidecar, mode, bool(native), level, n_threads, limit)
-    request = (mmap_mode, mode, bool(native), level, n_threads, limit)
+        rules = (mode, bool(native), level, n_threads, limit, mismatch)
+        return pairs.load_pair(filename, sidecar, *rules)
+    request = (mmap_mode, mode, bool(native), level, n_threads, limit, mismatch)
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     if isinstance(filename, (str, bytes)):
         foreign = partial(_load_foreign, filename, request)
-        return load_path(filename, mode, bool(native), level, n_threads, foreign, None, limit)
+        checks = (mode, bool(native), level, n_threads)
+        return load_path(filename, *checks, foreign, None, limit, mismatch)
     from fastpersist.files import loading
 
     if hasattr(filename, "read"):

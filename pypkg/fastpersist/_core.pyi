@@ -98,6 +98,7 @@ def load_path(
     foreign: Callable[[int], Any],
     sidecar: _Place | None = None,
     max_bytes: int = 18446744073709551615,
+    mismatch: int = 0,
     /,
 ) -> Any: ...
 def load_descriptor(
@@ -109,6 +110,7 @@ def load_descriptor(
     verify: int,
     n_threads: int,
     max_bytes: int = 18446744073709551615,
+    mismatch: int = 0,
     /,
 ) -> tuple[Any, int]: ...
 def load_file(
@@ -120,6 +122,7 @@ def load_file(
     n_threads: int = 1,
     sidecar: _Place | None = None,
     max_bytes: int = 18446744073709551615,
+    mismatch: int = 0,
     /,
 ) -> Any: ...
 def verify_descriptor(fd: int, path: str | bytes, n_threads: int, /) -> bool: ...

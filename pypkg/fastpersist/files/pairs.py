@@ -24,6 +24,7 @@ def load_pair(
     verify: int,
     n_threads: int,
     max_bytes: int,
+    mismatch: int,
 ) -> Any:
     """Load the dump whose main file is `filename`; `mmap_mode` as checked by `load`."""
 
@@ -33,18 +34,18 @@ def load_pair(
                 raise ValueError(
                     f"{filename!r} is not a file with a sidecar: load it without sidecar="
                 )
-            return load_file(file, filename, native, verify, mmap_mode, n_threads, place, max_bytes)
+            return load_file(file, filename, *checks)
 
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     with contextlib.ExitStack() as opened:
         place = open_place(sidecar, mmap_mode, opened)
+        checks = (native, verify, mmap_mode, n_threads, place, max_bytes, mismatch)
         if isinstance(filename, (str, bytes)):
-            return load_path(
-                filename, mmap_mode, native, verify, n_threads, foreign, place, max_bytes
-            )
+            arguments = (mmap_mode, native, verify, n_threads, foreign, place, max_bytes, mismatch)
+            return load_path(filename, *arguments)
         opened.enter_context(streams.rewound(filename))
-        return load_file(filename, None, native, verify, mmap_mode, n_threads, place, max_bytes)
+        return load_file(filename, None, *checks)
 
 
 def read(sidecar: Any, verify: int, n_threads: int) -> list[bytearray | bytes]:
