@@ -94,7 +94,9 @@ name_damage(const fp_load *load, const fp_machine *machine, int is_ours,
         && (input->kind != FP_INPUT_FILE || load->path != NULL);
 
     /* joblib's message about files of Python 2 is worth more. */
-    if (!is_ours && PyErr_ExceptionMatches(PyExc_UnicodeError)) {
+    if ((!is_ours && PyErr_ExceptionMatches(PyExc_UnicodeError))
+        || load->progress.has_raised)
+    {
         return;
     }
 
@@ -201,16 +203,42 @@ run_pickle(fp_load *load, fp_input *input, fp_joblib *joblib,
     return run(load, &machine, 0, first_offset, n_bytes);
 }
 
+/* --- progress ------------------------------------------------------------ */
+
+static void
+begin_progress(fp_load *load)
+{
+    PyObject *report = load->options->report;
+
+    fp_progress_init(&load->progress, report == NULL ? Py_None : report);
+}
+
+/* The last word, where there is a value; steals it. */
+static PyObject *
+end_progress(fp_load *load, PyObject *value)
+{
+    if (value != NULL && fp_progress_end(&load->progress) < 0) {
+        Py_CLEAR(value);
+    }
+    return value;
+}
+
 /* --- a descriptor -------------------------------------------------------- */
 
 /* What is to be read of a dump, against max_bytes. */
 static int
-check_size(const fp_load *load)
+check_size(fp_load *load)
 {
+    const fp_sidecar_place *second = load->options->sidecar;
     uint64_t n_bytes = load->options->mmap_mode != NULL
                            ? load->footer.graph_length
                            : load->footer.total_length;
 
+    if (second == NULL || second->fd >= 0) { /* else nobody knows */
+        load->progress.total[FP_PROGRESS_MAIN] =
+            load->options->verify == FP_VERIFY_FULL ? load->footer.total_length
+                                                    : n_bytes;
+    }
     return n_bytes <= load->options->max_bytes
                ? 0
                : fp_raise_over_limit(load->state, load->path,
@@ -292,6 +320,8 @@ load_pickle(fp_load *load, uint64_t *end)
     if (map == NULL) {
         fp_input_limit(&input, load->options->max_bytes);
     }
+    load->progress.total[FP_PROGRESS_MAIN] = load->size - load->start;
+    fp_input_tell(&input, &load->progress, FP_PROGRESS_MAIN);
     result = run_pickle(load, &input, &joblib, load->start,
                         load->size - load->start);
     *end = load->start + fp_input_offset(&input);
@@ -334,6 +364,7 @@ fp_load_descriptor(fp_state *state, int fd, PyObject *path, uint64_t start,
         return NULL;
     }
     load.size = (uint64_t)status.st_size;
+    begin_progress(&load);
     kind = fp_load_look(&load, start);
     if (kind == FP_FILE_HEADLESS) { /* no codec's: the caller has asked */
         kind = FP_FILE_OURS;
@@ -345,11 +376,11 @@ fp_load_descriptor(fp_state *state, int fd, PyObject *path, uint64_t start,
         result = Py_NewRef(Py_None);
     }
     else if (kind == FP_FILE_OURS) {
-        result = load_ours(&load);
+        result = end_progress(&load, load_ours(&load));
         *end = start + load.footer.total_length;
     }
     else if (kind >= 0) {
-        result = load_pickle(&load, end);
+        result = end_progress(&load, load_pickle(&load, end));
     }
     fp_load_free(&load);
     return result;
@@ -400,6 +431,7 @@ load_opened(fp_load *load, PyObject *foreign)
     struct stat status;
     int kind = FP_FILE_FOREIGN;
 
+    begin_progress(load);
     if (fstat(load->fd, &status) < 0) {
         PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, load->path);
         return NULL;
@@ -417,11 +449,11 @@ load_opened(fp_load *load, PyObject *foreign)
     case -1:
         return NULL;
     case FP_FILE_OURS:
-        return load_ours(load);
+        return end_progress(load, load_ours(load));
     case FP_FILE_EMPTY:
         return no_input();
     case FP_FILE_PICKLE:
-        result = load_pickle(load, &end);
+        result = end_progress(load, load_pickle(load, &end));
         if (result != NULL
             || !PyErr_ExceptionMatches(load->state->old_joblib_file))
         {
@@ -486,7 +518,7 @@ fp_load_is_ours(const fp_load *load, fp_input *input)
         if (fp_input_need(input, n_bytes) == 0) {
             continue;
         }
-        if (input->is_over_limit
+        if (input->is_over_limit || fp_input_was_ended(input)
             || (!PyErr_ExceptionMatches(load->state->unpickling_error)
                 && !PyErr_ExceptionMatches(PyExc_EOFError)))
         {
@@ -519,6 +551,8 @@ fp_load_file(fp_state *state, PyObject *file, PyObject *path,
         return NULL;
     }
     fp_input_limit(&input, options->max_bytes);
+    begin_progress(&load);
+    fp_input_tell(&input, &load.progress, FP_PROGRESS_MAIN);
     switch (fp_load_is_ours(&load, &input)) {
     case 1:
         if (fp_blobs_init(&load.blobs, state, 0) == 0
@@ -538,6 +572,8 @@ fp_load_file(fp_state *state, PyObject *file, PyObject *path,
     default:
         break;
     }
+    load.progress.done[FP_PROGRESS_MAIN] = fp_input_offset(&input);
+    result = end_progress(&load, result);
     fp_input_free(&input);
     fp_load_free(&load);
     return result;

@@ -15,6 +15,7 @@ from fastpersist._core import (
     load_descriptor,
     load_file,
 )
+from fastpersist._progress import Report
 from fastpersist.codecs import registry
 from fastpersist.codecs.decoding import damage, position
 from fastpersist.files import kinds, streams, warn
@@ -41,6 +42,7 @@ class Request(NamedTuple):
     n_threads: int
     max_bytes: int
     mismatch: int
+    report: Report | None
 
 
 def from_descriptor(path: str | bytes, request: Request, fd: int) -> Any:
@@ -90,7 +92,7 @@ def from_file(file: Any, request: Request) -> Any:
 def _dump_in(stream: Any, path: Path, request: Request) -> Any:
     """One dump, from a file object that yields decoded bytes."""
     native, verify, max_bytes = request.native, request.verify, request.max_bytes
-    return load_file(stream, path, native, verify, None, 1, None, max_bytes, request.mismatch)
+    return load_file(stream, path, native, verify, None, 1, None, max_bytes, *request[6:])
 
 
 def _next_dump(file: Any, request: Request) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastpersist._core import load_file, load_path
 from fastpersist._core import read_sidecar as read_place
+from fastpersist._progress import Report
 from fastpersist.files import streams, warn
 
 # What the core takes: (descriptor, file object, path); a descriptor of -1 stands for none.
@@ -25,6 +26,7 @@ def load_pair(
     n_threads: int,
     max_bytes: int,
     mismatch: int,
+    report: Report | None,
 ) -> Any:
     """Load the dump whose main file is `filename`; `mmap_mode` as checked by `load`."""
 
@@ -40,10 +42,10 @@ def load_pair(
         filename = os.fspath(filename)
     with contextlib.ExitStack() as opened:
         place = open_place(sidecar, mmap_mode, opened)
-        checks = (native, verify, mmap_mode, n_threads, place, max_bytes, mismatch)
+        limits = (place, max_bytes, mismatch, report)
+        checks = (native, verify, mmap_mode, n_threads, *limits)
         if isinstance(filename, (str, bytes)):
-            arguments = (mmap_mode, native, verify, n_threads, foreign, place, max_bytes, mismatch)
-            return load_path(filename, *arguments)
+            return load_path(filename, mmap_mode, native, verify, n_threads, foreign, *limits)
         opened.enter_context(streams.rewound(filename))
         return load_file(filename, None, *checks)
 
