@@ -13,6 +13,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     _core          the compiled part: every byte of our own layout
 #     codecs         streams compressed and decompressed
 #     files          which file it is; file objects, pairs, checks
+#     report         what inspect gives: records, text, HTML
 #     __init__       the API: names, arguments, what a plain dump and load need; imports files late
 #     joblib         joblib's names, with ours among them
 #     compare        one value in several formats
@@ -25,7 +26,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, UnpicklingError
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastpersist import _ends
 from fastpersist._core import (
@@ -43,6 +44,9 @@ from fastpersist._warn import EnvironmentMismatchError, EnvironmentMismatchWarni
 from fastpersist.codecs import registry
 from fastpersist.codecs.registry import CompressorWrapper, register_compressor
 
+if TYPE_CHECKING:
+    from fastpersist.report.file_report import FileReport
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -59,6 +63,7 @@ __all__ = [
     "UnpicklingError",
     "dump",
     "dumps",
+    "inspect",
     "load",
     "loads",
     "read_array",
@@ -549,6 +554,58 @@ def verify(
 
     with reporting(progress, "verify") as report:
         return checking.verify(filename, sidecar, *limits, report)
+
+
+def inspect(
+    filename: Any,
+    *,
+    max_bytes: int | None = None,
+    progress: bool | Callable[[int, int | None], object] | None = None,
+) -> FileReport:
+    """What is in a file, without loading it: nothing of the file is run or imported.
+
+    Parameters
+    ----------
+    filename : str, bytes, os.PathLike or file object with ``read``
+        What `dump`, joblib or `pickle` wrote, compressed or not. Of a path all dumps in the file
+        are looked at, of a file object the next one.
+    max_bytes : int, optional
+        Look at so many bytes of a dump at most (decompressed, and without those of arrays that
+        are not read): a file that holds more is refused, as in `load`.
+    progress : bool or callable, optional
+        Called with the bytes that are done and all of them (None where nobody knows), at most ten
+        times a second. True: a bar of tqdm's, where it is installed and standard error is a
+        terminal, from one second on.
+
+    Returns
+    -------
+    FileReport
+        Names that the file asks for, arrays, bytes by object path, versions, what is odd. ``print``
+        it; `FileReport.save_html` writes a page, `FileReport.to_dict` is for programs. A damaged
+        file is described up to the damage: see ``report.damage``.
+
+    Raises
+    ------
+    EOFError
+        The file is empty, or the file object is at its end.
+    OSError
+        The file could not be read.
+    pickle.UnpicklingError
+        It is more than `max_bytes`.
+    ValueError
+        joblib wrote the file before 0.10.
+
+    Examples
+    --------
+    >>> import fastpersist, numpy
+    >>> _ = fastpersist.dump({"weights": numpy.zeros((3, 4))}, "model")
+    >>> fastpersist.inspect("model").arrays[0].shape
+    (3, 4)
+    """
+    from fastpersist.report import looking
+
+    limit = _checked_limit(max_bytes)
+    return looking.inspect(filename, limit, progress, _thread_count(None))
 
 
 def read_array(filename: Any, path: str, mmap_mode: str | None = None) -> Any:

@@ -36,7 +36,10 @@ _BEYOND = 1
 _STORED = ("nowhere", "unknown", "inline", "payload", "blob", "buffer", "text", "elements")
 
 
-def read_array(filename: Any, path: str, mmap_mode: str | None, n_threads: int) -> Any:
+def read_array(
+    filename: Any, path: str, mmap_mode: str | None, n_threads: int, number: int = 0
+) -> Any:
+    """Of the dump of that number, where `filename` is a path; of the next one of a file object."""
     if not isinstance(path, str):
         raise TypeError(f"path should be a str, not {type(path).__name__}")
     if mmap_mode not in (None, "r", "c"):
@@ -46,18 +49,23 @@ def read_array(filename: Any, path: str, mmap_mode: str | None, n_threads: int) 
     with contextlib.ExitStack() as opened:
         if isinstance(filename, (str, bytes)):
             file: Any = opened.enter_context(open(filename, "rb"))
-            return _of_path(filename, file, path, mmap_mode, n_threads)
+            return _of_path(filename, file, path, mmap_mode, n_threads, number)
         if not hasattr(filename, "read"):
             raise ValueError("filename should be a path, or an object with a read() method")
         return _of_file(filename, path, n_threads)
 
 
-def _of_path(name: str | bytes, file: Any, path: str, mmap_mode: str | None, n: int) -> Any:
+def _of_path(
+    name: str | bytes, file: Any, path: str, mmap_mode: str | None, n: int, number: int
+) -> Any:
     fd = file.fileno()
     is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
     head, stream = kinds.first_bytes(file, name)
     if is_regular and not kinds.is_encoded(head) and file.tell() == 0:
-        survey = survey_descriptor(fd, name, n)[0]
+        found = survey_descriptor(fd, name, n)
+        if number >= len(found):
+            raise _no_such_dump(name)
+        survey = found[number]
         return _Array(survey, path, _File(fd, name, n, survey)).read(mmap_mode)
     if mmap_mode is not None:
         raise ValueError(f"{name!r} is compressed, or no regular file: it cannot be mapped")
@@ -66,11 +74,21 @@ def _of_path(name: str | bytes, file: Any, path: str, mmap_mode: str | None, n: 
         with open(name, "rb") as second:
             _decoded(*kinds.first_bytes(second, name), name, n, use)
 
-    def survey_of(stream: Any) -> Survey:
-        return _next_survey(stream, name)
+    def survey_of(stream: Any) -> tuple[Survey, int]:
+        n_front = 0
+        for _ in range(number):
+            in_front = survey_file(stream, name)
+            if in_front is None or in_front.damage is not None:
+                raise _no_such_dump(name)
+            n_front += in_front.length
+        return _next_survey(stream, name), n_front
 
-    survey = _decoded(head, stream, name, n, survey_of)
-    return _Array(survey, path, _Stream(again if is_regular else None)).read(None)
+    survey, n_front = _decoded(head, stream, name, n, survey_of)
+    return _Array(survey, path, _Stream(again if is_regular else None, n_front)).read(None)
+
+
+def _no_such_dump(name: str | bytes) -> ValueError:
+    return ValueError(f"{name!r} has fewer dumps than it had")
 
 
 def _of_file(file: Any, path: str, n_threads: int) -> Any:
@@ -160,8 +178,10 @@ class _Stream:
 
     name: str | bytes | None = None
 
-    def __init__(self, again: Callable[[Callable[[Any], None]], None] | None) -> None:
-        self._again = again
+    def __init__(
+        self, again: Callable[[Callable[[Any], None]], None] | None, n_front: int = 0
+    ) -> None:
+        self._again, self._n_front = again, n_front
 
     def of_blob(self, offset: int, target: Any) -> None:
         self.of_payload(offset, target)
@@ -171,7 +191,7 @@ class _Stream:
             raise ValueError("the array is not kept of a file object that cannot go back")
 
         def read(stream: Any) -> None:
-            n_left = offset
+            n_left = self._n_front + offset
             while n_left > 0:
                 n_left -= len(_some(stream, n_left))
             view = memoryview(target)
