@@ -18,7 +18,8 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     joblib         joblib's names, with ours among them
 #     compare        one value in several formats
 #     demo           two models, compared
-#     __main__       the command line
+#     cli            the command line
+#     __main__       the same, for python -m
 
 from __future__ import annotations
 
