@@ -40,14 +40,15 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(
     dump_value_doc,
     "dump_value($module, value, sidecar, layout, protocol, durable,\n"
-    "           n_threads, place, start, /)\n"
+    "           n_threads, place, start, progress=None, /)\n"
     "--\n"
     "\n"
     "Write value to a path (str or bytes), which is replaced at the end, or\n"
     "to an object with a write() method, front to back.\n"
     "\n"
     "sidecar is None or a second one of these, for the arrays' bytes. layout\n"
-    "is \"pickle\" or \"joblib\"; start is where a file object stands.");
+    "is \"pickle\" or \"joblib\"; start is where a file object stands.\n"
+    "progress(done, total) is called now and then, and at the end.");
 
 static PyObject *
 dump_value(PyObject *module, PyObject *args)
@@ -55,11 +56,11 @@ dump_value(PyObject *module, PyObject *args)
     PyObject *value, *place, *sidecar;
     const char *layout;
     unsigned long long start;
-    fp_dump_options options;
+    fp_dump_options options = {.report = NULL};
 
-    if (!PyArg_ParseTuple(args, "OOsipiOK:dump_value", &value, &sidecar,
+    if (!PyArg_ParseTuple(args, "OOsipiOK|O:dump_value", &value, &sidecar,
                           &layout, &options.protocol, &options.durable,
-                          &options.n_threads, &place, &start))
+                          &options.n_threads, &place, &start, &options.report))
     {
         return NULL;
     }
@@ -122,8 +123,13 @@ read_sidecar(PyObject *module, PyObject *args)
 /* The arguments that all loads share. */
 static int
 load_options(PyObject *mmap_mode, int native_order, int verify, int n_threads,
-             unsigned long long max_bytes, fp_load_options *options)
+             unsigned long long max_bytes, int mismatch, PyObject *report,
+             fp_load_options *options)
 {
+    if (mismatch < FP_MISMATCH_IGNORE || mismatch > FP_MISMATCH_RAISE) {
+        PyErr_SetString(PyExc_ValueError, "mismatch is out of range");
+        return -1;
+    }
     if (verify < FP_VERIFY_NONE || verify > FP_VERIFY_FULL) {
         PyErr_SetString(PyExc_ValueError, "verify is out of range");
         return -1;
@@ -138,6 +144,8 @@ load_options(PyObject *mmap_mode, int native_order, int verify, int n_threads,
         .verify = (fp_verify)verify,
         .n_threads = n_threads,
         .max_bytes = max_bytes,
+        .mismatch = (fp_mismatch)mismatch,
+        .report = report,
     };
     return 0;
 }
@@ -163,7 +171,8 @@ add_sidecar(PyObject *sidecar, fp_sidecar_place *place,
 PyDoc_STRVAR(load_path_doc,
              "load_path($module, path, mmap_mode, native_order, verify,\n"
              "          n_threads, foreign, sidecar=None,\n"
-             "          max_bytes=18446744073709551615, /)\n"
+             "          max_bytes=18446744073709551615,\n"
+             "          mismatch=0, progress=None, /)\n"
              "--\n"
              "\n"
              "Load the first dump of a file; what it cannot load is left to\n"
@@ -176,15 +185,17 @@ load_path(PyObject *module, PyObject *args)
     PyObject *path, *mmap_mode, *foreign;
     PyObject *sidecar = Py_None;
     int native_order, verify, n_threads;
+    int mismatch = FP_MISMATCH_IGNORE;
+    PyObject *report = Py_None;
     unsigned long long max_bytes = NO_LIMIT;
     fp_load_options options;
     fp_sidecar_place place;
 
-    if (!PyArg_ParseTuple(args, "OOpiiO|OK:load_path", &path, &mmap_mode,
+    if (!PyArg_ParseTuple(args, "OOpiiO|OKiO:load_path", &path, &mmap_mode,
                           &native_order, &verify, &n_threads, &foreign,
-                          &sidecar, &max_bytes)
+                          &sidecar, &max_bytes, &mismatch, &report)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
-                        &options)
+                        mismatch, report, &options)
                < 0)
     {
         return NULL;
@@ -199,7 +210,8 @@ load_path(PyObject *module, PyObject *args)
 PyDoc_STRVAR(load_descriptor_doc,
              "load_descriptor($module, fd, path, start, mmap_mode,\n"
              "                native_order, verify, n_threads, foreign,\n"
-             "                max_bytes=18446744073709551615, /)\n"
+             "                max_bytes=18446744073709551615,\n"
+             "                mismatch=0, progress=None, /)\n"
              "--\n"
              "\n"
              "Load the dump or pickle that begins at start of a regular\n"
@@ -210,15 +222,17 @@ load_descriptor(PyObject *module, PyObject *args)
 {
     PyObject *path, *mmap_mode, *foreign, *value;
     int fd, native_order, verify, n_threads;
+    int mismatch = FP_MISMATCH_IGNORE;
+    PyObject *report = Py_None;
     unsigned long long start, max_bytes = NO_LIMIT;
     uint64_t end;
     fp_load_options options;
 
-    if (!PyArg_ParseTuple(args, "iOKOpiiO|K:load_descriptor", &fd, &path,
+    if (!PyArg_ParseTuple(args, "iOKOpiiO|KiO:load_descriptor", &fd, &path,
                           &start, &mmap_mode, &native_order, &verify,
-                          &n_threads, &foreign, &max_bytes)
+                          &n_threads, &foreign, &max_bytes, &mismatch, &report)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
-                        &options)
+                        mismatch, report, &options)
                < 0)
     {
         return NULL;
@@ -234,7 +248,8 @@ load_descriptor(PyObject *module, PyObject *args)
 PyDoc_STRVAR(load_file_doc,
              "load_file($module, file, path, native_order, verify,\n"
              "          mmap_mode=None, n_threads=1, sidecar=None,\n"
-             "          max_bytes=18446744073709551615, /)\n"
+             "          max_bytes=18446744073709551615,\n"
+             "          mismatch=0, progress=None, /)\n"
              "--\n"
              "\n"
              "Load one dump or pickle from an object with a read() method.");
@@ -246,15 +261,17 @@ load_file(PyObject *module, PyObject *args)
     PyObject *mmap_mode = Py_None, *sidecar = Py_None;
     int native_order, verify;
     int n_threads = 1;
+    int mismatch = FP_MISMATCH_IGNORE;
+    PyObject *report = Py_None;
     unsigned long long max_bytes = NO_LIMIT;
     fp_load_options options;
     fp_sidecar_place place;
 
-    if (!PyArg_ParseTuple(args, "OOpi|OiOK:load_file", &file, &path,
+    if (!PyArg_ParseTuple(args, "OOpi|OiOKiO:load_file", &file, &path,
                           &native_order, &verify, &mmap_mode, &n_threads,
-                          &sidecar, &max_bytes)
+                          &sidecar, &max_bytes, &mismatch, &report)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
-                        &options)
+                        mismatch, report, &options)
                < 0)
     {
         return NULL;
@@ -267,7 +284,8 @@ load_file(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(verify_descriptor_doc,
-             "verify_descriptor($module, fd, path, n_threads, /)\n"
+             "verify_descriptor($module, fd, path, n_threads, progress=None,\n"
+             "                  /)\n"
              "--\n"
              "\n"
              "Check all dumps of a regular file; return whether it is one of\n"
@@ -276,21 +294,22 @@ PyDoc_STRVAR(verify_descriptor_doc,
 static PyObject *
 verify_descriptor(PyObject *module, PyObject *args)
 {
-    PyObject *path;
+    PyObject *path, *report = Py_None;
     int fd, n_threads, is_ours;
 
-    if (!PyArg_ParseTuple(args, "iOi:verify_descriptor", &fd, &path,
-                          &n_threads))
+    if (!PyArg_ParseTuple(args, "iOi|O:verify_descriptor", &fd, &path,
+                          &n_threads, &report))
     {
         return NULL;
     }
-    is_ours =
-        fp_verify_descriptor(fp_state_of_module(module), fd, path, n_threads);
+    is_ours = fp_verify_descriptor(fp_state_of_module(module), fd, path,
+                                   n_threads, report);
     return is_ours < 0 ? NULL : PyBool_FromLong(is_ours);
 }
 
 PyDoc_STRVAR(verify_file_doc,
-             "verify_file($module, file, path, sidecar, max_bytes, /)\n"
+             "verify_file($module, file, path, sidecar, max_bytes,\n"
+             "            progress=None, /)\n"
              "--\n"
              "\n"
              "Check one dump from an object with a read() method, and the\n"
@@ -300,15 +319,16 @@ PyDoc_STRVAR(verify_file_doc,
 static PyObject *
 verify_file(PyObject *module, PyObject *args)
 {
-    PyObject *file, *path, *sidecar;
+    PyObject *file, *path, *sidecar, *report = Py_None;
     unsigned long long max_bytes;
     fp_load_options options;
     fp_sidecar_place place;
     int is_ours;
 
-    if (!PyArg_ParseTuple(args, "OOOK:verify_file", &file, &path, &sidecar,
-                          &max_bytes)
-        || load_options(Py_None, 0, FP_VERIFY_FULL, 1, max_bytes, &options)
+    if (!PyArg_ParseTuple(args, "OOOK|O:verify_file", &file, &path, &sidecar,
+                          &max_bytes, &report)
+        || load_options(Py_None, 0, FP_VERIFY_FULL, 1, max_bytes,
+                        FP_MISMATCH_IGNORE, report, &options)
                < 0)
     {
         return NULL;
@@ -322,7 +342,7 @@ verify_file(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(verify_sidecar_doc,
-             "verify_sidecar($module, place, max_bytes, /)\n"
+             "verify_sidecar($module, place, max_bytes, progress=None, /)\n"
              "--\n"
              "\n"
              "Check one sidecar by itself, from a file object.");
@@ -330,13 +350,15 @@ PyDoc_STRVAR(verify_sidecar_doc,
 static PyObject *
 verify_sidecar(PyObject *module, PyObject *args)
 {
-    PyObject *tuple;
+    PyObject *tuple, *report = Py_None;
     unsigned long long max_bytes;
     fp_sidecar_place place;
 
-    if (!PyArg_ParseTuple(args, "OK:verify_sidecar", &tuple, &max_bytes)
+    if (!PyArg_ParseTuple(args, "OK|O:verify_sidecar", &tuple, &max_bytes,
+                          &report)
         || sidecar_place(tuple, &place) < 0
-        || fp_verify_sidecar(fp_state_of_module(module), &place, max_bytes)
+        || fp_verify_sidecar(fp_state_of_module(module), &place, max_bytes,
+                             report)
                < 0)
     {
         return NULL;
@@ -346,7 +368,7 @@ verify_sidecar(PyObject *module, PyObject *args)
 
 PyDoc_STRVAR(
     verify_pickle_doc,
-    "verify_pickle($module, file, path, max_bytes, /)\n"
+    "verify_pickle($module, file, path, max_bytes, progress=None, /)\n"
     "--\n"
     "\n"
     "Survey a pickle up to its STOP, with joblib's arrays; nothing of\n"
@@ -355,12 +377,13 @@ PyDoc_STRVAR(
 static PyObject *
 verify_pickle(PyObject *module, PyObject *args)
 {
-    PyObject *file, *path;
+    PyObject *file, *path, *report = Py_None;
     unsigned long long max_bytes;
 
-    if (!PyArg_ParseTuple(args, "OOK:verify_pickle", &file, &path, &max_bytes)
+    if (!PyArg_ParseTuple(args, "OOK|O:verify_pickle", &file, &path,
+                          &max_bytes, &report)
         || fp_verify_pickle(fp_state_of_module(module), file,
-                            path == Py_None ? NULL : path, max_bytes)
+                            path == Py_None ? NULL : path, max_bytes, report)
                < 0)
     {
         return NULL;

@@ -28,6 +28,10 @@ run_handlers(fp_interrupt *interrupt, int at_once)
     }
     gil = PyGILState_Ensure();
     status = PyErr_CheckSignals();
+    if (status == 0) {
+        status = fp_progress_at(signals->progress, signals->part,
+                                signals->before + interrupt->n_done);
+    }
     PyGILState_Release(gil);
     signals->next = seconds_now() + FP_SIGNALS_SECONDS;
     return status < 0;

@@ -145,6 +145,23 @@ note_failure(shared_read *shared, fp_status status, uint64_t block,
     atomic_store(&shared->is_stopped, 1);
 }
 
+/* In the calling thread. */
+static int
+is_interrupted(shared_read *shared)
+{
+    fp_interrupt *interrupt = shared->read->interrupt;
+    uint64_t n_done;
+
+    if (interrupt == NULL) {
+        return 0;
+    }
+    /* Blocks that others are at are counted as well. */
+    n_done = atomic_load(&shared->next_block) << FP_HASH_BLOCK_SHIFT;
+    interrupt->n_done =
+        n_done < shared->read->n_bytes ? n_done : shared->read->n_bytes;
+    return fp_interrupted(interrupt, 0);
+}
+
 static void
 read_blocks(shared_read *shared, int is_caller)
 {
@@ -153,7 +170,7 @@ read_blocks(shared_read *shared, int is_caller)
     fp_block_hash hash = {0};
 
     for (;;) {
-        if (is_caller && fp_interrupted(read->interrupt, 0)) {
+        if (is_caller && is_interrupted(shared)) {
             note_failure(shared, FP_SINK_FAILED, 0, 0);
         }
         if (atomic_load(&shared->is_stopped)) {

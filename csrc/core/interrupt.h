@@ -10,9 +10,13 @@
 #define FP_CORE_INTERRUPT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct fp_interrupt {
     int (*is_wanted)(struct fp_interrupt *interrupt, int at_once);
+    /* How many bytes of the work are done; kept by who asks in pieces, in the
+     * thread that called it. */
+    uint64_t n_done;
 } fp_interrupt;
 
 static inline int

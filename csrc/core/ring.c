@@ -421,6 +421,18 @@ wait_for_writer(fp_ring *ring, uint64_t n_bytes)
     return status;
 }
 
+static int
+is_interrupted(const fp_ring *ring)
+{
+    fp_interrupt *interrupt = ring->sink->interrupt;
+
+    if (interrupt == NULL) {
+        return 0;
+    }
+    interrupt->n_done = ring->reclaimed;
+    return fp_interrupted(interrupt, 0);
+}
+
 fp_status
 fp_ring_flush(fp_ring *ring)
 {
@@ -431,7 +443,7 @@ fp_ring_flush(fp_ring *ring)
     if (status == FP_OK) {
         status = wait_for_writer(ring, capacity_of(ring) / 2);
     }
-    if (status == FP_OK && fp_interrupted(ring->sink->interrupt, 0)) {
+    if (status == FP_OK && is_interrupted(ring)) {
         status = FP_SINK_FAILED;
     }
     if (status == FP_OK && !ring->thread_runs) {

@@ -31,6 +31,7 @@ typedef struct {
     fp_target second;
     fp_ring *second_ring;
     pid_t owner; /* the process that may touch the rings */
+    fp_progress progress;
 } fp_dump;
 
 static int
@@ -215,9 +216,9 @@ dump_plain_pickle(fp_dump *dump, PyObject *value)
     if (is_forked_child(dump)) {
         return fp_refuse_child();
     }
+    dump->progress.done[0] = fp_graph_length(&walk->graph);
     Py_BEGIN_ALLOW_THREADS
-    status =
-        sink->write(sink, walk->graph.base, fp_graph_length(&walk->graph));
+    status = sink->write(sink, walk->graph.base, dump->progress.done[0]);
     Py_END_ALLOW_THREADS
     return target_result(&dump->main, status);
 }
@@ -285,6 +286,19 @@ name_local_object(const fp_state *state)
     }
 }
 
+/* What was written, for the last word on progress. */
+static void
+note_lengths(fp_dump *dump)
+{
+    if (dump->ring != NULL) {
+        dump->progress.done[FP_PROGRESS_MAIN] = fp_ring_position(dump->ring);
+    }
+    if (dump->second_ring != NULL) {
+        dump->progress.done[FP_PROGRESS_SECOND] =
+            fp_ring_position(dump->second_ring);
+    }
+}
+
 static int
 dump_to_sinks(fp_dump *dump, PyObject *value)
 {
@@ -301,6 +315,7 @@ dump_to_sinks(fp_dump *dump, PyObject *value)
     }
     fp_walk_free(&dump->walk);
     if (!is_forked_child(dump)) {
+        note_lengths(dump);
         Py_BEGIN_ALLOW_THREADS
         fp_ring_free(dump->ring);
         fp_ring_free(dump->second_ring);
@@ -350,9 +365,17 @@ commit(fp_dump *dump)
 static int
 open_target(fp_dump *dump, fp_target *target, PyObject *place)
 {
-    return PyUnicode_Check(place) || PyBytes_Check(place)
-               ? fp_target_open_path(target, place, dump->options->durable)
-               : fp_target_open_object(target, dump->state, place);
+    int status =
+        PyUnicode_Check(place) || PyBytes_Check(place)
+            ? fp_target_open_path(target, place, dump->options->durable)
+            : fp_target_open_object(target, dump->state, place);
+
+    if (status == 0) {
+        fp_target_tell(target, &dump->progress,
+                       target == &dump->main ? FP_PROGRESS_MAIN
+                                             : FP_PROGRESS_SECOND);
+    }
+    return status;
 }
 
 int
@@ -367,9 +390,12 @@ fp_dump_value(fp_state *state, PyObject *value, PyObject *place,
     };
     int result = -1;
 
+    fp_progress_init(&dump.progress,
+                     options->report == NULL ? Py_None : options->report);
     if (open_target(&dump, &dump.main, place) == 0
         && (sidecar == NULL || open_target(&dump, &dump.second, sidecar) == 0)
-        && dump_to_sinks(&dump, value) == 0)
+        && dump_to_sinks(&dump, value) == 0
+        && fp_progress_end(&dump.progress) == 0)
     {
         result = commit(&dump);
     }

@@ -21,9 +21,10 @@ typedef enum {
 typedef struct {
     fp_dump_layout layout;
     int protocol;
-    int durable;    /* of paths */
-    int n_threads;  /* at least 1 */
-    uint64_t start; /* joblib's layout: where the file object stands */
+    int durable;      /* of paths */
+    int n_threads;    /* at least 1 */
+    uint64_t start;   /* joblib's layout: where the file object stands */
+    PyObject *report; /* borrowed: told of progress; NULL or None: nobody */
 } fp_dump_options;
 
 /* 0, or -1 with an exception set. `place` is what the user gave: str or bytes

@@ -369,6 +369,9 @@ read_in_parallel(fp_input *input, unsigned char *target, size_t n_bytes)
     };
 
     fp_signals_init(&signals);
+    signals.progress = input->progress;
+    signals.part = input->part;
+    signals.before = input->position;
     Py_BEGIN_ALLOW_THREADS
     fp_pages_prefer_huge(target, n_bytes);
     status = fp_block_read_run(&read);
@@ -556,6 +559,13 @@ file_need(fp_input *input, size_t n_bytes)
 /* --- requests ------------------------------------------------------------ */
 
 static int
+tell_progress(const fp_input *input)
+{
+    return fp_progress_at(input->progress, input->part,
+                          fp_input_offset(input));
+}
+
+static int
 need(fp_input *input, size_t n_bytes)
 {
     if (available(input) >= n_bytes) {
@@ -569,6 +579,9 @@ need(fp_input *input, size_t n_bytes)
     }
     if (n_bytes > fp_input_at_most(input)) {
         return ENDED;
+    }
+    if (tell_progress(input) < 0) {
+        return -1;
     }
     if (input->kind == FP_INPUT_DESCRIPTOR) {
         return descriptor_need(input, n_bytes);
@@ -706,6 +719,9 @@ fp_input_read_into(fp_input *input, void *target, size_t n_bytes)
         input->position += n_read;
         next += n_read;
         n_bytes -= n_read;
+        if (tell_progress(input) < 0) {
+            return -1;
+        }
     }
     return 0;
 }

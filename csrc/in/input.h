@@ -29,6 +29,7 @@
 #ifndef FP_INPUT_H
 #define FP_INPUT_H
 
+#include "base/progress.h"
 #include "base/state.h"
 
 typedef enum {
@@ -57,7 +58,9 @@ typedef struct fp_input {
     int fd;             /* borrowed */
     uint64_t fd_offset; /* next byte to read */
     uint64_t fd_end;
-    int n_threads; /* that may read what is large */
+    int n_threads;         /* that may read what is large */
+    fp_progress *progress; /* borrowed, may be NULL */
+    fp_progress_part part;
     /* file object */
     PyObject *read, *readinto, *readline, *peek; /* owned, may be NULL */
     PyObject *held;      /* owned: the bytes object that the window lies in */
@@ -72,6 +75,20 @@ void fp_input_from_memory(fp_input *input, fp_state *state, const void *data,
 void fp_input_from_descriptor(fp_input *input, fp_state *state, int fd,
                               uint64_t offset, uint64_t end);
 int fp_input_from_file(fp_input *input, fp_state *state, PyObject *file);
+
+/* From now on `progress` (borrowed) is told of what is read. */
+static inline void
+fp_input_tell(fp_input *input, fp_progress *progress, fp_progress_part part)
+{
+    input->progress = progress;
+    input->part = part;
+}
+/* Whether it was told and has raised: no fault of the bytes. */
+static inline int
+fp_input_was_ended(const fp_input *input)
+{
+    return input->progress != NULL && input->progress->has_raised;
+}
 
 /* At most max_bytes may be taken in all; right after the input was made.
  * UINT64_MAX: no limit. */

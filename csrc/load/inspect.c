@@ -490,7 +490,7 @@ read_blocks(fp_load *load, uint64_t first, uint64_t end, unsigned char *target)
     read.n_bytes = stop - start;
     read.pieces = pieces;
     read.n_pieces = 3;
-    status = fp_load_run_blocks(&read);
+    status = fp_load_run_blocks(&read, NULL, FP_PROGRESS_MAIN);
     free(around);
     if (status == FP_TRUNCATED || status == FP_CORRUPT) {
         return fp_raise_damage(load->state, status, load->path,

@@ -1,6 +1,7 @@
 #include "load.h"
 
 #include "base/compat.h"
+#include "base/environment.h"
 #include "base/opcodes.h"
 #include "build/unpickle.h"
 #include "joblib_layout.h"
@@ -27,6 +28,38 @@ fp_load_free(fp_load *load)
     free(load->own_graph);
     free(load->found);
     free(load->whole);
+}
+
+/* --- the environment ----------------------------------------------------- */
+
+/* Whether the packages run in the versions that the dump was saved with: 0; -1
+ * with what was raised for it. Before anything is built only for who wants no
+ * such object, and with those that are imported already. */
+static int
+check_environment(const fp_load *load, int is_built)
+{
+    fp_mismatch mismatch = load->options->mismatch;
+    const fp_footer *footer = &load->footer;
+    PyObject *module, *answer = NULL;
+
+    if (mismatch == FP_MISMATCH_IGNORE
+        || (mismatch == FP_MISMATCH_WARN && !is_built)
+        || fp_environment_is_same(footer->environment,
+                                  footer->environment_bytes, !is_built))
+    {
+        return 0;
+    }
+    module = PyImport_ImportModule("fastpersist._environment");
+    if (module != NULL) {
+        answer = PyObject_CallMethod(module, "check", "Oy#ii",
+                                     load->path == NULL ? Py_None : load->path,
+                                     footer->environment,
+                                     (Py_ssize_t)footer->environment_bytes,
+                                     mismatch == FP_MISMATCH_RAISE, !is_built);
+        Py_DECREF(module);
+    }
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : 0;
 }
 
 /* --- running ------------------------------------------------------------- */
@@ -61,7 +94,9 @@ name_damage(const fp_load *load, const fp_machine *machine, int is_ours,
         && (input->kind != FP_INPUT_FILE || load->path != NULL);
 
     /* joblib's message about files of Python 2 is worth more. */
-    if (!is_ours && PyErr_ExceptionMatches(PyExc_UnicodeError)) {
+    if ((!is_ours && PyErr_ExceptionMatches(PyExc_UnicodeError))
+        || load->progress.has_raised)
+    {
         return;
     }
 
@@ -126,6 +161,7 @@ run_graph(fp_load *load)
     const fp_footer *footer = &load->footer;
     fp_input input;
     fp_machine machine;
+    PyObject *result;
 
     if (fp_load_check_frames(load) < 0 || fp_load_buffers(load) < 0) {
         return NULL;
@@ -141,8 +177,12 @@ run_graph(fp_load *load)
         fp_machine_free(&machine);
         return NULL;
     }
-    return run(load, &machine, 1, load->start + footer->graph_offset,
-               footer->graph_length);
+    result = run(load, &machine, 1, load->start + footer->graph_offset,
+                 footer->graph_length);
+    if (result != NULL && check_environment(load, 1) < 0) {
+        Py_CLEAR(result);
+    }
+    return result;
 }
 
 /* A plain pickle, or joblib's layout. */
@@ -163,16 +203,42 @@ run_pickle(fp_load *load, fp_input *input, fp_joblib *joblib,
     return run(load, &machine, 0, first_offset, n_bytes);
 }
 
+/* --- progress ------------------------------------------------------------ */
+
+static void
+begin_progress(fp_load *load)
+{
+    PyObject *report = load->options->report;
+
+    fp_progress_init(&load->progress, report == NULL ? Py_None : report);
+}
+
+/* The last word, where there is a value; steals it. */
+static PyObject *
+end_progress(fp_load *load, PyObject *value)
+{
+    if (value != NULL && fp_progress_end(&load->progress) < 0) {
+        Py_CLEAR(value);
+    }
+    return value;
+}
+
 /* --- a descriptor -------------------------------------------------------- */
 
 /* What is to be read of a dump, against max_bytes. */
 static int
-check_size(const fp_load *load)
+check_size(fp_load *load)
 {
+    const fp_sidecar_place *second = load->options->sidecar;
     uint64_t n_bytes = load->options->mmap_mode != NULL
                            ? load->footer.graph_length
                            : load->footer.total_length;
 
+    if (second == NULL || second->fd >= 0) { /* else nobody knows */
+        load->progress.total[FP_PROGRESS_MAIN] =
+            load->options->verify == FP_VERIFY_FULL ? load->footer.total_length
+                                                    : n_bytes;
+    }
     return n_bytes <= load->options->max_bytes
                ? 0
                : fp_raise_over_limit(load->state, load->path,
@@ -185,7 +251,7 @@ load_ours(fp_load *load)
     const fp_footer *footer = &load->footer;
 
     if (fp_load_find_first(load) < 0 || check_size(load) < 0
-        || fp_load_read_graph(load) < 0
+        || check_environment(load, 0) < 0 || fp_load_read_graph(load) < 0
         || fp_blobs_init(&load->blobs, load->state, footer->n_blobs) < 0)
     {
         return NULL;
@@ -254,6 +320,8 @@ load_pickle(fp_load *load, uint64_t *end)
     if (map == NULL) {
         fp_input_limit(&input, load->options->max_bytes);
     }
+    load->progress.total[FP_PROGRESS_MAIN] = load->size - load->start;
+    fp_input_tell(&input, &load->progress, FP_PROGRESS_MAIN);
     result = run_pickle(load, &input, &joblib, load->start,
                         load->size - load->start);
     *end = load->start + fp_input_offset(&input);
@@ -311,6 +379,7 @@ fp_load_descriptor(fp_state *state, int fd, PyObject *path, uint64_t start,
         return NULL;
     }
     load.size = (uint64_t)status.st_size;
+    begin_progress(&load);
     kind = fp_load_look(&load, start);
     if (kind == FP_FILE_HEADLESS) { /* no codec's: the caller has asked */
         kind = FP_FILE_OURS;
@@ -325,11 +394,11 @@ fp_load_descriptor(fp_state *state, int fd, PyObject *path, uint64_t start,
         result = Py_NewRef(Py_None);
     }
     else if (kind == FP_FILE_OURS) {
-        result = load_ours(&load);
+        result = end_progress(&load, load_ours(&load));
         *end = start + load.footer.total_length;
     }
     else if (kind >= 0) {
-        result = load_pickle(&load, end);
+        result = end_progress(&load, load_pickle(&load, end));
     }
     fp_load_free(&load);
     return result;
@@ -380,6 +449,7 @@ load_opened(fp_load *load)
     struct stat status;
     int kind = FP_FILE_FOREIGN;
 
+    begin_progress(load);
     if (fstat(load->fd, &status) < 0) {
         PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, load->path);
         return NULL;
@@ -397,14 +467,14 @@ load_opened(fp_load *load)
     case -1:
         return NULL;
     case FP_FILE_OURS:
-        return load_ours(load);
+        return end_progress(load, load_ours(load));
     case FP_FILE_EMPTY:
         return no_input();
     case FP_FILE_REWRITTEN:
         fp_load_raise_rewritten(load);
         return NULL;
     case FP_FILE_PICKLE:
-        result = load_pickle(load, &end);
+        result = end_progress(load, load_pickle(load, &end));
         if (result != NULL
             || !PyErr_ExceptionMatches(load->state->old_joblib_file))
         {
@@ -468,7 +538,7 @@ fp_load_is_ours(const fp_load *load, fp_input *input)
         if (fp_input_need(input, n_bytes) == 0) {
             continue;
         }
-        if (input->is_over_limit
+        if (input->is_over_limit || fp_input_was_ended(input)
             || (!PyErr_ExceptionMatches(load->state->unpickling_error)
                 && !PyErr_ExceptionMatches(PyExc_EOFError)))
         {
@@ -501,11 +571,14 @@ fp_load_file(fp_state *state, PyObject *file, PyObject *path,
         return NULL;
     }
     fp_input_limit(&input, options->max_bytes);
+    begin_progress(&load);
+    fp_input_tell(&input, &load.progress, FP_PROGRESS_MAIN);
     switch (fp_load_is_ours(&load, &input)) {
     case 1:
         if (fp_blobs_init(&load.blobs, state, 0) == 0
             && fp_load_read_stream(&load, &input) == 0
-            && fp_input_settle(&input) == 0)
+            && fp_input_settle(&input) == 0
+            && check_environment(&load, 0) == 0)
         {
             result = run_graph(&load);
         }
@@ -519,6 +592,8 @@ fp_load_file(fp_state *state, PyObject *file, PyObject *path,
     default:
         break;
     }
+    load.progress.done[FP_PROGRESS_MAIN] = fp_input_offset(&input);
+    result = end_progress(&load, result);
     fp_input_free(&input);
     fp_load_free(&load);
     return result;

@@ -22,6 +22,14 @@ typedef enum {
     FP_VERIFY_FULL,
 } fp_verify;
 
+/* What comes of packages that run in other versions than the file was saved
+ * with. */
+typedef enum {
+    FP_MISMATCH_IGNORE,
+    FP_MISMATCH_WARN,
+    FP_MISMATCH_RAISE,
+} fp_mismatch;
+
 /* The sidecar file of a dump in two: a regular file by its descriptor, or a
  * file object. Everything is borrowed. */
 typedef struct {
@@ -43,6 +51,8 @@ typedef struct {
      * to it; foreign(fd, offset) tells whether a pickle or a codec's stream
      * begins there. NULL: nobody. */
     PyObject *foreign;
+    fp_mismatch mismatch;
+    PyObject *report; /* borrowed: told of progress; NULL or None: nobody */
 } fp_load_options;
 
 /* At import (joblib_layout.c): the stand-in for joblib's NumpyArrayWrapper,
@@ -77,19 +87,19 @@ PyObject *fp_load_file(fp_state *state, PyObject *file, PyObject *path,
 /* All dumps in a regular file. 1, or 0 where it is no file of ours; -1 with an
  * exception. */
 int fp_verify_descriptor(fp_state *state, int fd, PyObject *path,
-                         int n_threads);
+                         int n_threads, PyObject *report);
 /* One dump from a file object, and its sidecar where it has one. 1; 0 where
  * none of ours begins here (at most FP_HEADER_BYTES are read then); -1. Of
- * `options` max_bytes and sidecar count. */
+ * `options` max_bytes, sidecar and report count. */
 int fp_verify_file(fp_state *state, PyObject *file, PyObject *path,
                    const fp_load_options *options);
 /* One sidecar from a file object. 0 or -1. */
 int fp_verify_sidecar(fp_state *state, const fp_sidecar_place *place,
-                      uint64_t max_bytes);
+                      uint64_t max_bytes, PyObject *report);
 /* The opcodes of any pickle, up to STOP, and the arrays between joblib's, by a
  * survey. 0 or -1. */
 int fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
-                     uint64_t max_bytes);
+                     uint64_t max_bytes, PyObject *report);
 
 /* inspect.c: what a file holds (survey_type.h), with nothing of it run. Damage is
  * no exception here but part of what is found: a Survey has it as `damage`, and

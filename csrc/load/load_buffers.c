@@ -141,6 +141,9 @@ load_buffers(fp_buffers *from, const fp_footer *footer)
     if (from->place->fd < 0) {
         return 0;
     }
+    if (from->progress != NULL && from->mmap_mode == NULL) {
+        from->progress->total[FP_PROGRESS_SECOND] = from->index.total_length;
+    }
     return from->mmap_mode != NULL ? fp_buffers_map(from)
                                    : fp_buffers_read(from);
 }
@@ -175,6 +178,7 @@ fp_load_buffers(fp_load *load)
     from->verify = options->verify;
     from->n_threads = options->n_threads;
     from->max_bytes = options->max_bytes;
+    from->progress = &load->progress;
     from->mmap_mode = options->sidecar->fd < 0 ? NULL : options->mmap_mode;
     if (load_buffers(from, &load->footer) < 0) {
         return -1;
@@ -199,7 +203,8 @@ fp_load_refuse_sidecar(const fp_load *load)
 
 int
 fp_verify_buffers(fp_state *state, const fp_sidecar_place *place,
-                  const fp_footer *footer, uint64_t max_bytes)
+                  const fp_footer *footer, uint64_t max_bytes,
+                  fp_progress *progress)
 {
     fp_buffers from = {
         .state = state,
@@ -208,6 +213,7 @@ fp_verify_buffers(fp_state *state, const fp_sidecar_place *place,
         .n_threads = 1,
         .only_checks = 1,
         .max_bytes = max_bytes,
+        .progress = progress,
     };
     int result = -1;
 

@@ -285,7 +285,8 @@ fp_buffers_read(fp_buffers *from)
         .hashes = fp_buffers_hashes(from),
         .n_threads = from->n_threads,
     };
-    fp_status status = fp_load_run_blocks(&read);
+    fp_status status =
+        fp_load_run_blocks(&read, from->progress, FP_PROGRESS_SECOND);
     if (status != FP_OK) {
         fp_buffers_failed(from, status, read.saved_errno, read.bad_offset,
                           status == FP_TRUNCATED ? "a longer file"
@@ -324,7 +325,7 @@ check_blocks(fp_buffers *from, uint64_t first, uint64_t end_block)
         .hashes = from->index.hashes + first,
         .n_threads = from->n_threads,
     };
-    status = fp_load_run_blocks(&read);
+    status = fp_load_run_blocks(&read, from->progress, FP_PROGRESS_SECOND);
     return status == FP_OK
                ? 0
                : fp_buffers_failed(from, status, read.saved_errno,

@@ -23,7 +23,7 @@ failed_to_read(const stream *from)
 {
     const fp_buffers *buffers = from->buffers;
 
-    if (from->input.is_over_limit
+    if (from->input.is_over_limit || fp_input_was_ended(&from->input)
         || PyErr_ExceptionMatches(buffers->state->corrupt_error)
         || (!PyErr_ExceptionMatches(PyExc_EOFError)
             && !PyErr_ExceptionMatches(buffers->state->unpickling_error)))
@@ -282,8 +282,13 @@ fp_buffers_read_stream(fp_buffers *buffers)
         return -1;
     }
     fp_input_limit(&from.input, buffers->max_bytes);
+    fp_input_tell(&from.input, buffers->progress, FP_PROGRESS_SECOND);
     if (read_records(&from) == 0) {
         result = fp_input_settle(&from.input);
+        if (buffers->progress != NULL) {
+            buffers->progress->done[FP_PROGRESS_SECOND] =
+                fp_input_offset(&from.input);
+        }
     }
     fp_input_free(&from.input);
     fp_block_hash_free(&from.hash);

@@ -541,8 +541,10 @@ describe_region(const fp_load *load, fp_section section)
 }
 
 fp_status
-fp_load_run_blocks(fp_block_read *read)
+fp_load_run_blocks(fp_block_read *read, fp_progress *progress,
+                   fp_progress_part part)
 {
+    uint64_t before = progress == NULL ? 0 : progress->done[part];
     fp_signals signals;
     fp_status status;
 
@@ -552,10 +554,18 @@ fp_load_run_blocks(fp_block_read *read)
     }
     else {
         fp_signals_init(&signals);
+        if (progress != NULL) {
+            signals.progress = progress;
+            signals.part = part;
+            signals.before = before;
+        }
         read->interrupt = &signals.interrupt;
         Py_BEGIN_ALLOW_THREADS
         status = fp_block_read_run(read);
         Py_END_ALLOW_THREADS
+    }
+    if (progress != NULL) {
+        progress->done[part] = before + read->n_bytes;
     }
     return status;
 }
@@ -563,7 +573,8 @@ fp_load_run_blocks(fp_block_read *read)
 static int
 run_block_read(fp_load *load, fp_section section, fp_block_read *read)
 {
-    fp_status status = fp_load_run_blocks(read);
+    fp_status status =
+        fp_load_run_blocks(read, &load->progress, FP_PROGRESS_MAIN);
 
     return status == FP_OK
                ? 0

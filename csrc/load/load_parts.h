@@ -33,10 +33,11 @@ typedef struct {
     PyObject *mmap_mode; /* NULL: read */
     fp_verify verify;
     int n_threads;
-    int as_objects;     /* every buffer is to be an object of its own */
-    int only_checks;    /* payloads are hashed and dropped */
-    uint64_t max_bytes; /* as in fp_load_options */
-    uint64_t size;      /* of the file */
+    int as_objects;        /* every buffer is to be an object of its own */
+    int only_checks;       /* payloads are hashed and dropped */
+    uint64_t max_bytes;    /* as in fp_load_options */
+    uint64_t size;         /* of the file */
+    fp_progress *progress; /* borrowed, may be NULL */
     fp_sidecar_index index;
     fp_blobs blobs;         /* one for each buffer, in order */
     unsigned char *scratch; /* owned: small buffers, and what is between */
@@ -63,6 +64,7 @@ typedef struct {
     uint64_t checked_first, checked_end;
     fp_buffers buffers; /* of a dump in two files */
     int only_checks;    /* payloads are hashed and dropped */
+    fp_progress progress;
     /* Of a stream that broke off: the frames and blobs that had come. Owned. */
     size_t n_graph_bytes; /* in own_graph */
     fp_blob *found;
@@ -134,9 +136,11 @@ int fp_load_check_blocks(fp_load *load, uint64_t first,
 /* Reads blocks of the sidecar, from number `first` on, and checks them. */
 int fp_load_read_blocks(fp_load *load, uint64_t first, unsigned char *target,
                         uint64_t n_bytes);
-/* Reads or checks blocks, without the GIL where that takes long, and looks
- * for signals. FP_SINK_FAILED: one has raised. */
-fp_status fp_load_run_blocks(fp_block_read *read);
+/* Reads or checks blocks, without the GIL where that takes long, looks for
+ * signals and tells `progress` (NULL: nobody). FP_SINK_FAILED: one has
+ * raised. */
+fp_status fp_load_run_blocks(fp_block_read *read, fp_progress *progress,
+                             fp_progress_part part);
 /* The sidecar's hashes do not hold any more: says so. */
 int fp_load_warn_void(fp_load *load);
 
@@ -186,7 +190,8 @@ int fp_load_buffers(fp_load *load);
 /* Checks the sidecar that begins where a file object stands, without keeping
  * its buffers; `footer`, unless it is NULL, is that of its main file. */
 int fp_verify_buffers(fp_state *state, const fp_sidecar_place *place,
-                      const fp_footer *footer, uint64_t max_bytes);
+                      const fp_footer *footer, uint64_t max_bytes,
+                      fp_progress *progress);
 /* That ValueError, for a dump whose sidecar is missing. Always -1. */
 int fp_load_miss_sidecar(const fp_load *load);
 /* That ValueError, for what is no dump in two files. Always -1. */

@@ -56,7 +56,7 @@ failed_to_read(const stream *from)
     PyObject *error, *cause;
 
     /* A codec in between has said where it lies. */
-    if (from->input->is_over_limit
+    if (from->input->is_over_limit || fp_input_was_ended(from->input)
         || PyErr_ExceptionMatches(from->load->state->corrupt_error)
         || (!PyErr_ExceptionMatches(PyExc_EOFError)
             && !PyErr_ExceptionMatches(from->load->state->unpickling_error)))

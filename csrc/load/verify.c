@@ -205,7 +205,8 @@ check_dump(fp_load *load)
 }
 
 int
-fp_verify_descriptor(fp_state *state, int fd, PyObject *path, int n_threads)
+fp_verify_descriptor(fp_state *state, int fd, PyObject *path, int n_threads,
+                     PyObject *report)
 {
     fp_load_options options = {
         .verify = FP_VERIFY_FULL,
@@ -223,6 +224,8 @@ fp_verify_descriptor(fp_state *state, int fd, PyObject *path, int n_threads)
         return -1;
     }
     load.size = end = (uint64_t)info.st_size;
+    fp_progress_init(&load.progress, report);
+    load.progress.total[FP_PROGRESS_MAIN] = load.size;
     kind = fp_load_look(&load, 0);
     if (kind == FP_FILE_HEADLESS) { /* no codec's: the caller has asked */
         kind = FP_FILE_OURS;
@@ -237,6 +240,9 @@ fp_verify_descriptor(fp_state *state, int fd, PyObject *path, int n_threads)
             load.start = end;
             status = check_dump(&load);
         }
+    }
+    if (kind == FP_FILE_OURS && status == 0) {
+        status = fp_progress_end(&load.progress);
     }
     fp_load_free(&load);
     return kind < 0 || status < 0 ? -1 : kind == FP_FILE_OURS;
@@ -253,9 +259,10 @@ check_second_file(fp_load *load)
     if (!(load->footer.flags & FP_FLAG_SIDECAR_FILE)) {
         return place == NULL ? 0 : fp_load_refuse_sidecar(load);
     }
-    return place == NULL ? fp_load_miss_sidecar(load)
-                         : fp_verify_buffers(load->state, place, &load->footer,
-                                             load->options->max_bytes);
+    return place == NULL
+               ? fp_load_miss_sidecar(load)
+               : fp_verify_buffers(load->state, place, &load->footer,
+                                   load->options->max_bytes, &load->progress);
 }
 
 int
@@ -276,6 +283,9 @@ fp_verify_file(fp_state *state, PyObject *file, PyObject *path,
         return -1;
     }
     fp_input_limit(&input, options->max_bytes);
+    fp_progress_init(&load.progress,
+                     options->report == NULL ? Py_None : options->report);
+    fp_input_tell(&input, &load.progress, FP_PROGRESS_MAIN);
     is_ours = fp_load_is_ours(&load, &input);
     if (is_ours == 0) {
         result = 0;
@@ -285,7 +295,11 @@ fp_verify_file(fp_state *state, PyObject *file, PyObject *path,
              && fp_input_settle(&input) == 0 && refuse_void(&load) == 0
              && check_graph(&load) == 0)
     {
-        result = check_second_file(&load) < 0 ? -1 : 1;
+        load.progress.done[FP_PROGRESS_MAIN] = fp_input_offset(&input);
+        result =
+            check_second_file(&load) < 0 || fp_progress_end(&load.progress) < 0
+                ? -1
+                : 1;
     }
     fp_input_free(&input);
     fp_load_free(&load);
@@ -294,18 +308,24 @@ fp_verify_file(fp_state *state, PyObject *file, PyObject *path,
 
 int
 fp_verify_sidecar(fp_state *state, const fp_sidecar_place *place,
-                  uint64_t max_bytes)
+                  uint64_t max_bytes, PyObject *report)
 {
-    return fp_verify_buffers(state, place, NULL, max_bytes);
+    fp_progress progress;
+
+    fp_progress_init(&progress, report);
+    return fp_verify_buffers(state, place, NULL, max_bytes, &progress) < 0
+               ? -1
+               : fp_progress_end(&progress);
 }
 
 /* --- any pickle ---------------------------------------------------------- */
 
 int
 fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
-                 uint64_t max_bytes)
+                 uint64_t max_bytes, PyObject *report)
 {
     fp_survey_options options = {.is_ours = 0};
+    fp_progress progress;
     fp_survey survey;
     fp_input input;
     int status;
@@ -314,13 +334,19 @@ fp_verify_pickle(fp_state *state, PyObject *file, PyObject *path,
         return -1;
     }
     fp_input_limit(&input, max_bytes);
+    fp_progress_init(&progress, report);
+    fp_input_tell(&input, &progress, FP_PROGRESS_MAIN);
     status = fp_survey_run(&survey, state, &input, &options);
-    if (status < 0 && !input.is_over_limit) {
+    if (status < 0 && !input.is_over_limit && !progress.has_raised) {
         fp_name_damage(state, path, FP_SECTION_PICKLE, survey.offset_end,
                        input.is_truncated, 1);
     }
     if (status == 0) {
         status = fp_input_settle(&input);
+    }
+    if (status == 0) {
+        progress.done[FP_PROGRESS_MAIN] = fp_input_offset(&input);
+        status = fp_progress_end(&progress);
     }
     fp_survey_free(&survey);
     fp_input_free(&input);

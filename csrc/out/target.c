@@ -50,6 +50,17 @@ fp_target_open_object(fp_target *target, fp_state *state, PyObject *object)
     return 0;
 }
 
+void
+fp_target_tell(fp_target *target, fp_progress *progress, fp_progress_part part)
+{
+    fp_signals *signals = target->writer == NULL
+                              ? &target->signals
+                              : (fp_signals *)target->sink->interrupt;
+
+    signals->progress = progress;
+    signals->part = part;
+}
+
 int
 fp_target_prepare(fp_target *target)
 {

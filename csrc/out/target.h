@@ -34,6 +34,9 @@ typedef struct {
 int fp_target_open_path(fp_target *target, PyObject *path, int durable);
 int fp_target_open_object(fp_target *target, fp_state *state,
                           PyObject *object);
+/* `progress` (borrowed) is told what the ring in front of it has written. */
+void fp_target_tell(fp_target *target, fp_progress *progress,
+                    fp_progress_part part);
 /* The temporary becomes the file; nothing to do for an object. Of two targets
  * that belong together both are prepared first: what then still can fail is
  * the rename, or the copy into an empty file. */

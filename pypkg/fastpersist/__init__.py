@@ -6,7 +6,9 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 """
 
 # Storeys of the package, from the ground; tools/check_imports.py holds every import to them.
-#     _environment   versions a file was saved with: the core imports it for a note
+#     _warn          warnings, where the caller sees them
+#     _environment   versions a file was saved with: the core imports it for a note, or a warning
+#     _progress      what progress= takes, as a function to call
 #     _ends          where loads left file objects
 #     _core          the compiled part: every byte of our own layout
 #     codecs         streams compressed and decompressed
@@ -16,7 +18,8 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     joblib         joblib's names, with ours among them
 #     compare        one value in several formats
 #     demo           two models, compared
-#     __main__       the command line
+#     cli            the command line
+#     __main__       the same, for python -m
 
 from __future__ import annotations
 
@@ -38,6 +41,7 @@ from fastpersist._core import (
     load_path,
     loads,
 )
+from fastpersist._warn import EnvironmentMismatchError, EnvironmentMismatchWarning
 from fastpersist.codecs import registry
 from fastpersist.codecs.registry import CompressorWrapper, register_compressor
 
@@ -50,6 +54,8 @@ __all__ = [
     "CompressorWrapper",
     "CorruptFileError",
     "DEFAULT_PROTOCOL",
+    "EnvironmentMismatchError",
+    "EnvironmentMismatchWarning",
     "HIGHEST_PROTOCOL",
     "Pickler",
     "PicklingError",
@@ -114,6 +120,7 @@ def dump(
     sidecar: Any = None,
     durable: bool = False,
     threads: int | None = None,
+    progress: bool | Callable[[int, int | None], object] | None = None,
 ) -> list[str] | None:
     """Write an object to a file, from where `load`, `pickle.load` and `joblib.load` read it.
 
@@ -152,6 +159,11 @@ def dump(
     threads : int, optional
         At most so many threads work on the dump; 1 starts none. Default: the cores this
         process may use. The bytes do not depend on it.
+    progress : bool or callable, optional
+        True: a bar of tqdm, where that is installed and stderr a terminal, once it has taken a
+        second. A callable gets ``(done, total)`` in bytes, at most ten times a second, from the
+        thread that called; the total is None until then, and at the end
+        both are equal. What it raises ends the call, and the old file stays.
 
     Returns
     -------
@@ -194,9 +206,38 @@ def dump(
         _ends.forget(sidecar)
     _ends.forget(filename)
 
-    write = partial(dump_value, value, sidecar, layout, number, durable, n_threads)
+    if progress is None or progress is False:
+        _write(value, filename, sidecar, layout, number, durable, n_threads, codec, None)
+    else:
+        from fastpersist._progress import reporting
+
+        with reporting(progress, "dump") as report:
+            _write(value, filename, sidecar, layout, number, durable, n_threads, codec, report)
+    if not is_path:
+        return None
+    return [filename, sidecar] if isinstance(sidecar, str) else [filename]
+
+
+def _write(
+    value: Any,
+    filename: Any,
+    sidecar: Any,
+    layout: str,
+    protocol: int,
+    durable: bool,
+    n_threads: int,
+    codec: Any,
+    report: Callable[[int, int | None], object] | None,
+) -> None:
+    """A dump whose arguments are checked."""
+    is_path = isinstance(filename, str)
+
+    def write(place: Any, start: int) -> None:
+        options = (layout, protocol, durable, n_threads, place, start)
+        dump_value(value, sidecar, *options, report)
+
     if codec is not None:
-        open_stream = registry.prepare(*codec, n_threads)
+        open_stream = registry.prepare(codec[0], codec[1], n_threads)
         if is_path:
             file = AtomicFile(filename, durable)
             _dump_to_stream_at_path(write, file, filename, open_stream)
@@ -206,9 +247,6 @@ def dump(
         write(filename, 0)
     else:
         write(filename, _position(filename) if layout == "joblib" else 0)
-    if not is_path:
-        return None
-    return [filename, sidecar] if isinstance(sidecar, str) else [filename]
 
 
 _LAYOUTS = ("pickle", "joblib")
@@ -317,6 +355,18 @@ def _checked_limit(max_bytes: int | None) -> int:
     return min(max_bytes, registry.NO_LIMIT - 1)
 
 
+_MISMATCH_RULES = {"ignore": 0, "warn": 1, "raise": 2}
+
+
+def _mismatch_rule(environment: str) -> int:
+    try:
+        return _MISMATCH_RULES[environment]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f'environment must be "warn", "ignore" or "raise", not {environment!r}'
+        ) from None
+
+
 def _load_foreign(
     path: str | bytes, request: tuple[Any, ...], fd: int, offset: int | None = None
 ) -> Any:
@@ -336,6 +386,8 @@ def load(
     verify: bool | Literal["full"] = True,
     max_bytes: int | None = None,
     threads: int | None = None,
+    environment: Literal["warn", "ignore", "raise"] = "warn",
+    progress: bool | Callable[[int, int | None], object] | None = None,
 ) -> Any:
     """Read an object from a file that `dump`, `pickle` or joblib wrote.
 
@@ -374,6 +426,18 @@ def load(
         small file can make of itself; what the code that it names does is not bounded.
     threads : int, optional
         At most so many threads read; 1 starts none. Default: the cores this process may use.
+    environment : {"warn", "ignore", "raise"}
+        What comes of packages that run in other versions than the dump was saved with (those that
+        its classes come from, and what they depend on; a plain pickle says none). "warn": one
+        EnvironmentMismatchWarning, with a table of them and a line for pip, where one is missing,
+        or its major or minor version another. "raise": EnvironmentMismatchError for the same, and
+        nothing is built where the packages that are imported already tell.
+    progress : bool or callable, optional
+        True: a bar of tqdm, where that is installed and stderr a terminal, once it has taken a
+        second. A callable gets ``(done, total)`` in bytes, at most ten times a second, from the
+        thread that called; the total is None of file objects
+        and compressed files (decoded bytes are counted), and at the end
+        both are equal. What it raises ends the call.
 
     Returns
     -------
@@ -386,7 +450,7 @@ def load(
         The file is damaged; `TruncatedFileError` where it ends too early.
     pickle.UnpicklingError
         CorruptFileError is one. Otherwise the file is of a later version of fastpersist, or holds
-        more than `max_bytes`.
+        more than `max_bytes`; or it is an EnvironmentMismatchError, where that was asked for.
     EOFError
         The file is empty, or the file object is at its end.
     """
@@ -402,16 +466,41 @@ def load(
     level = _verify_level(verify)
     n_threads = _thread_count(threads)
     limit = _checked_limit(max_bytes)
+    mismatch = _mismatch_rule(environment)
+    rules = (mmap_mode, mode, bool(native), level, n_threads, limit, mismatch)
+    if progress is None or progress is False:
+        return _load(filename, sidecar, *rules, None)
+    from fastpersist._progress import reporting
+
+    with reporting(progress, "load") as report:
+        return _load(filename, sidecar, *rules, report)
+
+
+def _load(
+    filename: Any,
+    sidecar: Any,
+    mmap_mode: str | None,
+    mode: str | None,
+    native: bool,
+    level: int,
+    n_threads: int,
+    limit: int,
+    mismatch: int,
+    report: Callable[[int, int | None], object] | None,
+) -> Any:
+    """A load whose arguments are checked."""
     if sidecar is not None:
         from fastpersist.files import pairs
 
-        return pairs.load_pair(filename, sidecar, mode, bool(native), level, n_threads, limit)
-    request = (mmap_mode, mode, bool(native), level, n_threads, limit)
+        rules = (mode, native, level, n_threads, limit, mismatch, report)
+        return pairs.load_pair(filename, sidecar, *rules)
+    request = (mmap_mode, mode, native, level, n_threads, limit, mismatch, report)
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     if isinstance(filename, (str, bytes)):
         foreign = partial(_load_foreign, filename, request)
-        return load_path(filename, mode, bool(native), level, n_threads, foreign, None, limit)
+        checks = (mode, native, level, n_threads)
+        return load_path(filename, *checks, foreign, None, limit, mismatch, report)
     from fastpersist.files import loading
 
     if hasattr(filename, "read"):
@@ -426,6 +515,7 @@ def verify(
     sidecar: Any = None,
     max_bytes: int | None = None,
     threads: int | None = None,
+    progress: bool | Callable[[int, int | None], object] | None = None,
 ) -> None:
     """Check a file without loading it: nothing is built, and nothing that it names is run.
 
@@ -447,6 +537,8 @@ def verify(
         As in `load`, for each dump of a compressed file, file object or sidecar.
     threads : int, optional
         At most so many threads read; 1 starts none. Default: the cores this process may use.
+    progress : bool or callable, optional
+        As in `load`.
 
     Raises
     ------
@@ -460,7 +552,13 @@ def verify(
     """
     from fastpersist.files import checking
 
-    checking.verify(filename, sidecar, _checked_limit(max_bytes), _thread_count(threads))
+    limits = _checked_limit(max_bytes), _thread_count(threads)
+    if progress is None or progress is False:
+        return checking.verify(filename, sidecar, *limits)
+    from fastpersist._progress import reporting
+
+    with reporting(progress, "verify") as report:
+        return checking.verify(filename, sidecar, *limits, report)
 
 
 def inspect(

@@ -83,6 +83,7 @@ def dump_value(
     n_threads: int,
     place: str | bytes | _Writable,
     start: int,
+    progress: Callable[[int, int | None], object] | None = None,
     /,
 ) -> None: ...
 
@@ -98,6 +99,8 @@ def load_path(
     foreign: Callable[..., Any],
     sidecar: _Place | None = None,
     max_bytes: int = 18446744073709551615,
+    mismatch: int = 0,
+    progress: Callable[[int, int | None], object] | None = None,
     /,
 ) -> Any: ...
 def load_descriptor(
@@ -110,6 +113,8 @@ def load_descriptor(
     n_threads: int,
     foreign: Callable[[int, int], bool],
     max_bytes: int = 18446744073709551615,
+    mismatch: int = 0,
+    progress: Callable[[int, int | None], object] | None = None,
     /,
 ) -> tuple[Any, int]: ...
 def load_file(
@@ -121,14 +126,38 @@ def load_file(
     n_threads: int = 1,
     sidecar: _Place | None = None,
     max_bytes: int = 18446744073709551615,
+    mismatch: int = 0,
+    progress: Callable[[int, int | None], object] | None = None,
     /,
 ) -> Any: ...
-def verify_descriptor(fd: int, path: str | bytes, n_threads: int, /) -> bool: ...
-def verify_file(
-    file: Any, path: str | bytes | None, sidecar: _Place | None, max_bytes: int, /
+def verify_descriptor(
+    fd: int,
+    path: str | bytes,
+    n_threads: int,
+    progress: Callable[[int, int | None], object] | None = None,
+    /,
 ) -> bool: ...
-def verify_sidecar(place: _Place, max_bytes: int, /) -> None: ...
-def verify_pickle(file: Any, path: str | bytes | None, max_bytes: int, /) -> None: ...
+def verify_file(
+    file: Any,
+    path: str | bytes | None,
+    sidecar: _Place | None,
+    max_bytes: int,
+    progress: Callable[[int, int | None], object] | None = None,
+    /,
+) -> bool: ...
+def verify_sidecar(
+    place: _Place,
+    max_bytes: int,
+    progress: Callable[[int, int | None], object] | None = None,
+    /,
+) -> None: ...
+def verify_pickle(
+    file: Any,
+    path: str | bytes | None,
+    max_bytes: int,
+    progress: Callable[[int, int | None], object] | None = None,
+    /,
+) -> None: ...
 
 # A survey says what one dump holds, and nothing of the dump runs: csrc/survey/survey.h.
 #

@@ -2,6 +2,7 @@
 
 import collections
 import gc
+import importlib
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import platform
 import random
 import struct
 import sys
+import types
 
 import array_values
 import fastpersist
@@ -367,6 +369,55 @@ def test_environment_names_the_packages_of_the_classes_in_the_file(monkeypatch):
     monkeypatch.setattr(s, "__version__", "1.2 é", raising=False)
     assert environment_of([s.Plain(), s.function])["packages"] == {"sample_classes": "1.2 é"}
     assert environment_of(["sample_classes"])["packages"] == {}
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    "package, others",
+    [
+        ("sklearn", {"joblib", "numpy", "scipy", "threadpoolctl"}),
+        ("pandas", {"numpy"}),
+        ("scipy", {"numpy"}),
+        pytest.param("lightgbm", {"numpy", "scipy"}, marks=pytest.mark.boosters),
+        pytest.param("xgboost", {"numpy", "scipy"}, marks=pytest.mark.boosters),
+    ],
+)
+def test_environment_names_what_a_package_depends_on(package, others):
+    """And importing the package alone imports it: the bytes depend on nothing else."""
+    code = f"""
+import {package}, sys, json
+names = {{name for name, module in sys.modules.items() if "__version__" in vars(module)}}
+assert {others!r} <= names, {others!r} - names
+cls = type("Class", (), {{"__module__": {package!r}}})
+{package}.Class = cls
+import fastpersist, io
+from format_reader import read
+def environment():
+    file = io.BytesIO()
+    fastpersist.dump(cls, file)
+    return read(file.getvalue()).environment
+first = environment()
+import asyncio, decimal, sqlite3, sklearn, pandas, scipy.sparse
+assert environment() == first
+print(json.dumps(first["packages"]))
+"""
+    versions = json.loads(run_python(code))
+    assert set(versions) == {package, *others}
+    for name in others:
+        assert versions[name] == importlib.import_module(name).__version__
+
+
+def test_a_package_that_depends_on_one_that_is_not_imported(monkeypatch):
+    module = types.ModuleType("sklearn")
+    module.Class = type("Class", (), {"__module__": "sklearn"})
+    monkeypatch.setitem(sys.modules, "sklearn", module)
+    for name in ("joblib", "scipy", "threadpoolctl"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert environment_of([module.Class])["packages"] == {"numpy": np.__version__}
+    module.__version__ = "x" * 255
+    assert environment_of([module.Class])["packages"]["sklearn"] == module.__version__
+    module.__version__ += "x"
+    assert environment_of([module.Class])["packages"] == {"numpy": np.__version__}
 
 
 def test_a_package_that_lies_about_its_version(monkeypatch):

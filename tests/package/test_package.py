@@ -29,6 +29,7 @@ def test_what_importing_brings(tmp_path, monkeypatch):
         "fastpersist",
         "fastpersist._core",
         "fastpersist._ends",  # a dump says that a file object was written to
+        "fastpersist._warn",  # two public classes
         "fastpersist.codecs",
         "fastpersist.codecs.registry",
     ]

@@ -13,6 +13,7 @@ import stat
 from typing import Any
 
 from fastpersist._core import verify_descriptor, verify_file, verify_pickle, verify_sidecar
+from fastpersist._progress import Report, Sum
 from fastpersist.codecs import registry
 from fastpersist.codecs.decoding import CHUNK_BYTES, go_back, position
 from fastpersist.files import kinds, streams
@@ -24,7 +25,9 @@ _SIDECAR_MAGIC = b"fastpersist sdc\0"
 Path = str | bytes | None
 
 
-def verify(filename: Any, sidecar: Any, max_bytes: int, n_threads: int) -> None:
+def verify(
+    filename: Any, sidecar: Any, max_bytes: int, n_threads: int, report: Report | None = None
+) -> None:
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     if sidecar is not None:
@@ -32,9 +35,9 @@ def verify(filename: Any, sidecar: Any, max_bytes: int, n_threads: int) -> None:
             fd, file, path = open_place(sidecar, None, opened)
             if file is None:
                 file = open(fd, "rb", closefd=False)
-            _Check(path, max_bytes, n_threads, (-1, file, path)).all_of(filename)
+            _Check(path, max_bytes, n_threads, (-1, file, path), report).all_of(filename)
     else:
-        _Check(None, max_bytes, n_threads, None).all_of(filename)
+        _Check(None, max_bytes, n_threads, None, report).all_of(filename)
 
 
 def rest(stream: Any, file: Any, path: str | bytes, n_threads: int, max_bytes: int) -> None:
@@ -54,19 +57,27 @@ class _Check:
         max_bytes: int,
         n_threads: int,
         place: tuple[int, Any, Path] | None,
+        report: Report | None = None,
     ) -> None:
         self._sidecar_path = sidecar_path
         self._max_bytes = max_bytes
         self._n_threads = n_threads
         self._place = place
+        self._report = report
+        self._sum = None if report is None else Sum(report)
         self.path: Path = None
         self._are_ours: set[bool] = set()  # the dumps so far
         self._is_behind = True  # the file stands right behind the last one
 
     def all_of(self, filename: Any) -> None:
+        if not self._by_descriptor(filename) and self._sum is not None:
+            self._sum.finish()
+
+    def _by_descriptor(self, filename: Any) -> bool:
+        """Checks all; whether the core did it, which then has had the last word on progress."""
         if not isinstance(filename, (str, bytes)):
             self._one_of_file(filename)
-            return
+            return False
         self.path = filename
         with open(filename, "rb") as file:
             fd = file.fileno()
@@ -75,11 +86,12 @@ class _Check:
                 head, _ = kinds.first_bytes(file, filename)
                 # What is compressed may still end as a file of ours does.
                 is_other = file.tell() > 0 or kinds.detect(head) is not None
-                if not is_other and verify_descriptor(fd, filename, self._n_threads):
-                    return
+                if not is_other and verify_descriptor(fd, filename, self._n_threads, self._report):
+                    return True
             self._every_part(file)
         if self._place is not None and self._place[1].read(1):
             raise kinds.not_whole(self._sidecar_path, None, "sidecar")
+        return False
 
     def rest_of(self, stream: Any, file: Any) -> None:
         while self._dump(stream) is not None:
@@ -164,9 +176,9 @@ class _Check:
             return None
         whole = streams.PushedBack(head, file)
         if head.startswith(_SIDECAR_MAGIC):
-            verify_sidecar((-1, whole, self.path), self._max_bytes)
+            verify_sidecar((-1, whole, self.path), self._max_bytes, self._sum)
             return True
-        if verify_file(whole, self.path, self._place, self._max_bytes):
+        if verify_file(whole, self.path, self._place, self._max_bytes, self._sum):
             self._are_ours.add(True)
             return True
         if self._place is not None:
@@ -174,7 +186,7 @@ class _Check:
                 f"{self.path!r} is not a file with a sidecar: verify it without sidecar="
             )
         whole = streams.PushedBack(head, file)
-        verify_pickle(whole, self.path, self._max_bytes)
+        verify_pickle(whole, self.path, self._max_bytes, self._sum)
         self._are_ours.add(False)
         self._is_behind = whole.n_left == 0 or position(file) is not None
         if self._is_behind and whole.n_left > 0:

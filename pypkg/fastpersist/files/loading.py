@@ -15,6 +15,7 @@ from fastpersist._core import (
     load_descriptor,
     load_file,
 )
+from fastpersist._progress import Report
 from fastpersist.codecs import registry
 from fastpersist.codecs.decoding import damage, position
 from fastpersist.files import kinds, streams, warn
@@ -40,6 +41,8 @@ class Request(NamedTuple):
     verify: int
     n_threads: int
     max_bytes: int
+    mismatch: int
+    report: Report | None
 
 
 def from_descriptor(path: str | bytes, request: Request, fd: int) -> Any:
@@ -89,7 +92,7 @@ def from_file(file: Any, request: Request) -> Any:
 def _dump_in(stream: Any, path: Path, request: Request) -> Any:
     """One dump, from a file object that yields decoded bytes."""
     native, verify, max_bytes = request.native, request.verify, request.max_bytes
-    return load_file(stream, path, native, verify, None, 1, None, max_bytes)
+    return load_file(stream, path, native, verify, None, 1, None, max_bytes, *request[6:])
 
 
 def _next_dump(file: Any, request: Request) -> Any:
@@ -184,10 +187,7 @@ def _blame_the_stream(stream: Any, error: Exception) -> None:
 
 def _map_or_read(fd: int, path: str | bytes, start: int, request: Request) -> tuple[Any, int]:
     """The value, and where it ends: 0 where it cannot be mapped and was not read."""
-    _, mode, native, verify, n_threads, max_bytes = request
-    return load_descriptor(
-        fd, path, start, mode, native, verify, n_threads, kinds.begins_at, max_bytes
-    )
+    return load_descriptor(fd, path, start, *request[1:5], kinds.begins_at, *request[5:])
 
 
 def _is_real(file: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastpersist._core import load_file, load_path
 from fastpersist._core import read_sidecar as read_place
+from fastpersist._progress import Report
 from fastpersist.files import kinds, streams, warn
 
 # What the core takes: (descriptor, file object, path); a descriptor of -1 stands for none.
@@ -24,6 +25,8 @@ def load_pair(
     verify: int,
     n_threads: int,
     max_bytes: int,
+    mismatch: int,
+    report: Report | None,
 ) -> Any:
     """Load the dump whose main file is `filename`; `mmap_mode` as checked by `load`."""
 
@@ -35,18 +38,18 @@ def load_pair(
                 raise ValueError(
                     f"{filename!r} is not a file with a sidecar: load it without sidecar="
                 )
-            return load_file(file, filename, native, verify, mmap_mode, n_threads, place, max_bytes)
+            return load_file(file, filename, *checks)
 
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     with contextlib.ExitStack() as opened:
         place = open_place(sidecar, mmap_mode, opened)
+        limits = (place, max_bytes, mismatch, report)
+        checks = (native, verify, mmap_mode, n_threads, *limits)
         if isinstance(filename, (str, bytes)):
-            return load_path(
-                filename, mmap_mode, native, verify, n_threads, foreign, place, max_bytes
-            )
+            return load_path(filename, mmap_mode, native, verify, n_threads, foreign, *limits)
         opened.enter_context(streams.rewound(filename))
-        return load_file(filename, None, native, verify, mmap_mode, n_threads, place, max_bytes)
+        return load_file(filename, None, *checks)
 
 
 def read(sidecar: Any, verify: int, n_threads: int) -> list[bytearray | bytes]:
