@@ -40,15 +40,19 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(
     dump_value_doc,
     "dump_value($module, value, sidecar, layout, protocol, durable,\n"
-    "           n_threads, place, start, progress=None, /)\n"
+    "           n_threads, place, start, progress=None, names=None,\n"
+    "           environment=None, /)\n"
     "--\n"
     "\n"
     "Write value to a path (str or bytes), which is replaced at the end, or\n"
     "to an object with a write() method, front to back.\n"
     "\n"
     "sidecar is None or a second one of these, for the arrays' bytes. layout\n"
-    "is \"pickle\" or \"joblib\"; start is where a file object stands.\n"
-    "progress(done, total) is called now and then, and at the end.");
+    "is \"pickle\" or \"joblib\", or \"plain\": a pickle and nothing else;\n"
+    "start is where a file object stands. progress(done, total) is called\n"
+    "now and then, and at the end. Classes whose type is names are written\n"
+    "by __module__ and __qualname__ as they are. environment is the text\n"
+    "that the footer gets.");
 
 static PyObject *
 dump_value(PyObject *module, PyObject *args)
@@ -56,17 +60,22 @@ dump_value(PyObject *module, PyObject *args)
     PyObject *value, *place, *sidecar;
     const char *layout;
     unsigned long long start;
+    PyObject *names = Py_None;
     fp_dump_options options = {.report = NULL};
 
-    if (!PyArg_ParseTuple(args, "OOsipiOK|O:dump_value", &value, &sidecar,
+    if (!PyArg_ParseTuple(args, "OOsipiOK|OOz#:dump_value", &value, &sidecar,
                           &layout, &options.protocol, &options.durable,
-                          &options.n_threads, &place, &start, &options.report))
+                          &options.n_threads, &place, &start, &options.report,
+                          &names, &options.environment,
+                          &options.environment_bytes))
     {
         return NULL;
     }
     options.start = start;
-    options.layout =
-        strcmp(layout, "joblib") == 0 ? FP_LAYOUT_JOBLIB : FP_LAYOUT_PICKLE;
+    options.names = names == Py_None ? NULL : names;
+    options.layout = strcmp(layout, "joblib") == 0  ? FP_LAYOUT_JOBLIB
+                     : strcmp(layout, "plain") == 0 ? FP_LAYOUT_PLAIN
+                                                    : FP_LAYOUT_PICKLE;
     if (fp_dump_value(fp_state_of_module(module), value, place,
                       sidecar == Py_None ? NULL : sidecar, &options)
         < 0)
@@ -172,7 +181,7 @@ PyDoc_STRVAR(load_path_doc,
              "load_path($module, path, mmap_mode, native_order, verify,\n"
              "          n_threads, foreign, sidecar=None,\n"
              "          max_bytes=18446744073709551615,\n"
-             "          mismatch=0, progress=None, /)\n"
+             "          mismatch=0, progress=None, find_class=None, /)\n"
              "--\n"
              "\n"
              "Load the first dump of a file; what it cannot load is left to\n"
@@ -186,14 +195,15 @@ load_path(PyObject *module, PyObject *args)
     PyObject *sidecar = Py_None;
     int native_order, verify, n_threads;
     int mismatch = FP_MISMATCH_IGNORE;
-    PyObject *report = Py_None;
+    PyObject *report = Py_None, *find_class = Py_None;
     unsigned long long max_bytes = NO_LIMIT;
     fp_load_options options;
     fp_sidecar_place place;
 
-    if (!PyArg_ParseTuple(args, "OOpiiO|OKiO:load_path", &path, &mmap_mode,
+    if (!PyArg_ParseTuple(args, "OOpiiO|OKiOO:load_path", &path, &mmap_mode,
                           &native_order, &verify, &n_threads, &foreign,
-                          &sidecar, &max_bytes, &mismatch, &report)
+                          &sidecar, &max_bytes, &mismatch, &report,
+                          &find_class)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
                         mismatch, report, &options)
                < 0)
@@ -204,6 +214,7 @@ load_path(PyObject *module, PyObject *args)
         return NULL;
     }
     options.foreign = foreign;
+    options.find_class = find_class == Py_None ? NULL : find_class;
     return fp_load_path(fp_state_of_module(module), path, &options);
 }
 
@@ -211,7 +222,8 @@ PyDoc_STRVAR(load_descriptor_doc,
              "load_descriptor($module, fd, path, start, mmap_mode,\n"
              "                native_order, verify, n_threads, foreign,\n"
              "                max_bytes=18446744073709551615,\n"
-             "                mismatch=0, progress=None, /)\n"
+             "                mismatch=0, progress=None, find_class=None,\n"
+             "                /)\n"
              "--\n"
              "\n"
              "Load the dump or pickle that begins at start of a regular\n"
@@ -223,14 +235,15 @@ load_descriptor(PyObject *module, PyObject *args)
     PyObject *path, *mmap_mode, *foreign, *value;
     int fd, native_order, verify, n_threads;
     int mismatch = FP_MISMATCH_IGNORE;
-    PyObject *report = Py_None;
+    PyObject *report = Py_None, *find_class = Py_None;
     unsigned long long start, max_bytes = NO_LIMIT;
     uint64_t end;
     fp_load_options options;
 
-    if (!PyArg_ParseTuple(args, "iOKOpiiO|KiO:load_descriptor", &fd, &path,
+    if (!PyArg_ParseTuple(args, "iOKOpiiO|KiOO:load_descriptor", &fd, &path,
                           &start, &mmap_mode, &native_order, &verify,
-                          &n_threads, &foreign, &max_bytes, &mismatch, &report)
+                          &n_threads, &foreign, &max_bytes, &mismatch, &report,
+                          &find_class)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
                         mismatch, report, &options)
                < 0)
@@ -238,6 +251,7 @@ load_descriptor(PyObject *module, PyObject *args)
         return NULL;
     }
     options.foreign = foreign;
+    options.find_class = find_class == Py_None ? NULL : find_class;
     value = fp_load_descriptor(fp_state_of_module(module), fd, path, start,
                                &options, &end);
     return value == NULL
@@ -249,7 +263,7 @@ PyDoc_STRVAR(load_file_doc,
              "load_file($module, file, path, native_order, verify,\n"
              "          mmap_mode=None, n_threads=1, sidecar=None,\n"
              "          max_bytes=18446744073709551615,\n"
-             "          mismatch=0, progress=None, /)\n"
+             "          mismatch=0, progress=None, find_class=None, /)\n"
              "--\n"
              "\n"
              "Load one dump or pickle from an object with a read() method.");
@@ -262,14 +276,15 @@ load_file(PyObject *module, PyObject *args)
     int native_order, verify;
     int n_threads = 1;
     int mismatch = FP_MISMATCH_IGNORE;
-    PyObject *report = Py_None;
+    PyObject *report = Py_None, *find_class = Py_None;
     unsigned long long max_bytes = NO_LIMIT;
     fp_load_options options;
     fp_sidecar_place place;
 
-    if (!PyArg_ParseTuple(args, "OOpi|OiOKiO:load_file", &file, &path,
+    if (!PyArg_ParseTuple(args, "OOpi|OiOKiOO:load_file", &file, &path,
                           &native_order, &verify, &mmap_mode, &n_threads,
-                          &sidecar, &max_bytes, &mismatch, &report)
+                          &sidecar, &max_bytes, &mismatch, &report,
+                          &find_class)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
                         mismatch, report, &options)
                < 0)
@@ -279,6 +294,7 @@ load_file(PyObject *module, PyObject *args)
     if (add_sidecar(sidecar, &place, &options) < 0) {
         return NULL;
     }
+    options.find_class = find_class == Py_None ? NULL : find_class;
     return fp_load_file(fp_state_of_module(module), file,
                         path == Py_None ? NULL : path, &options);
 }

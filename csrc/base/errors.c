@@ -4,6 +4,7 @@
 #include "messages.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <string.h>
 
 int
@@ -560,4 +561,32 @@ fp_without_notes(const fp_state *state, PyObject *reduced)
     Py_DECREF(kept);
     Py_XDECREF(dict);
     return result;
+}
+
+/* --- warnings ------------------------------------------------------------ */
+
+int
+fp_warn(PyObject *category, const char *format, ...)
+{
+    PyObject *module, *text, *warning = NULL, *answer = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    text = PyUnicode_FromFormatV(format, arguments);
+    va_end(arguments);
+    if (text != NULL) {
+        warning = PyObject_CallOneArg(category, text);
+        Py_DECREF(text);
+    }
+    if (warning == NULL) {
+        return -1;
+    }
+    module = PyImport_ImportModule("fastpersist._warn");
+    if (module != NULL) {
+        answer = PyObject_CallMethod(module, "at_caller", "O", warning);
+        Py_DECREF(module);
+    }
+    Py_DECREF(warning);
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : 0;
 }

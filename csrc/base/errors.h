@@ -54,6 +54,10 @@ int fp_raise_over_limit(fp_state *state, PyObject *path, uint64_t max_bytes);
 void fp_name_damage(fp_state *state, PyObject *path, fp_section section,
                     uint64_t offset, int is_truncated, int no_foreign_code);
 
+/* A warning at the line that called into the package, however many functions of
+ * its own lie between. 0, or -1: it is an exception here. */
+int fp_warn(PyObject *category, const char *format, ...);
+
 /* Adds a note to the exception that is set, if any, as pickle itself does: where
  * that fails, its failure is raised in place of the exception, which is its
  * context. A note of messages.h; before 3.14 there are none, and this does

@@ -217,6 +217,12 @@ guard_class(fp_machine *machine, const call *made)
     PyArray_Descr *descr;
     int has_objects;
 
+    /* NumPy takes any class for a dtype of objects, and what a hook gives says
+     * nothing about the class that it stands for. */
+    if (machine->find_class != NULL && dtype != NULL && PyType_Check(dtype)) {
+        return fp_refuse(machine, "%s of a dtype that is a class",
+                         type->tp_name);
+    }
     if (!is_plain) {
         /* memmap has its shape elsewhere, chararray its itemsize */
         is_unsized = is_unsized || is_minus_one(argument(made, 4, "shape"));

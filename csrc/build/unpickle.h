@@ -101,12 +101,14 @@ typedef struct fp_machine {
                             * dense part; NULL until needed */
 
     /* Hooks; NULL where the built-in rule holds. */
-    PyObject *owner;           /* borrowed: an Unpickler of a subclass, whose
+    PyObject *owner;      /* borrowed: an Unpickler of a subclass, whose
                            * method find_class is called */
-    PyObject *find_class;      /* owned: a callable, where there is no owner */
-    PyObject *persistent_load; /* owned: a callable or a plain method ... */
-    PyObject *persistent_owner;    /* borrowed: ... and its self, or NULL */
-    PyObject *buffers;             /* owned: iterator of out-of-band buffers */
+    PyObject *find_class; /* owned: of a load; called with the names that would
+                           * be imported. What it gives is not what they stand
+                           * for: see also fp_guard_call() */
+    PyObject *persistent_load;  /* owned: a callable or a plain method ... */
+    PyObject *persistent_owner; /* borrowed: ... and its self, or NULL */
+    PyObject *buffers;          /* owned: iterator of out-of-band buffers */
     const char *encoding, *errors; /* borrowed for the load */
     int fix_imports;
     int protocol;

@@ -131,23 +131,46 @@ path_by_getattr(fp_state *state, PyObject *module_name, PyObject *module,
     return object;
 }
 
+/* What the names of the stream are called now: new references in place of the
+ * borrowed ones. 0 or -1. */
+static int
+names_of_today(fp_machine *machine, PyObject **module_name, PyObject **name)
+{
+    if (machine->protocol < 3 && machine->fix_imports) {
+        return rename_global(machine, module_name, name);
+    }
+    Py_INCREF(*module_name);
+    Py_INCREF(*name);
+    return 0;
+}
+
+/* The hook of a load. */
+static PyObject *
+find_by_hook(fp_machine *machine, PyObject *module_name, PyObject *name)
+{
+    PyObject *find_class, *global;
+
+    if (names_of_today(machine, &module_name, &name) < 0) {
+        return NULL;
+    }
+    find_class = Py_NewRef(machine->find_class);
+    global = PyObject_CallFunctionObjArgs(find_class, module_name, name, NULL);
+    Py_DECREF(find_class);
+    Py_DECREF(module_name);
+    Py_DECREF(name);
+    return global;
+}
+
 PyObject *
 fp_import_global(fp_machine *machine, PyObject *module_name, PyObject *name)
 {
     PyObject *module, *global = NULL;
 
     fp_foreign_code(machine);
-    if (PySys_Audit("pickle.find_class", "OO", module_name, name) < 0) {
+    if (PySys_Audit("pickle.find_class", "OO", module_name, name) < 0
+        || names_of_today(machine, &module_name, &name) < 0)
+    {
         return NULL;
-    }
-    if (machine->protocol < 3 && machine->fix_imports) {
-        if (rename_global(machine, &module_name, &name) < 0) {
-            return NULL;
-        }
-    }
-    else {
-        Py_INCREF(module_name);
-        Py_INCREF(name);
     }
     /* Not the module as it stands in sys.modules: it may still be in the
      * middle of its own import. */
@@ -189,18 +212,14 @@ fp_find_global(fp_machine *machine, PyObject *module_name, PyObject *name)
         global = PyObject_CallMethodObjArgs(
             machine->owner, state->str_find_class, module_name, name, NULL);
     }
-    else if (machine->find_class != NULL) {
-        PyObject *find_class = Py_NewRef(machine->find_class);
-        global =
-            PyObject_CallFunctionObjArgs(find_class, module_name, name, NULL);
-        Py_DECREF(find_class);
-    }
     else {
         if (machine->own_wrappers) {
             global = arrays->stand_in(state, module_name, name);
         }
         if (global == NULL && !PyErr_Occurred()) {
-            global = fp_import_global(machine, module_name, name);
+            global = machine->find_class != NULL
+                         ? find_by_hook(machine, module_name, name)
+                         : fp_import_global(machine, module_name, name);
         }
     }
     if (is_wrapper && global != NULL && PyType_Check(global)) {

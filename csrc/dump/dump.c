@@ -147,6 +147,7 @@ start_walk(fp_dump *dump)
 
     fp_walk_init(walk, dump->state, 5, 0);
     walk->local_object_error = dump->state->pickling_error; /* as joblib's */
+    walk->names = dump->options->names;
     walk->late_puts = 1;
     walk->silent = 1;
     walk->graph.no_cuts = 0;
@@ -170,6 +171,21 @@ start_walk(fp_dump *dump)
     return walk->modules == NULL ? -1 : fp_sidecar_start(&dump->files.blobs);
 }
 
+/* What is written anew keeps where it was made. */
+static int
+write_environment(fp_dump *dump)
+{
+    const fp_dump_options *options = dump->options;
+    fp_status status;
+
+    if (options->environment == NULL) {
+        return fp_environment_write(dump->walk.modules, &dump->environment);
+    }
+    status = fp_buffer_append(&dump->environment, options->environment,
+                              (size_t)options->environment_bytes);
+    return status == FP_OK ? 0 : fp_raise_status(status, 0, NULL, NULL);
+}
+
 static int
 dump_file_layout(fp_dump *dump, PyObject *value)
 {
@@ -184,7 +200,7 @@ dump_file_layout(fp_dump *dump, PyObject *value)
     }
     if (fp_sidecar_close_shared(&dump->files.blobs) < 0
         || (dump->has_sidecar_file && finish_sidecar_file(dump) < 0)
-        || fp_environment_write(walk->modules, &dump->environment) < 0)
+        || write_environment(dump) < 0)
     {
         return -1;
     }
@@ -209,6 +225,7 @@ dump_plain_pickle(fp_dump *dump, PyObject *value)
 
     fp_walk_init(walk, dump->state, dump->options->protocol, 1);
     walk->local_object_error = dump->state->pickling_error;
+    walk->names = dump->options->names;
     walk->silent = 1;
     if (fp_walk_run(walk, value) < 0) {
         return -1;
@@ -232,7 +249,7 @@ dump_joblib_layout(fp_dump *dump, PyObject *value)
 
     if (new_ring(dump, &dump->main, &dump->ring, &stream.staging) < 0
         || fp_joblib_walk(&dump->walk, dump->state, &stream, value,
-                          options->protocol)
+                          options->protocol, options->names)
                < 0)
     {
         return -1;
@@ -307,7 +324,9 @@ dump_to_sinks(fp_dump *dump, PyObject *value)
     if (dump->options->layout == FP_LAYOUT_JOBLIB) {
         result = dump_joblib_layout(dump, value);
     }
-    else if (dump->options->protocol >= 5) {
+    else if (dump->options->layout == FP_LAYOUT_PICKLE
+             && dump->options->protocol >= 5)
+    {
         result = dump_file_layout(dump, value);
     }
     else {

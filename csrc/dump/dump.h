@@ -16,6 +16,7 @@
 typedef enum {
     FP_LAYOUT_PICKLE, /* csrc/FORMAT.md; a plain pickle below protocol 5 */
     FP_LAYOUT_JOBLIB, /* joblib_dump.h */
+    FP_LAYOUT_PLAIN,  /* a plain pickle of any protocol */
 } fp_dump_layout;
 
 typedef struct {
@@ -25,6 +26,9 @@ typedef struct {
     int n_threads;    /* at least 1 */
     uint64_t start;   /* joblib's layout: where the file object stands */
     PyObject *report; /* borrowed: told of progress; NULL or None: nobody */
+    PyObject *names;  /* borrowed: as of fp_walk */
+    const char *environment; /* borrowed: for the footer; NULL: that of here */
+    Py_ssize_t environment_bytes;
 } fp_dump_options;
 
 /* 0, or -1 with an exception set. `place` is what the user gave: str or bytes

@@ -306,6 +306,7 @@ write_objects(fp_walk *walk, PyObject *array)
     }
     fp_walk_init(&inner, walk->state, OBJECTS_PROTOCOL, 0);
     inner.local_object_error = walk->local_object_error;
+    inner.names = walk->names;
     inner.outlet = &outlet;
     status = fp_walk_run(&inner, array);
     if (status == 0) {
@@ -452,11 +453,12 @@ static const fp_outlet_methods joblib_methods = {
 
 int
 fp_joblib_walk(fp_walk *walk, fp_state *state, fp_stream *stream,
-               PyObject *value, int protocol)
+               PyObject *value, int protocol, PyObject *names)
 {
     stream->outlet = (fp_outlet){.methods = &joblib_methods, .self = stream};
     fp_walk_init(walk, state, protocol, 1);
     walk->local_object_error = state->pickling_error;
+    walk->names = names;
     walk->outlet = &stream->outlet;
     walk->silent = 1;
     return fp_walk_run(walk, value) < 0 ? -1 : flush(walk);

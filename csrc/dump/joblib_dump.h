@@ -33,8 +33,8 @@ typedef struct {
 } fp_stream;
 
 /* Sets up `walk` (zeroed; the caller frees it) and writes all of `value` into
- * the stream's ring. */
+ * the stream's ring. `names` is the walk's. */
 int fp_joblib_walk(fp_walk *walk, fp_state *state, fp_stream *stream,
-                   PyObject *value, int protocol);
+                   PyObject *value, int protocol, PyObject *names);
 
 #endif

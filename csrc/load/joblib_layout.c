@@ -1,5 +1,6 @@
 #include "joblib_layout.h"
 
+#include "base/errors.h"
 #include "build/unpickle.h"
 #include "in/array_load.h"
 #include "load.h"
@@ -318,8 +319,8 @@ warn_unaligned(PyObject *array, PyObject *path)
     if (text == NULL) {
         return -1;
     }
-    status = PyErr_WarnFormat(
-        PyExc_UserWarning, 1,
+    status = fp_warn(
+        PyExc_UserWarning,
         "The memmapped array %U loaded from the file %S is not byte aligned. "
         "This may cause segmentation faults if this memmapped array is used "
         "in some libraries like BLAS or PyTorch. To get rid of this warning, "

@@ -53,6 +53,8 @@ typedef struct {
     PyObject *foreign;
     fp_mismatch mismatch;
     PyObject *report; /* borrowed: told of progress; NULL or None: nobody */
+    PyObject *find_class; /* borrowed: as of fp_machine; NULL: names are
+                           * imported */
 } fp_load_options;
 
 /* At import (joblib_layout.c): the stand-in for joblib's NumpyArrayWrapper,

@@ -83,10 +83,10 @@ warn_if_void(const fp_buffers *from)
     }
     name = name_of(from->place->path, "the sidecar");
     if (name != NULL) {
-        status = PyErr_WarnFormat(PyExc_UserWarning, 1,
-                                  "%U was mapped for writing: the bytes of "
-                                  "its arrays cannot be checked",
-                                  name);
+        status = fp_warn(PyExc_UserWarning,
+                         "%U was mapped for writing: the bytes of "
+                         "its arrays cannot be checked",
+                         name);
         Py_DECREF(name);
     }
     return status;

@@ -668,8 +668,8 @@ fp_load_warn_void(fp_load *load)
     if (where == NULL) {
         return -1;
     }
-    status = PyErr_WarnFormat(
-        PyExc_UserWarning, 2,
+    status = fp_warn(
+        PyExc_UserWarning,
         "%U was mapped for writing: the bytes of its arrays cannot be checked",
         where);
     Py_DECREF(where);

@@ -33,12 +33,11 @@ begin(fp_atomic_file *file, PyObject *path)
     fp_status status;
 
     if (file->in_place == 2
-        && PyErr_WarnFormat(
-               PyExc_RuntimeWarning, 2,
-               "%R cannot be replaced in its directory and is "
-               "written in place: an interrupted dump would leave "
-               "it damaged",
-               path)
+        && fp_warn(PyExc_RuntimeWarning,
+                   "%R cannot be replaced in its directory and is "
+                   "written in place: an interrupted dump would leave "
+                   "it damaged",
+                   path)
                < 0)
     {
         return -1;

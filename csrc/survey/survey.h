@@ -343,6 +343,7 @@ typedef struct {
     X(BUILD_OF_GLOBAL, "state set on a global")                               \
     X(BUILD_OF_VALUE, "state set on what is no instance")                     \
     X(ITEMS_OF_VALUE, "items put into what takes none")                       \
+    X(OLD_STR, "str of Python 2")                                             \
     X(INST, "INST")                                                           \
     X(OBJ, "OBJ")                                                             \
     X(WRAPPER, "joblib's array wrapper in another use")                       \

@@ -76,6 +76,7 @@ fp_do_counted(fp_survey_run_state *run, unsigned char opcode,
                 run, "BINSTRING pickle has negative byte count");
         }
         kind = FP_VALUE_OLD_STR;
+        fp_odd(run, FP_ODD_OLD_STR, place);
     }
     first = run->place;
     if (fp_source_take(run, n_bytes, kind == FP_VALUE_STR, &payload) < 0) {
@@ -152,6 +153,7 @@ fp_do_line(fp_survey_run_state *run, unsigned char opcode, uint64_t place)
         {
             survey->n_undecided++;
         }
+        fp_odd(run, FP_ODD_OLD_STR, place);
         return push_bytes(run, place, FP_VALUE_OLD_STR, n_bytes - 2, start + 1,
                           FP_SURVEY_NONE);
     default: /* UNICODE */

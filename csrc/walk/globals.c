@@ -687,6 +687,35 @@ save_nested(fp_walk *walk, PyObject *object, PyObject *module_name,
 }
 #endif
 
+/* What only stands for something of that name. Nothing of this process is asked,
+ * so extension codes are not either. */
+static int
+save_by_its_names(fp_walk *walk, PyObject *object)
+{
+    PyObject *module_name = NULL, *name = NULL;
+    int status = -1;
+
+    if (fp_call_out(walk) < 0) {
+        return -1;
+    }
+    module_name = PyObject_GetAttr(object, walk->state->str_module);
+    if (module_name != NULL) {
+        name = PyObject_GetAttr(object, walk->state->str_qualname);
+    }
+    if (name != NULL && PyUnicode_Check(module_name) && PyUnicode_Check(name)
+        && walk->protocol >= 4)
+    {
+        status = emit_stack_global(walk, object, module_name, name);
+    }
+    else if (name != NULL) {
+        PyErr_Format(walk->state->pickling_error, "no names: %R, %R",
+                     module_name, name);
+    }
+    Py_XDECREF(module_name);
+    Py_XDECREF(name);
+    return status;
+}
+
 int
 fp_save_global(fp_walk *walk, PyObject *object, PyObject *given)
 {
@@ -696,6 +725,11 @@ fp_save_global(fp_walk *walk, PyObject *object, PyObject *given)
     int is_nested = 0;
     int status = -1;
 
+    if (walk->names != NULL && given == NULL
+        && Py_IS_TYPE(object, (PyTypeObject *)walk->names))
+    {
+        return save_by_its_names(walk, object);
+    }
     if (given != NULL
         || silent_names(walk->state, object, &module_name, &name) != 1)
     {

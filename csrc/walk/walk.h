@@ -162,6 +162,8 @@ typedef struct fp_walk {
     PyObject *persistent_id;
     PyObject *dispatch_table;
     PyObject *buffer_callback;
+    PyObject *names; /* a metaclass: its classes are written by __module__ and
+                      * __qualname__, which are str, and looked up nowhere */
 
     const fp_outlet *outlet; /* borrowed: where payloads go (outlet.h);
                                * NULL: nowhere else */

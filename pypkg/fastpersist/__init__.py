@@ -16,6 +16,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     report         what inspect gives: records, text, HTML
 #     __init__       the API: names, arguments, what a plain dump and load need; imports files late
 #     joblib         joblib's names, with ours among them
+#     convert        a file written anew in another layout, with nothing of it run
 #     compare        one value in several formats
 #     demo           two models, compared
 #     cli            the command line
@@ -183,6 +184,25 @@ def dump(
     ImportError
         The codec needs a package that is not installed; the message names it.
     """
+    if layout not in _LAYOUTS:
+        raise ValueError(f"layout must be one of {list(_LAYOUTS)!r}, not {layout!r}")
+    places = filename, sidecar
+    return _dump(value, *places, compress, protocol, layout, durable, threads, progress)
+
+
+def _dump(
+    value: Any,
+    filename: Any,
+    sidecar: Any,
+    compress: int | bool | str | tuple[str, int | bool | None] | None,
+    protocol: int | None,
+    layout: str,
+    durable: bool,
+    threads: int | None,
+    progress: bool | Callable[[int, int | None], object] | None,
+    *others: Any,
+) -> list[str] | None:
+    """`dump`, and what else `dump_value` takes."""
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     is_path = isinstance(filename, str)
@@ -193,8 +213,6 @@ def dump(
             f"{filename} (type {type(filename)}) was given."
         )
     codec = registry.chosen(compress, filename if is_path else None)
-    if layout not in _LAYOUTS:
-        raise ValueError(f"layout must be one of {list(_LAYOUTS)!r}, not {layout!r}")
     if layout == "joblib" and protocol is None:
         protocol = DEFAULT_PROTOCOL
     number = _checked_protocol(protocol)
@@ -207,12 +225,14 @@ def dump(
     _ends.forget(filename)
 
     if progress is None or progress is False:
-        _write(value, filename, sidecar, layout, number, durable, n_threads, codec, None)
+        _write(value, filename, sidecar, layout, number, durable, n_threads, codec, None, *others)
     else:
         from fastpersist._progress import reporting
 
         with reporting(progress, "dump") as report:
-            _write(value, filename, sidecar, layout, number, durable, n_threads, codec, report)
+            _write(
+                value, filename, sidecar, layout, number, durable, n_threads, codec, report, *others
+            )
     if not is_path:
         return None
     return [filename, sidecar] if isinstance(sidecar, str) else [filename]
@@ -228,25 +248,34 @@ def _write(
     n_threads: int,
     codec: Any,
     report: Callable[[int, int | None], object] | None,
+    *others: Any,
 ) -> None:
     """A dump whose arguments are checked."""
     is_path = isinstance(filename, str)
-
-    def write(place: Any, start: int) -> None:
-        options = (layout, protocol, durable, n_threads, place, start)
-        dump_value(value, sidecar, *options, report)
-
-    if codec is not None:
-        open_stream = registry.prepare(codec[0], codec[1], n_threads)
-        if is_path:
-            file = AtomicFile(filename, durable)
-            _dump_to_stream_at_path(write, file, filename, open_stream)
-        else:
-            _dump_to_stream(write, open_stream(filename, None))
-    elif is_path:
-        write(filename, 0)
+    options = (layout, protocol, durable, n_threads)
+    if codec is None:
+        start = _position(filename) if layout == "joblib" and not is_path else 0
+        dump_value(value, sidecar, *options, filename, start, report, *others)
+        return
+    write = partial(_write_to, value, sidecar, options, report, others)
+    open_stream = registry.prepare(codec[0], codec[1], n_threads)
+    if is_path:
+        file = AtomicFile(filename, durable)
+        _dump_to_stream_at_path(write, file, filename, open_stream)
     else:
-        write(filename, _position(filename) if layout == "joblib" else 0)
+        _dump_to_stream(write, open_stream(filename, None))
+
+
+def _write_to(
+    value: Any,
+    sidecar: Any,
+    options: tuple[str, int, bool, int],
+    report: Callable[[int, int | None], object] | None,
+    others: tuple[Any, ...],
+    place: Any,
+    start: int,
+) -> None:
+    dump_value(value, sidecar, *options, place, start, report, *others)
 
 
 _LAYOUTS = ("pickle", "joblib")
@@ -487,20 +516,22 @@ def _load(
     limit: int,
     mismatch: int,
     report: Callable[[int, int | None], object] | None,
+    find_class: Callable[[str, str], Any] | None = None,
 ) -> Any:
     """A load whose arguments are checked."""
     if sidecar is not None:
         from fastpersist.files import pairs
 
-        rules = (mode, native, level, n_threads, limit, mismatch, report)
+        rules = (mode, native, level, n_threads, limit, mismatch, report, find_class)
         return pairs.load_pair(filename, sidecar, *rules)
-    request = (mmap_mode, mode, native, level, n_threads, limit, mismatch, report)
+    told = (limit, mismatch, report, find_class)
+    request = (mmap_mode, mode, native, level, n_threads, *told)
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     if isinstance(filename, (str, bytes)):
         foreign = partial(_load_foreign, filename, request)
         checks = (mode, native, level, n_threads)
-        return load_path(filename, *checks, foreign, None, limit, mismatch, report)
+        return load_path(filename, *checks, foreign, None, *told)
     from fastpersist.files import loading
 
     if hasattr(filename, "read"):

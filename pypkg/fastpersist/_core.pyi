@@ -84,6 +84,8 @@ def dump_value(
     place: str | bytes | _Writable,
     start: int,
     progress: Callable[[int, int | None], object] | None = None,
+    names: type[type] | None = None,
+    environment: str | bytes | None = None,
     /,
 ) -> None: ...
 
@@ -101,6 +103,7 @@ def load_path(
     max_bytes: int = 18446744073709551615,
     mismatch: int = 0,
     progress: Callable[[int, int | None], object] | None = None,
+    find_class: Callable[[str, str], Any] | None = None,
     /,
 ) -> Any: ...
 def load_descriptor(
@@ -115,6 +118,7 @@ def load_descriptor(
     max_bytes: int = 18446744073709551615,
     mismatch: int = 0,
     progress: Callable[[int, int | None], object] | None = None,
+    find_class: Callable[[str, str], Any] | None = None,
     /,
 ) -> tuple[Any, int]: ...
 def load_file(
@@ -128,6 +132,7 @@ def load_file(
     max_bytes: int = 18446744073709551615,
     mismatch: int = 0,
     progress: Callable[[int, int | None], object] | None = None,
+    find_class: Callable[[str, str], Any] | None = None,
     /,
 ) -> Any: ...
 def verify_descriptor(

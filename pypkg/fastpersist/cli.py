@@ -33,6 +33,7 @@ _EXAMPLES = """examples:
   fastpersist inspect model --html report.html the same as a page
   fastpersist inspect old --diff new           what grew from one to the other
   fastpersist verify *.pkl                     check every byte, print digests
+  fastpersist convert model.pkl new            another layout; nothing is run
   fastpersist bench model.pkl                  time it beside pickle and joblib
 
 exit status: 0 good, 1 damage or a finding, 2 it could not be done
@@ -48,6 +49,16 @@ _VERIFY_EXAMPLES = """examples:
   fastpersist verify model
   fastpersist verify weights/*                  one line for each; exit status 1 for damage in any
   fastpersist verify main --sidecar second
+"""
+
+
+_CONVERT_EXAMPLES = """examples:
+  fastpersist convert model.joblib model        in the layout of fastpersist.dump
+  fastpersist convert model model.zst           compressed, as the name says
+  fastpersist convert model model --compress zstd:9
+  fastpersist convert model model.pkl --layout pickle
+  fastpersist convert model main --sidecar second
+  fastpersist convert old model --load          through a load: only what you trust
 """
 
 
@@ -107,6 +118,28 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("files", metavar="FILE", nargs="+")
     one.add_argument("--sidecar", metavar="FILE", help="the second file of one dump in two")
 
+    one = command("convert", _convert, "write a file anew; nothing of it is run", _CONVERT_EXAMPLES)
+    one.add_argument("file", metavar="IN")
+    one.add_argument("out", metavar="OUT")
+    one.add_argument(
+        "--compress",
+        metavar="CODEC[:LEVEL]",
+        type=_codec,
+        default=0,
+        help="zlib, gzip, bz2, lzma, xz, lz4, zstd, or a level of OUT's codec; also by OUT's name",
+    )
+    one.add_argument(
+        "--layout",
+        choices=("fastpersist", "joblib", "pickle"),
+        default="fastpersist",
+        help='"pickle" is one of protocol 5 and nothing else (%(default)s)',
+    )
+    one.add_argument("--sidecar", metavar="OUT2", help="a second file for the arrays' bytes")
+    one.add_argument("--from-sidecar", metavar="IN2", help="the second file of IN")
+    one.add_argument(
+        "--load", action="store_true", help="load it and dump that; this runs what it names"
+    )
+
     one = command("bench", _bench, "time a model of your own beside pickle and joblib")
     one.add_argument(
         "file", type=Path, help="a pickle or joblib file; loading it runs code: only one you trust"
@@ -133,6 +166,13 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
     return number
+
+
+def _codec(text: str) -> int | str | tuple[str, int]:
+    codec, _, level = text.partition(":")
+    if level:
+        return codec, int(level)
+    return int(codec) if codec.isdecimal() else codec
 
 
 def _complain(text: str) -> int:
@@ -256,6 +296,49 @@ def _digest(name: str) -> str:
     if hashes:
         return " ".join(reversed(hashes))
     return "good as far as it can be told (compressed, a sidecar, or not written by fastpersist)"
+
+
+# ---------------------------------------------------------------- convert
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from fastpersist.convert import Unsettled, convert
+
+    name = options.file
+    how = {"compress": options.compress, "layout": options.layout, "sidecar": options.sidecar}
+    try:
+        convert(
+            name,
+            options.out,
+            source_sidecar=options.from_sidecar,
+            load=options.load,
+            progress=True,
+            **how,
+        )
+        sizes = [_size(path) for path in (options.out, options.sidecar) if path is not None]
+        before = [_size(path) for path in (name, options.from_sidecar) if path is not None]
+        _print(f"{_name(options.out)}: {' + '.join(sizes)}, was {' + '.join(before)}")
+    except Unsettled as error:
+        return _complain(
+            f"{_name(name)}: cannot be written anew without loading it: {shown(str(error), 400)}; "
+            "--load does, and runs what it names"
+        )
+    except fastpersist.CorruptFileError as error:
+        _print(f"{_name(name)}: DAMAGED: {shown(str(error), 400)}")
+        return _FOUND
+    except BrokenPipeError:
+        raise
+    except _COULD_NOT_BE_DONE as error:
+        return _complain(_reason(error, getattr(error, "filename", None) or name))
+    except Exception as error:
+        if not options.load:
+            raise
+        return _complain(_reason(error, name))  # of the file's own code
+    return _GOOD
+
+
+def _size(path: str) -> str:
+    return f"{os.stat(path).st_size:,} bytes"
 
 
 # ---------------------------------------------------------------- bench, demo

@@ -4,6 +4,7 @@ The older NumPy lives in an environment of its own: that of FASTPERSIST_NUMPY126
 that is made once inside the environment that runs the tests.
 """
 
+import fcntl
 import importlib.metadata
 import os
 import pathlib
@@ -52,15 +53,17 @@ def old_python():
     directory = pathlib.Path(sys.prefix) / "numpy126"
     python = directory / "bin" / "python"
     stamp = directory / ("made-with-" + "-".join(requirements()).replace("==", "-"))
-    if not stamp.exists():
-        shutil.rmtree(directory, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", directory], check=True)
-        install = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-        install += ["--only-binary=:all:"]
-        done = subprocess.run([*install, *requirements()], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"cannot install NumPy 1.26 here: {done.stderr.strip()[-300:]}")
-        stamp.touch()
+    with open(directory.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        if not stamp.exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", directory], check=True)
+            install = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+            install += ["--only-binary=:all:"]
+            done = subprocess.run([*install, *requirements()], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"cannot install NumPy 1.26 here: {done.stderr.strip()[-300:]}")
+            stamp.touch()
     return str(python)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ class Request(NamedTuple):
     max_bytes: int
     mismatch: int
     report: Report | None
+    find_class: Callable[[str, str], Any] | None = None  # instead of importing
 
 
 def from_descriptor(path: str | bytes, request: Request, fd: int) -> Any:

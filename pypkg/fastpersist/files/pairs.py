@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import stat
+from collections.abc import Callable
 from typing import Any
 
 from fastpersist._core import load_file, load_path
@@ -27,6 +28,7 @@ def load_pair(
     max_bytes: int,
     mismatch: int,
     report: Report | None,
+    find_class: Callable[[str, str], Any] | None,
 ) -> Any:
     """Load the dump whose main file is `filename`; `mmap_mode` as checked by `load`."""
 
@@ -44,7 +46,7 @@ def load_pair(
         filename = os.fspath(filename)
     with contextlib.ExitStack() as opened:
         place = open_place(sidecar, mmap_mode, opened)
-        limits = (place, max_bytes, mismatch, report)
+        limits = (place, max_bytes, mismatch, report, find_class)
         checks = (native, verify, mmap_mode, n_threads, *limits)
         if isinstance(filename, (str, bytes)):
             return load_path(filename, mmap_mode, native, verify, n_threads, foreign, *limits)
