@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,17 @@ class Facts:
 
     def __init__(self, survey: Survey, number: int, base: int, read: Reader | None) -> None:
         self.survey, self.number, self.base, self._read = survey, number, base, read
-        self.nodes = np.frombuffer(survey.nodes, NODE)
         self.arrays = np.frombuffer(survey.arrays, ARRAY)
         leaves = np.frombuffer(survey.leaves, LEAF)
         self.every_leaf = leaves
         self.leaves = leaves[leaves["in_array"] == 0]
         self.globals = survey.globals
         self._dtypes: dict[int, str] = {}
+
+    @cached_property
+    def nodes(self) -> Any:
+        """Made when the tree is asked for."""
+        return np.frombuffer(self.survey.nodes, NODE)
 
     # ------------------------------------------------------------ records
 
