@@ -124,6 +124,7 @@ def convert(
 
 
 _FULLY, _ANY_VERSIONS = 2, 0
+_SMALL_BYTES = 64 << 10  # a load of more moves what it made to the oldest generation
 _Rules = tuple[None, None, bool, int, int, int, int]
 
 
@@ -135,6 +136,7 @@ class _Settled(NamedTuple):
 
     environment: bytes  # for the new one
     can_be_damaged: bool  # it has hashes, or was not followed to its end
+    is_small: bool  # what a load makes of it is in the collector's youngest generation
 
 
 def _settle(source: Any) -> _Settled:
@@ -147,8 +149,11 @@ def _settle(source: Any) -> _Settled:
         if odd.what in _UNSETTLED:
             place = f" at byte {odd.offsets[0]}" if odd.offsets else ""
             raise Unsettled(f"{odd.what}{place}: {_UNSETTLED[odd.what]}")
-    has_hashes = report.layout == "fastpersist"
-    return _Settled(_json(report.environment), has_hashes or report.damage is not None)
+    return _Settled(
+        environment=_json(report.environment),
+        can_be_damaged=report.layout == "fastpersist" or report.damage is not None,
+        is_small=report.n_bytes_decoded < _SMALL_BYTES,
+    )
 
 
 def _json(environment: Environment | None) -> bytes:
@@ -174,7 +179,7 @@ def _built(source: Any, sidecar: Any, rules: _Rules, report: Any, settled: _Sett
             raise
         # A stand-in in the hands of what takes the real thing.
         raise Unsettled(f"it does what cannot be followed: {error}") from error
-    gc.collect()
+    gc.collect(0 if settled.is_small else 2)  # what only cycles keep
     if tally.n_lost:
         raise Unsettled(f"the results of {tally.n_lost} calls are dropped: what they do is unknown")
     return value

@@ -221,6 +221,7 @@ def test_one_name_is_one_object(tmp_path):
     assert (tmp_path / "new").read_bytes().count(b"path") == 1
 
 
+LARGE = pickle.dumps(["x" * 9] * 30_000)[2:]
 REFUSED = {
     "persistent id": b"Pid\n.",
     "binary persistent id": b"\x80\x02K\x01Q.",
@@ -232,6 +233,9 @@ REFUSED = {
     "OBJ": b"(ccollections\nOrderedDict\no.",
     "a call that is dropped": b"\x80\x02cos\ngetcwd\n)R0K\x01.",
     "a call that only the memo keeps": b"\x80\x02cos\ngetcwd\n)Rq\x000K\x01.",
+    "a call that only keeps itself": b"\x80\x02cos\ngetcwd\n)Rq\x00}K\x01h\x00sb0K\x01.",
+    "a large one": b"\x80\x02cos\ngetcwd\n)Rq\x00}K\x01h\x00sb0"
+    + pickle.dumps(["x" * 9] * 30_000)[2:],
     "a call below what is returned": b"\x80\x02cos\ngetcwd\n)RK\x01.",
     "an attribute set on a class": b"\x80\x02ccollections\nOrderedDict\n}\x8c\x01aK\x01sb.",
     "a state that is set twice": b"\x80\x02ccollections\nOrderedDict\n)R}b}b.",
