@@ -21,12 +21,17 @@ SANITIZERS ?= address,undefined
 # Everything but what needs big packages or much time.
 BASE_TESTS := not models and not boosters and not slow
 # The large tables of codecs and foreign files, which one Python runs without sanitizers, and what
-# one Python runs with and without them. Everything: make asan MATRIX=, make test-base MATRIX= ONCE=
+# one Python runs with and without them. Everything: make test-base MATRIX= ONCE=
 MATRIX ?= --ignore=tests/load/test_joblib_files.py --ignore=tests/dump/test_joblib_layout.py \
           --ignore=tests/codecs/test_compression.py --ignore=tests/hostile
 ONCE ?= --ignore=tests/faults --ignore=tests/targets/test_targets.py \
         --ignore=tests/load/test_streams.py --ignore=tests/codecs/test_stream_kinds.py \
-        --ignore=tests/out/test_write_answers.py --ignore=tests/package/test_progress.py
+        --ignore=tests/out/test_write_answers.py --ignore=tests/package/test_progress.py \
+        --ignore=tests/package/test_cli.py
+# What runs under the sanitizers at night only (.ci/nightly). Everything: make asan MATRIX= SLOW=
+SLOW ?= --ignore=tests/targets/test_targets.py --ignore=tests/load/test_streams.py \
+        --ignore=tests/codecs/test_stream_kinds.py --ignore=tests/out/test_write_answers.py \
+        --ignore=tests/package/test_progress.py --ignore=tests/package/test_cli.py
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -120,7 +125,7 @@ asan: $(VENV)/.built $(VENV)/.with-test-base
 	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1 \
 	    UBSAN_OPTIONS=print_stacktrace=1 \
 	    $(PY) -m pytest -n $(PYTEST_WORKERS) --capture=sys -m '$(BASE_TESTS)' $(MATRIX) \
-	    $(PYTEST_ARGS)
+	    $(SLOW) $(PYTEST_ARGS)
 
 # The programs that test the core alone count as well: the second run keeps theirs.
 coverage: $(VENV)/.built $(VENV)/.with-test-base $(VENV)/.with-coverage
