@@ -7,6 +7,7 @@ import html.parser
 import io
 import json
 import pickle
+import os
 import re
 import shutil
 import subprocess
@@ -202,6 +203,8 @@ addEventListener("securitypolicyviolation", (e) => errors.push(e.violatedDirecti
 
 
 def chromium(folder, *arguments):
+    # Not with the sanitizers in it.
+    environment = {name: text for name, text in os.environ.items() if name != "LD_PRELOAD"}
     done = subprocess.run(
         [
             CHROMIUM,
@@ -213,6 +216,7 @@ def chromium(folder, *arguments):
             "--enable-logging=stderr",
             *arguments,
         ],
+        env=environment,
         capture_output=True,
         text=True,
         timeout=120,
