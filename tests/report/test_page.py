@@ -6,8 +6,8 @@ import hashlib
 import html.parser
 import io
 import json
-import pickle
 import os
+import pickle
 import re
 import shutil
 import subprocess
