@@ -102,7 +102,7 @@ def by_socket(data, tmp_path, **kwargs):
     one, other = socket.socketpair()
 
     def send():
-        with one:
+        with one, contextlib.suppress(BrokenPipeError):  # refused before all was read
             one.sendall(data)
 
     with sent_by_thread(send), other, other.makefile("rb") as file:
