@@ -133,7 +133,7 @@ read_sidecar(PyObject *module, PyObject *args)
 static int
 load_options(PyObject *mmap_mode, int native_order, int verify, int n_threads,
              unsigned long long max_bytes, int mismatch, PyObject *report,
-             fp_load_options *options)
+             PyObject *find_class, fp_load_options *options)
 {
     if (mismatch < FP_MISMATCH_IGNORE || mismatch > FP_MISMATCH_RAISE) {
         PyErr_SetString(PyExc_ValueError, "mismatch is out of range");
@@ -155,6 +155,7 @@ load_options(PyObject *mmap_mode, int native_order, int verify, int n_threads,
         .max_bytes = max_bytes,
         .mismatch = (fp_mismatch)mismatch,
         .report = report,
+        .find_class = find_class == Py_None ? NULL : find_class,
     };
     return 0;
 }
@@ -205,7 +206,7 @@ load_path(PyObject *module, PyObject *args)
                           &sidecar, &max_bytes, &mismatch, &report,
                           &find_class)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
-                        mismatch, report, &options)
+                        mismatch, report, find_class, &options)
                < 0)
     {
         return NULL;
@@ -214,7 +215,6 @@ load_path(PyObject *module, PyObject *args)
         return NULL;
     }
     options.foreign = foreign;
-    options.find_class = find_class == Py_None ? NULL : find_class;
     return fp_load_path(fp_state_of_module(module), path, &options);
 }
 
@@ -245,13 +245,12 @@ load_descriptor(PyObject *module, PyObject *args)
                           &n_threads, &foreign, &max_bytes, &mismatch, &report,
                           &find_class)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
-                        mismatch, report, &options)
+                        mismatch, report, find_class, &options)
                < 0)
     {
         return NULL;
     }
     options.foreign = foreign;
-    options.find_class = find_class == Py_None ? NULL : find_class;
     value = fp_load_descriptor(fp_state_of_module(module), fd, path, start,
                                &options, &end);
     return value == NULL
@@ -286,7 +285,7 @@ load_file(PyObject *module, PyObject *args)
                           &sidecar, &max_bytes, &mismatch, &report,
                           &find_class)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
-                        mismatch, report, &options)
+                        mismatch, report, find_class, &options)
                < 0)
     {
         return NULL;
@@ -294,7 +293,6 @@ load_file(PyObject *module, PyObject *args)
     if (add_sidecar(sidecar, &place, &options) < 0) {
         return NULL;
     }
-    options.find_class = find_class == Py_None ? NULL : find_class;
     return fp_load_file(fp_state_of_module(module), file,
                         path == Py_None ? NULL : path, &options);
 }
@@ -344,7 +342,7 @@ verify_file(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOOK|O:verify_file", &file, &path, &sidecar,
                           &max_bytes, &report)
         || load_options(Py_None, 0, FP_VERIFY_FULL, 1, max_bytes,
-                        FP_MISMATCH_IGNORE, report, &options)
+                        FP_MISMATCH_IGNORE, report, Py_None, &options)
                < 0)
     {
         return NULL;

@@ -3,8 +3,9 @@
  *
  * Handlers run every FP_SIGNALS_SECONDS at most, since the GIL may have to be
  * waited for, and at once after a system call that a signal ended. An
- * exception of theirs stays set. After them progress is told. Ownership: the struct is the caller's, at one
- * place as long as it is in use. GIL: init with or without it.
+ * exception of theirs stays set. After them progress is told. Ownership: the
+ * struct is the caller's, at one place as long as it is in use. GIL: init with
+ * or without it.
  */
 #ifndef FP_SIGNALS_H
 #define FP_SIGNALS_H

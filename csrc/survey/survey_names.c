@@ -26,15 +26,13 @@ width_of(unsigned char opcode)
 int
 fp_leaf_at(const fp_survey *survey, uint64_t place, fp_leaf_bytes *leaf)
 {
-    const unsigned char *opcode;
     uint64_t n_left;
+    const unsigned char *opcode = fp_opcode_at(survey, place, &n_left);
     unsigned width;
 
-    if (place >= survey->skeleton_bytes) {
+    if (opcode == NULL) {
         return 0;
     }
-    n_left = survey->skeleton_bytes - place - 1;
-    opcode = survey->skeleton + place;
     leaf->opcode = *opcode;
     width = width_of(*opcode);
     if (width > 0) {

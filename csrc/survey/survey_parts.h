@@ -369,6 +369,18 @@ typedef struct {
     unsigned char opcode;
 } fp_leaf_bytes;
 
+/* The opcode at a place, and how many bytes are kept behind it; NULL where
+ * nothing is. */
+static inline const unsigned char *
+fp_opcode_at(const fp_survey *survey, uint64_t place, uint64_t *n_behind)
+{
+    if (place >= survey->skeleton_bytes) {
+        return NULL;
+    }
+    *n_behind = survey->skeleton_bytes - place - 1;
+    return survey->skeleton + place;
+}
+
 /* The leaf opcode at a place: 1, or 0 where there is none. */
 int fp_leaf_at(const fp_survey *survey, uint64_t place, fp_leaf_bytes *leaf);
 /* The number, or for None, True and False another one, of the opcode at a place,

@@ -121,15 +121,13 @@ enum {
 int
 fp_small_number_at(const fp_survey *survey, uint64_t place, int64_t *number)
 {
-    const unsigned char *opcode;
     uint64_t n_left;
+    const unsigned char *opcode = fp_opcode_at(survey, place, &n_left);
     size_t width;
 
-    if (place >= survey->skeleton_bytes) {
+    if (opcode == NULL) {
         return 0;
     }
-    opcode = survey->skeleton + place;
-    n_left = survey->skeleton_bytes - place - 1;
     switch (*opcode) {
     case OP_NONE:
         *number = KEY_WORDS + KEY_NONE;

@@ -25,12 +25,12 @@ def reporting(progress: Progress, title: str) -> Iterator[Report | None]:
     if progress is None or progress is False:
         yield None
     elif progress is True:
-        bar = _Bar(title) if _can_show() else None
+        shown = bar(title)
         try:
-            yield bar
+            yield shown
         finally:
-            if bar is not None:
-                bar.close()
+            if shown is not None:
+                shown.close()
     elif callable(progress):
         yield progress
     else:
@@ -57,9 +57,17 @@ class Sum:
         self._report(self._before, self._before)
 
 
-class _Bar:
-    def __init__(self, title: str) -> None:
-        self._title = title
+def bar(title: str | None, leave: bool = True) -> Bar | None:
+    """One of tqdm, which may stay when it is closed; None where that is not installed, or nobody
+    looks."""
+    return Bar(title, leave) if _can_show() else None
+
+
+class Bar:
+    """Shown from one second on."""
+
+    def __init__(self, title: str | None, leave: bool) -> None:
+        self._title, self._leave = title, leave
         self._start = time.monotonic()
         self._bar: Any = None
 
@@ -71,7 +79,12 @@ class _Bar:
             tqdm = import_module("tqdm").tqdm
 
             self._bar = tqdm(
-                desc=self._title, total=total, unit="B", unit_scale=True, file=sys.stderr
+                desc=self._title,
+                total=total,
+                leave=self._leave,
+                unit="B",
+                unit_scale=True,
+                file=sys.stderr,
             )
             self._bar.start_t -= elapsed
         self._bar.total = total

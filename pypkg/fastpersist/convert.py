@@ -29,6 +29,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 import fastpersist
+from fastpersist._progress import reporting
 from fastpersist.codecs import registry
 from fastpersist.report.records import Environment
 
@@ -110,13 +111,8 @@ def convert(
     n_threads = fastpersist._thread_count(threads)
     settled = None if load else _settle(source)
     rules: _Rules = (None, None, False, _FULLY, n_threads, registry.NO_LIMIT, _ANY_VERSIONS)
-    if progress is None or progress is False:
-        value = _built(source, source_sidecar, rules, None, settled)
-    else:
-        from fastpersist._progress import reporting
-
-        with reporting(progress, "convert") as report:
-            value = _built(source, source_sidecar, rules, report, settled)
+    with reporting(progress, "convert") as report:
+        value = _built(source, source_sidecar, rules, report, settled)
     protocol = fastpersist.DEFAULT_PROTOCOL if layout == "joblib" else 5
     how = compress, protocol, _LAYOUTS[layout], False, threads, None
     names = () if settled is None else (Name, settled.environment)
@@ -189,11 +185,9 @@ def _built(source: Any, sidecar: Any, rules: _Rules, report: Any, settled: _Sett
 
 
 class _Tally:
-    """Of the objects that stand for the results of calls."""
+    """Of the objects that stand for the results of calls: how many nobody refers to any more."""
 
-    def __init__(self) -> None:
-        self.n_made = 0
-        self.n_lost = 0
+    n_lost = 0
 
 
 class Name(type):
@@ -228,7 +222,6 @@ class Made(metaclass=Name):
         self._callable = None
         self._arguments, self._keywords = arguments, keywords
         self._items = self._pairs = self._state = None
-        cls._tally.n_made += 1
         return self
 
     def __call__(self, *arguments: Any) -> Made:  # REDUCE of a result

@@ -14,20 +14,9 @@ import format_reader
 import numpy as np
 import pytest
 from helpers import PROJECT, file_bytes
+from helpers import run_command as run
 
 VALUE = {"weights": np.arange(100_000.0), "bias": [np.ones(50), "text"]}
-
-
-def run(*arguments, cwd=None, stdin=subprocess.DEVNULL, **env):
-    return subprocess.run(
-        [sys.executable, "-m", "fastpersist", *map(str, arguments)],
-        stdin=stdin,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=cwd,
-        env={**os.environ, **env},
-    )
 
 
 def refused(done):

@@ -10,8 +10,6 @@ import functools
 import io
 import json
 import pickle
-import subprocess
-import sys
 
 import array_values
 import fastpersist
@@ -22,6 +20,7 @@ import sample_classes
 import values
 from compare import assert_isomorphic
 from fastpersist.convert import Unsettled, convert
+from helpers import run_command as command
 from helpers import run_python
 
 A = np.arange(3000.0)
@@ -323,15 +322,6 @@ def test_damage_is_told(tmp_path):
 
 
 # ---------------------------------------------------------------- the command
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "fastpersist", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def test_the_command(tmp_path):

@@ -143,6 +143,19 @@ def opcode_names(data):
 FRUGAL = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"}
 
 
+def run_command(*arguments, cwd=None, stdin=subprocess.DEVNULL, **env):
+    """The command line, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "fastpersist", *map(str, arguments)],
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=cwd,
+        env={**os.environ, **env},
+    )
+
+
 def run_python(code, *arguments, warnings="error", timeout=300, env=None, python=sys.executable):
     """Runs a script in a process of its own that sees all tests, and returns what it printed."""
     path = [str(SUPPORT), *sorted(map(str, SUPPORT.parent.glob("*/")))]

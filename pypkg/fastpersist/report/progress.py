@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import Any
 
+from fastpersist._progress import bar
 from fastpersist.codecs.decoding import position
 
 _INTERVAL = 0.1  # seconds between two calls
-_SILENT = 1.0  # seconds before a bar appears
 
 
 class Meter:
@@ -19,7 +18,9 @@ class Meter:
     def __init__(self, progress: Any) -> None:
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
             raise TypeError("progress should be True, False, None or a callable")
-        self._call = progress if callable(progress) else _bar() if progress else None
+        self._call = (
+            progress if callable(progress) else bar(None, leave=False) if progress else None
+        )
         self.is_wanted = self._call is not None
         self._total: int | None = None
         self._file: Any = None
@@ -83,34 +84,3 @@ class _Watched:
     def _readinto(self, target: Any) -> int:
         self._meter.tick()
         return self._stream.readinto(target)  # type: ignore[no-any-return]
-
-
-class _Bar:
-    """tqdm's, from one second on."""
-
-    def __init__(self, tqdm: Any) -> None:
-        self._tqdm, self._bar = tqdm, None
-        self._start = time.monotonic()
-
-    def __call__(self, done: int, total: int | None) -> None:
-        if self._bar is None:
-            if time.monotonic() - self._start < _SILENT:
-                return
-            self._bar = self._tqdm(total=total, unit="B", unit_scale=True, leave=False)
-        bar: Any = self._bar
-        bar.update(done - bar.n)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-def _bar() -> _Bar | None:
-    """None where it is not installed, or nobody looks."""
-    if not sys.stderr.isatty():
-        return None
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    return _Bar(tqdm)
