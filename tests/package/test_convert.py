@@ -198,6 +198,10 @@ def test_the_environment_is_kept(tmp_path):
     convert(old, new)
     environment = fastpersist.inspect(new).environment
     assert environment.python is None and environment.packages == ()
+    report = fastpersist.inspect(new)
+    assert "saved with" not in str(report)
+    report.save_html(tmp_path / "page.html")
+    assert "Environment" not in (tmp_path / "page.html").read_text(encoding="utf-8")
     fastpersist.load(new, environment="raise")
     convert(old, new, load=True)
     assert dict(fastpersist.inspect(new).environment.packages)["numpy"] == np.__version__

@@ -283,7 +283,7 @@ def _environment(
     beside: Callable[[Environment], Iterable[tuple[str, str, str, str]]],
 ) -> str:
     environment = report.environment
-    if environment is None:
+    if not environment:
         return ""
     rows = (
         f'<td class="name"><bdi>{tagged(name)}</bdi></td><td>{tagged(then, 80)}</td>'

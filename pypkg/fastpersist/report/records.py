@@ -258,6 +258,11 @@ class Environment:
     packages: tuple[tuple[str, str], ...] = ()
     """Modules and their versions."""
 
+    def __bool__(self) -> bool:
+        """Whether it says anything: of what was written anew from another writer's file it does
+        not."""
+        return self != Environment()
+
 
 @dataclass(frozen=True)
 class DumpReport:

@@ -74,7 +74,7 @@ def summary(report: FileRecord, width: int) -> Iterator[str]:
     if report.dumps:
         yield from _wrapped(looked_at(report), width)
     environment = report.environment
-    if environment is not None:
+    if environment:
         saved = [f"Python {environment.python}"] if environment.python else []
         if environment.fastpersist:
             saved.append(f"fastpersist {environment.fastpersist}")
