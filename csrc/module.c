@@ -29,13 +29,16 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(
     loads_doc,
     "loads($module, data, /, *, fix_imports=True, encoding=\"ASCII\",\n"
-    "      errors=\"strict\", buffers=())\n"
+    "      errors=\"strict\", buffers=(), trusted=None)\n"
     "--\n"
     "\n"
     "Read an object from its pickled representation.\n"
     "\n"
     "Does what pickle.loads() does with the same arguments, and reads what\n"
-    "joblib wrote as well. What stands behind the pickle is ignored.");
+    "joblib wrote as well. What stands behind the pickle is ignored.\n"
+    "\n"
+    "trusted : None, or iterable of str or classes\n"
+    "    As of load(): not None restricts what the pickle may call.");
 
 PyDoc_STRVAR(
     dump_value_doc,
@@ -538,6 +541,8 @@ module_exec(PyObject *module)
         || fetch(&state->extension_cache, "copyreg", "_extension_cache") < 0
         || fetch(&state->newobj_function, "copyreg", "__newobj__") < 0
         || fetch(&state->newobj_ex_function, "copyreg", "__newobj_ex__") < 0
+        || fetch(&state->reconstructor_function, "copyreg", "_reconstructor")
+               < 0
         || fetch(&state->codecs_encode, "codecs", "encode") < 0
         || fetch(&state->getattr, "builtins", "getattr") < 0
         || fetch(&state->raw_file_type, "io", "RawIOBase") < 0
@@ -567,6 +572,7 @@ module_exec(PyObject *module)
         || fetch_of_object(&state->object_class, state->str_class_) < 0
         || fp_numpy_init(state) < 0 || fp_errors_init(module, state) < 0
         || fp_joblib_init(module, state) < 0
+        || fp_restrict_init(module, state) < 0
         || fp_lz4_reader_type_init(module) < 0
         || fp_lz4_writer_type_init(module, state) < 0
         || fp_survey_type_init(module, state) < 0
@@ -621,6 +627,10 @@ module_exec(PyObject *module)
     X(dtype_metaclass)                                                        \
     X(newobj_function)                                                        \
     X(newobj_ex_function)                                                     \
+    X(reconstructor_function)                                                 \
+    X(restricted_loads)                                                       \
+    X(untrusted_error)                                                        \
+    X(restriction_type)                                                       \
     X(object_reduce_ex)                                                       \
     X(object_reduce)                                                          \
     X(object_getstate)                                                        \
