@@ -49,6 +49,12 @@ def holds_plain_bytes(dtype: Any) -> bool:
     return is_dtype(dtype) and not dtype.hasobject and type(dtype).__name__ != "StringDType"
 
 
+def is_scalar_value(value: Any) -> bool:
+    """Whether `value` is a scalar of a type of NumPy's own."""
+    np = numpy()
+    return isinstance(value, np.generic) and type(value).__module__ == "numpy"
+
+
 def own(array: Any) -> Any:
     """The array itself where nobody else holds its memory, else a copy: a mapped file may be
     changed by others behind a check."""
