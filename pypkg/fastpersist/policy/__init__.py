@@ -41,11 +41,14 @@ _REFUSED_ODDITIES = {
     "name of 4 KiB or more": "it is no name",
     "INST": "an opcode of protocol 0 that calls a class",
     "OBJ": "an opcode of protocol 1 that calls a class",
+    "call of what is no global": "no rule covers it",
     "state set on a global": "it would change what is imported",
+    "state set on what is no instance": "no rule covers it",
     "items put into what takes none": "it would call methods by name",
     "joblib's array wrapper in another use": "what follows it could be read in two ways",
     "out-of-band buffer": "no buffers were given",
     "frame that ends inside an opcode": "readers differ in what they make of it",
+    "STOP in front of its frame's end": "readers differ in what they make of it",
 }
 _MAX_SHOWN = 20
 # Names that the core answers itself, with a class of its own (csrc/load/joblib_layout.c).
