@@ -562,9 +562,6 @@ def _check_metric(metric: Any, n_features: int, what: str) -> None:
         need(vector.shape[0] in (0, n_features) and p > 0, f"the metric of {what}")
     elif name.startswith("Haversine"):
         need(n_features == 2, f"the metric of {what}")
-    else:
-        return
-    # It has been given a state: size is set by that.
 
 
 # Neighbours
@@ -761,15 +758,7 @@ def svm_state(instance: Any, state: Any) -> Any:
     for name in ("_probA", "_probB") if "_probA" in attributes else ("probA_", "probB_"):
         values = exact_array(attributes.get(name), "float64", (None,), f"{name} of {what}")
         lengths.add(values.shape[0])
-    need(len(lengths) == 1 and lengths <= {0, 1, pairs}, f"the probabilities of {what}")
-    # Asked for probabilities of classes, libsvm reads one of each for every pair.
-    need(not classifies or lengths <= {0, pairs}, f"the probabilities of {what}")
-    if classifies and 0 in lengths:
-        need(
-            not attributes.get("_effective_probability") and attributes.get("probability") in
-            (False, "deprecated"),
-            f"{what} has no probabilities to give",
-        )
+    need(len(lengths) == 1 and lengths <= {0, pairs}, f"the probabilities of {what}")
     kernel = attributes.get("kernel")
     shape = attributes.get("shape_fit_")
     need(type(shape) is tuple and 1 <= len(shape) <= 2, f"shape_fit_ of {what}")
