@@ -2,6 +2,7 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "base/numpy_api.h"
+#include "build/tree_guard.h"
 #include "build/unpickle.h"
 #include "build/unpickler.h"
 #include "dump/dump.h"
@@ -446,6 +447,22 @@ bytes_taken(PyObject *module, PyObject *args)
     return n_bytes < 0 ? NULL : PyLong_FromSsize_t(n_bytes);
 }
 
+PyDoc_STRVAR(check_tree_doc,
+             "check_tree($module, nodes, itemsize, n_features, max_depth, /)\n"
+             "--\n"
+             "\n"
+             "Raises ValueError where the nodes are no tree of that depth, or\n"
+             "split by features that there are not.");
+
+PyDoc_STRVAR(
+    check_predictor_doc,
+    "check_predictor($module, nodes, itemsize, offsets, n_features,\n"
+    "                n_bitsets, /)\n"
+    "--\n"
+    "\n"
+    "The same of a boosted tree's records. Returns the largest feature,\n"
+    "and whether any split is by categories.");
+
 static PyMethodDef functions[] = {
     {"dumps", (PyCFunction)(void (*)(void))fp_dumps,
      METH_VARARGS | METH_KEYWORDS, dumps_doc},
@@ -463,6 +480,10 @@ static PyMethodDef functions[] = {
     {"verify_pickle", verify_pickle, METH_VARARGS, verify_pickle_doc},
     {"write_counts", write_counts, METH_VARARGS, write_counts_doc},
     {"bytes_taken", bytes_taken, METH_VARARGS, bytes_taken_doc},
+    {"check_tree", (PyCFunction)(void (*)(void))fp_check_tree, METH_FASTCALL,
+     check_tree_doc},
+    {"check_predictor", (PyCFunction)(void (*)(void))fp_check_predictor,
+     METH_FASTCALL, check_predictor_doc},
     {NULL, NULL, 0, NULL},
 };
 
