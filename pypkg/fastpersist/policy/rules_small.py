@@ -93,7 +93,8 @@ def model_state(instance: Any, state: Any) -> Any:
             found is not None and isinstance(found, property)
         ):
             raise Refused(f"{name!r:.80} would hide what the class of {what} has of that name")
-    return state
+    # The load could go on to fill the one in the file.
+    return dict(state)
 
 
 def model_and(check: StateCheck) -> StateCheck:
