@@ -1,0 +1,7 @@
+"""What is approved of pandas."""
+
+from __future__ import annotations
+
+from fastpersist.policy.rows import Row
+
+ROWS: tuple[Row, ...] = ()
