@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import fastpersist
+import written_names
 from compare import shorten
 from hypothesis import settings
 
@@ -32,6 +33,7 @@ def file_bytes(value, **kwargs):
     """The bytes that dump() writes to a file object."""
     file = io.BytesIO()
     assert fastpersist.dump(value, file, **kwargs) is None
+    written_names.note(file.getvalue())
     return file.getvalue()
 
 
