@@ -36,6 +36,13 @@ def pytest_report_to_serializable():
     return encodable((yield))
 
 
+def pytest_collection_finish():
+    """What was imported and collected stays to the end: no collection need look at it again, of
+    which a conversion makes one, and many tests more."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def collector_state_is_kept():
     """Whatever a dump does, the collector is left as it was found."""
