@@ -158,7 +158,9 @@ def run_command(*arguments, cwd=None, stdin=subprocess.DEVNULL, **env):
     )
 
 
-def run_python(code, *arguments, warnings="error", timeout=300, env=None, python=sys.executable):
+def run_python(
+    code, *arguments, warnings="error", timeout=300, env=None, python=sys.executable, given=""
+):
     """Runs a script in a process of its own that sees all tests, and returns what it printed."""
     path = [str(SUPPORT), *sorted(map(str, SUPPORT.parent.glob("*/")))]
     path += [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
@@ -166,7 +168,7 @@ def run_python(code, *arguments, warnings="error", timeout=300, env=None, python
     done = subprocess.run(
         [python, "-W", warnings, "-c", code, *map(str, arguments)],
         env=environment,
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -27,6 +27,8 @@ _MAX_NOTED = 64 << 20
 
 def begin():
     """From here on, `note` keeps what it is given."""
+    import fastpersist.report.looking  # noqa: F401  (once, not in every child)
+
     global _noted
     _noted = {}
 
