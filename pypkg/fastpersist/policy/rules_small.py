@@ -6,6 +6,7 @@ import sys
 import types
 from typing import Any
 
+from fastpersist._core import holds_callable
 from fastpersist.policy.functions import CLASSES, NAMES
 from fastpersist.policy.rows import Check, Refused, StateCheck
 
@@ -74,25 +75,16 @@ def check_callable(value: Any, what: str, name: str) -> None:
 
 
 def model_state(instance: Any, state: Any) -> Any:
-    """Any estimator, kernel, splitter, scorer or part of one: attributes that hide no method of the
-    class, and no functions but those that models may hold."""
-    kind = type(instance)
-    what = kind.__name__
+    """Any estimator, kernel, splitter, scorer or part of one: no functions but those that models
+    may hold. That its attributes hide no method is looked at by the core."""
     if type(state) is not dict:
-        raise Refused(f"the state of {what} is no dict")
-    for name, value in state.items():
-        if type(name) is not str or (name.startswith("__") and name.endswith("__")):
-            raise Refused(f"{what} has an attribute that is no name")
-        if name == "memory" and value is not None:
-            # Fitted anew it would load what lies at a place that the file says.
-            raise Refused(f"{what} has a memory")
-        if callable(value):
-            check_callable(value, what, name)
-        found = getattr(kind, name, None)
-        if isinstance(found, types.FunctionType) or (
-            found is not None and isinstance(found, property)
-        ):
-            raise Refused(f"{name!r:.80} would hide what the class of {what} has of that name")
+        raise Refused(f"the state of {type(instance).__name__} is no dict")
+    if state.get("memory") is not None:
+        # Fitted anew it would load what lies at a place that the file says.
+        raise Refused(f"{type(instance).__name__} has a memory")
+    if holds_callable(state):
+        for name, value in state.items():
+            check_callable(value, type(instance).__name__, name)
     # The load could go on to fill the one in the file.
     return dict(state)
 
