@@ -14,7 +14,11 @@ first. What is found under the name must be what the row means: its own ``__modu
 # Storeys of the policy, from the ground.
 #     rows           what a row is
 #     never          names that no load may use
-#     rules_python, rules_numpy, rules_scipy, rules_sklearn, rules_pandas  arguments and states
+#     functions      functions and classes that models may hold
+#     rules_python   arguments and states of the standard library's
+#     rules_numpy    of NumPy's
+#     rules_small    of several libraries', a few lines each
+#     rules_scipy, rules_sklearn, rules_pandas
 #     python, numpy_, scipy_, sklearn_, pandas_, joblib_, torch_  the tables
 #     __init__       the tables together; one load's restriction
 
