@@ -526,18 +526,37 @@ def loss_call(args: Arguments) -> None:
         need(is_number(value), "a parameter of a loss is no number")
 
 
+_NUMBERS = {
+    "CyHalfTweedieLoss": 1,
+    "CyHalfTweedieLossIdentity": 1,
+    "CyHuberLoss": 1,
+    "CyPinballLoss": 1,
+}
+"""How many numbers a compiled loss keeps, where it keeps any."""
+
+
 def pyx_unpickle(module: str, name: str) -> Callable[[Arguments], None]:
-    """The rule for ``__pyx_unpickle_NAME(class, checksum, state)`` of a compiled class without
-    attributes: it takes any class, and would fill an instance of another as if it were its own."""
+    """The rule for ``__pyx_unpickle_NAME(class, checksum, state)`` of a compiled loss: it takes any
+    class, would fill an instance of another as if it were its own, and does not count what is in
+    the state."""
+    count = _NUMBERS.get(name, 0)
 
     def check(args: Arguments) -> None:
         need(
             len(args) == 3
             and args[0] is getattr(sys.modules.get(module), name, module)
             and type(args[1]) is int
-            and 0 <= args[1] <= MOST
-            and (args[2] is None or (type(args[2]) is tuple and not args[2])),
-            f"makes {name} only, without a state",
+            and 0 <= args[1] <= MOST,
+            f"makes {name} only",
+        )
+        state = args[2]
+        if state is None:
+            return
+        need(
+            type(state) is tuple
+            and len(state) == count
+            and all(type(number) is float for number in state),
+            f"the state of {name}",
         )
 
     return check
@@ -779,7 +798,7 @@ def svm_state(instance: Any, state: Any) -> Any:
     counts = own(exact_array(attributes.get("_n_support"), "int32", (None,), "_n_support"))
     n_classes = counts.shape[0]
     need(n_classes >= 2 if classifies else n_classes == 2, f"_n_support of {what}")
-    need(n_classes <= 1 << 15 and int(counts.min()) >= 0, f"_n_support of {what}")
+    need(n_classes <= 1 << 15, f"_n_support of {what}")
     attributes["_n_support"] = counts
     pairs = n_classes * (n_classes - 1) // 2
     exact_array(attributes.get("_intercept_"), "float64", (pairs,), f"_intercept_ of {what}")
@@ -796,8 +815,11 @@ def svm_state(instance: Any, state: Any) -> Any:
         n_vectors = _sparse_vectors(attributes, kernel, n_classes, what)
     else:
         n_vectors = _dense_vectors(attributes, kernel, n_classes, n_fitted, what)
-    total = int(counts.sum()) if classifies else int(counts[0])
-    need(total == n_vectors, f"_n_support of {what} does not sum to its vectors")
+    # Where nothing is classified, libsvm does not look at them, nor fill them in each time.
+    need(
+        not classifies or (int(counts.min()) >= 0 and int(counts.sum()) == n_vectors),
+        f"_n_support of {what} does not sum to its vectors",
+    )
     return attributes
 
 
