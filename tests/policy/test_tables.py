@@ -9,7 +9,6 @@ import types
 import warnings
 
 import pytest
-
 from fastpersist.policy import never
 from fastpersist.policy.rows import BUILD, CALL, ITEMS, NEW
 
@@ -171,13 +170,14 @@ def test_python_2_names_are_not_in_the_tables():
 
 
 def test_importing_the_tables_imports_no_library():
-    code = """
+    tables = ", ".join(TABLES)
+    code = f"""
 import sys
 import fastpersist
 before = set(sys.modules)
-from fastpersist.policy import never, %s
+from fastpersist.policy import never, {tables}
 print(*(set(sys.modules) - before))
-""" % ", ".join(TABLES)
+"""
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     others = {name for name in out.stdout.split() if not name.startswith("fastpersist")}
     libraries = {"scipy", "sklearn", "pandas", "joblib", "torch"}

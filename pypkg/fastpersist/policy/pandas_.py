@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastpersist.policy import rules_pandas
+from fastpersist.policy import rules_pandas, rules_small
 from fastpersist.policy.rows import ARGUMENT, BUILD, CALL, NEW, Row, rows
 
 _FRAME = "frame or series: blocks, axes and columns have to agree before it gets them"
@@ -16,7 +16,9 @@ _VALUE = "an immutable value; the rule takes only what its pickles have"
 _OFFSET = "a frequency: numbers and names of days, not large, as some are counted one by one"
 
 
-def _moved(public: str, home: str, names: str, use: int, reason: str, **rules: Any) -> tuple[Row, ...]:
+def _moved(
+    public: str, home: str, names: str, use: int, reason: str, **rules: Any
+) -> tuple[Row, ...]:
     """Rows for both names of each class: the public one, and that of the module it is made in."""
     return (
         *rows(public, names, use, reason, means=home, **rules),
@@ -232,9 +234,10 @@ ROWS: tuple[Row, ...] = (
         "pandas",
         "pandas.core.arrays.string_",
         "StringDtype",
-        CALL,
+        CALL | NEW | BUILD,
         "a dtype of texts that Python keeps; pyarrow's is opt-in",
         call=rules_pandas.string_dtype_call,
+        state=rules_small.string_dtype_state,
     ),
     # Values.
     Row(
