@@ -13,8 +13,8 @@ made.
 --missing  only names that the tables have no row for, or none for that use; exits with 1 if any
 --json     writes what was found into FILE as well; --add reads such a file in addition, so that one
            table shows several installations
---only     only objects whose name has TEXT in it; --family: only those of python, numpy, sparse, scipy,
-           pandas or sklearn
+--only     only objects whose name has TEXT in it
+--family   only those of python, numpy, sparse, scipy, pandas or sklearn
 
 It says what picklers write, not what is safe: each row of the tables was looked at by hand.
 """
@@ -78,19 +78,25 @@ def made(make):
 
 
 def standard():
-    yield "datetime", datetime.datetime(2026, 1, 2, 3, 4, 5, 6, datetime.timezone.utc)
+    yield "datetime", datetime.datetime(2026, 1, 2, 3, 4, 5, 6, datetime.UTC)
     yield "timezone", datetime.timezone(datetime.timedelta(hours=1), "name")
     yield "date", [datetime.date(2026, 1, 2), datetime.time(3, 4), datetime.timedelta(5)]
     yield "decimal", [decimal.Decimal("1.5"), fractions.Fraction(1, 3)]
     yield "uuid", uuid.UUID(int=5)
-    yield "collections", [
-        collections.OrderedDict(a=1),
-        collections.Counter("abca"),
-        collections.deque([1, 2], 5),
-        *(collections.defaultdict(f, {1: f()}) for f in (int, float, str, list, dict, set, bool)),
-        collections.defaultdict(None),
-        collections.defaultdict(tuple),
-    ]
+    yield (
+        "collections",
+        [
+            collections.OrderedDict(a=1),
+            collections.Counter("abca"),
+            collections.deque([1, 2], 5),
+            *(
+                collections.defaultdict(f, {1: f()})
+                for f in (int, float, str, list, dict, set, bool)
+            ),
+            collections.defaultdict(None),
+            collections.defaultdict(tuple),
+        ],
+    )
     yield "sets", [{1, 2}, frozenset({3}), bytearray(b"abc"), b"abc", bytearray()]
     yield "numbers", [1j, range(3), slice(1, 2), 2**100, Ellipsis, NotImplemented]
     yield "paths", [pathlib.PurePosixPath("a/b"), pathlib.PureWindowsPath("a"), pathlib.Path("a")]
@@ -477,12 +483,18 @@ def special_models():
             continue
         p = {"p": 3} if metric in ("minkowski", "p", "wminkowski") else {}
         yield neighbors.NearestNeighbors(algorithm="ball_tree", metric=metric, **p), metric
-    yield neighbors.NearestNeighbors(
-        algorithm="ball_tree", metric="seuclidean", metric_params={"V": np.ones(4)}
-    ), "seuclidean"
-    yield neighbors.NearestNeighbors(
-        algorithm="ball_tree", metric="mahalanobis", metric_params={"VI": np.eye(4)}
-    ), "mahalanobis"
+    yield (
+        neighbors.NearestNeighbors(
+            algorithm="ball_tree", metric="seuclidean", metric_params={"V": np.ones(4)}
+        ),
+        "seuclidean",
+    )
+    yield (
+        neighbors.NearestNeighbors(
+            algorithm="ball_tree", metric="mahalanobis", metric_params={"VI": np.eye(4)}
+        ),
+        "mahalanobis",
+    )
     yield neighbors.KNeighborsClassifier(metric=metrics.pairwise.cosine_distances), "function"
     yield neighbors.KNeighborsClassifier(weights="distance"), "distance"
     for dtype in ("float32", "float64"):
@@ -492,7 +504,10 @@ def special_models():
     boosted = ensemble.HistGradientBoostingRegressor
     for loss in ("squared_error", "absolute_error", "gamma", "poisson", "quantile"):
         yield boosted(loss=loss, quantile=0.5, max_iter=3, early_stopping=True), loss
-    yield ensemble.HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]), "categories"
+    yield (
+        ensemble.HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]),
+        "categories",
+    )
     yield ensemble.HistGradientBoostingClassifier(max_iter=3, scoring="accuracy"), "scoring"
     for loss in ("squared_error", "absolute_error", "huber", "quantile"):
         yield ensemble.GradientBoostingRegressor(loss=loss, n_estimators=3), loss
@@ -688,7 +703,9 @@ class Found:
                 for name, value in FAMILIES[family]():
                     if only and only not in name:
                         continue
-                    found = value if isinstance(value, Failed) else made(lambda v=value: names_of(v))
+                    found = (
+                        value if isinstance(value, Failed) else made(lambda v=value: names_of(v))
+                    )
                     if isinstance(found, Failed):
                         failed[name] = f"{type(found.error).__name__}: {found.error}"[:200]
                         continue

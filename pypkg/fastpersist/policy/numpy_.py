@@ -131,8 +131,13 @@ ROWS: tuple[Row, ...] = (
         state=rules_numpy.masked_state,
         means=(("numpy.ma.core", "MaskedArray"),),
     ),
-    Row("numpy.ma.core", "MaskedConstant", CALL, "numpy.ma.masked, which is one object",
-        call=rules_python.no_arguments),
+    Row(
+        "numpy.ma.core",
+        "MaskedConstant",
+        CALL,
+        "numpy.ma.masked, which is one object",
+        call=rules_python.no_arguments,
+    ),
     # Random generators.
     Row(
         "numpy.random._pickle",

@@ -70,7 +70,14 @@ ROWS: tuple[Row, ...] = (
     Row("datetime", "datetime", CALL, _VALUE, call=rules_python.datetime_),
     Row("datetime", "timedelta", CALL, _VALUE, call=rules_python.timedelta_),
     Row("datetime", "timezone", CALL, _VALUE, call=rules_python.timezone_),
-    Row("decimal", "Decimal", CALL, _VALUE, call=rules_python.decimal_, means=(("_pydecimal", "Decimal"),)),
+    Row(
+        "decimal",
+        "Decimal",
+        CALL,
+        _VALUE,
+        call=rules_python.decimal_,
+        means=(("_pydecimal", "Decimal"),),
+    ),
     Row("fractions", "Fraction", CALL, _VALUE, call=rules_python.fraction_),
     Row(
         "uuid",

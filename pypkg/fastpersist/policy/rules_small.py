@@ -203,3 +203,18 @@ def wrapper_state(instance: Any, state: Any) -> Any:
     if type(state.get("order")) is not str or state["order"] not in ("C", "F"):
         raise Refused("the order of an array")
     return state
+
+
+# pandas
+
+
+def string_dtype_state(instance: Any, state: Any) -> Any:
+    """State of a StringDtype, of pandas 2."""
+    if type(state) is not dict or set(state) - {"storage", "_na_value", "_cache_dtypes"}:
+        raise Refused("the state of a StringDtype")
+    if type(state.get("storage")) is not str or state["storage"] != "python":
+        raise Refused("a StringDtype of Python's own strings only")
+    missing = state.get("_na_value")
+    if type(missing) not in (type(None), float) and type(missing).__name__ != "NAType":
+        raise Refused("what is missing in a StringDtype")
+    return {key: value for key, value in state.items() if key != "_cache_dtypes"}

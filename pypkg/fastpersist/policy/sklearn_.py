@@ -1,9 +1,9 @@
 """What is approved of scikit-learn, from 1.4 on: its public estimators, and what they are made of.
 
-An estimator's state is its attributes, which scikit-learn sets without a look. Methods in Python and
-NumPy check what they index; where compiled code does not, the row has a rule of its own. Every rule
-goes through `rules_small.model_state`: no attribute that hides a method, no functions but those
-listed in `functions`, no ``memory``.
+An estimator's state is its attributes, which scikit-learn sets without a look. Methods in Python
+and NumPy check what they index; where compiled code does not, the row has a rule of its own. Every
+rule goes through `rules_small.model_state`: no attribute that hides a method, no functions but
+those listed in `functions`, no ``memory``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from fastpersist.policy.rows import ARGUMENT, BUILD, CALL, ITEMS, NEW, Row, Stat
 
 _ESTIMATOR = "a public estimator: its methods are Python, and NumPy checks what they index"
 _META = "a public estimator that holds others; its methods are Python and call theirs"
-_TREES = "trees: compiled code follows their nodes, so that the trees have to be whole and of one width"
+_TREES = (
+    "trees: compiled code follows their nodes, so that the trees have to be whole and of one width"
+)
 _NEIGHBOURS = "compiled searches give numbers of points: points, labels and tree have to agree"
 _VECTORS = "libsvm takes lengths from its arrays: they have to agree"
 _CENTERS = "compiled code measures distances to centers: they have to be as wide as the input"
@@ -72,9 +74,7 @@ _PLAIN = {
         "GenericUnivariateSelect SelectFdr SelectFpr SelectFwe SelectKBest SelectPercentile"
     ),
     "feature_selection._variance_threshold": "VarianceThreshold",
-    "gaussian_process._gpc": (
-        "GaussianProcessClassifier _BinaryGaussianProcessClassifierLaplace"
-    ),
+    "gaussian_process._gpc": ("GaussianProcessClassifier _BinaryGaussianProcessClassifierLaplace"),
     "gaussian_process._gpr": "GaussianProcessRegressor",
     "impute._base": "MissingIndicator SimpleImputer",
     "impute._knn": "KNNImputer",
@@ -229,9 +229,7 @@ def _binary_trees() -> tuple[Row, ...]:
     out: list[Row] = []
     for module, name in (("_kd_tree", "KDTree"), ("_ball_tree", "BallTree")):
         full = f"sklearn.neighbors.{module}"
-        out += rows(
-            full, "newObj", CALL, "makes an empty tree", call=rules_sklearn.binary_tree_new
-        )
+        out += rows(full, "newObj", CALL, "makes an empty tree", call=rules_sklearn.binary_tree_new)
         out += rows(
             full,
             f"{name} {name}32 {name}64",
@@ -245,7 +243,7 @@ def _binary_trees() -> tuple[Row, ...]:
 ROWS: tuple[Row, ...] = (
     *_models(_ESTIMATOR, _PLAIN),
     *_models(_META, _METAS),
-    # ------------------------------------------------- estimators whose compiled code trusts numbers
+    # --------------------------------------------- whose compiled code trusts numbers
     *_models(
         _TREES,
         {
@@ -292,9 +290,7 @@ ROWS: tuple[Row, ...] = (
         },
         rules_sklearn.neighbors_state,
     ),
-    *_models(
-        _NEIGHBOURS, {"neighbors._kde": "KernelDensity"}, rules_sklearn.kernel_density_state
-    ),
+    *_models(_NEIGHBOURS, {"neighbors._kde": "KernelDensity"}, rules_sklearn.kernel_density_state),
     *_models(
         _VECTORS,
         {"svm._classes": "NuSVC NuSVR OneClassSVM SVC SVR"},
@@ -322,9 +318,7 @@ ROWS: tuple[Row, ...] = (
         rules_sklearn.vocabulary_state,
     ),
     *_models(_TABLE, {"preprocessing._encoders": "OneHotEncoder"}, rules_sklearn.one_hot_state),
-    *_models(
-        _TABLE, {"feature_extraction._hash": "FeatureHasher"}, rules_sklearn.hasher_state
-    ),
+    *_models(_TABLE, {"feature_extraction._hash": "FeatureHasher"}, rules_sklearn.hasher_state),
     *rows(
         "sklearn.feature_extraction.text",
         "CountVectorizer TfidfVectorizer",
