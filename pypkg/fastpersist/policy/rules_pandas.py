@@ -186,8 +186,8 @@ def frame_state(instance: Any, state: Any) -> Any:
     manager = "SingleBlockManager" if what == "Series" else "BlockManager"
     need(
         _is(attributes.get("_mgr"), "pandas.core.internals.managers", manager)
-        and hasattr(attributes["_mgr"], "axes")
-        and hasattr(attributes["_mgr"], "blocks"),
+        and type(getattr(attributes["_mgr"], "axes", None)) is list
+        and type(getattr(attributes["_mgr"], "blocks", None)) is tuple,
         f"the data of {what}",
     )
     typ = attributes.get("_typ")
