@@ -532,6 +532,7 @@ def test_states_of_support_vector_machines() -> None:
     refuses(model, _dual_coef_=sparse.csr_matrix(np.eye(2, len(model.support_))))
     refuses(model, _n_support=np.array([1, 1, 1], np.int32))
     refuses(model, kernel="precomputed")
+    refuses(model, _effective_probability=True)
     refuses(model, _sparse=False)
     model = fitted(SVC(kernel="precomputed"), X @ X.T)
     refuses(model, support_=model.support_ + 1000)

@@ -803,6 +803,10 @@ def svm_state(instance: Any, state: Any) -> Any:
         values = exact_array(attributes.get(name), "float64", (None,), f"{name} of {what}")
         lengths.add(values.shape[0])
     need(len(lengths) == 1 and lengths <= {0, pairs}, f"the probabilities of {what}")
+    # Said to give probabilities, its sparse half copies as many as there are pairs.
+    flags = [attributes.get(name) for name in ("_effective_probability", "probability")]
+    gives = any(flag and not (type(flag) is str and flag == "deprecated") for flag in flags)
+    need(not (sparse and gives) or lengths == {pairs}, f"the probabilities of {what}")
     kernel = attributes.get("kernel")
     shape = attributes.get("shape_fit_")
     need(type(shape) is tuple and 1 <= len(shape) <= 2, f"shape_fit_ of {what}")
