@@ -79,20 +79,24 @@ def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
 # ---------------------------------------------------------------- files
 
 
-def layouts(attack: attacks.Attack) -> Iterator[tuple[str, bytes]]:
-    """The files of an attack, by a label that says which layout it is."""
+def layouts(attack: attacks.Attack) -> Iterator[tuple[str, bytes, bool]]:
+    """The files of an attack: a label that says which layout it is, the bytes, and whether plain
+    pickle, or joblib, does in it what the attack is about."""
     for label, data in attack.pickles().items():
-        yield label, data
+        yield label, data, True
     opcodes = attack.opcodes()
-    if opcodes is not None:
-        yield "ours", forged_files.dump(opcodes=opcodes)
-        if "joblib" in HAS:
-            yield "joblib", attacks.behind_an_array(opcodes)
-            nested = attacks.plain(attack.protocols[-1], opcodes)
-            yield "joblib, nested", attacks.in_an_object_array(nested)
+    if opcodes is None:
+        return
+    works = attack.protocols[-1] >= 3  # else names are of Python 2
+    yield "ours", forged_files.dump(opcodes=opcodes), works
+    if "joblib" in HAS:
+        # Those have memo entries of their own, and an array is looked at once more.
+        yield "joblib", attacks.behind_an_array(opcodes), works and "memo" not in attack.name
+        nested = attacks.plain(attack.protocols[-1], opcodes)
+        yield "joblib, nested", attacks.in_an_object_array(nested), "value" not in attack.shows
 
 
-def all_layouts() -> list[tuple[attacks.Attack, list[tuple[str, bytes]]]]:
+def all_layouts() -> list[tuple[attacks.Attack, list[tuple[str, bytes, bool]]]]:
     found = []
     for attack in attacks.ATTACKS:
         if attack.whole is None or "joblib" in HAS or "joblib" not in attack.name:
@@ -140,6 +144,7 @@ def plain() -> None:
             continue
         out[attack.name] = {
             label: in_child(_plain, data, attack.shows, "joblib" in label or "joblib" in attack.name)
-            for label, data in files
+            for label, data, works in files
+            if works
         }
     print(json.dumps(out))
