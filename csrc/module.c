@@ -2,6 +2,7 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "base/numpy_api.h"
+#include "build/tree_guard.h"
 #include "build/unpickle.h"
 #include "build/unpickler.h"
 #include "dump/dump.h"
@@ -29,13 +30,16 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(
     loads_doc,
     "loads($module, data, /, *, fix_imports=True, encoding=\"ASCII\",\n"
-    "      errors=\"strict\", buffers=())\n"
+    "      errors=\"strict\", buffers=(), trusted=None)\n"
     "--\n"
     "\n"
     "Read an object from its pickled representation.\n"
     "\n"
     "Does what pickle.loads() does with the same arguments, and reads what\n"
-    "joblib wrote as well. What stands behind the pickle is ignored.");
+    "joblib wrote as well. What stands behind the pickle is ignored.\n"
+    "\n"
+    "trusted : None, or iterable of str or classes\n"
+    "    As of load(): not None restricts what the pickle may call.");
 
 PyDoc_STRVAR(
     dump_value_doc,
@@ -446,6 +450,22 @@ bytes_taken(PyObject *module, PyObject *args)
     return n_bytes < 0 ? NULL : PyLong_FromSsize_t(n_bytes);
 }
 
+PyDoc_STRVAR(check_tree_doc,
+             "check_tree($module, nodes, itemsize, n_features, max_depth, /)\n"
+             "--\n"
+             "\n"
+             "Raises ValueError where the nodes are no tree of that depth, or\n"
+             "split by features that there are not.");
+
+PyDoc_STRVAR(
+    check_predictor_doc,
+    "check_predictor($module, nodes, itemsize, offsets, n_features,\n"
+    "                n_bitsets, /)\n"
+    "--\n"
+    "\n"
+    "The same of a boosted tree's records. Returns the largest feature,\n"
+    "and whether any split is by categories.");
+
 static PyMethodDef functions[] = {
     {"dumps", (PyCFunction)(void (*)(void))fp_dumps,
      METH_VARARGS | METH_KEYWORDS, dumps_doc},
@@ -463,6 +483,10 @@ static PyMethodDef functions[] = {
     {"verify_pickle", verify_pickle, METH_VARARGS, verify_pickle_doc},
     {"write_counts", write_counts, METH_VARARGS, write_counts_doc},
     {"bytes_taken", bytes_taken, METH_VARARGS, bytes_taken_doc},
+    {"check_tree", (PyCFunction)(void (*)(void))fp_check_tree, METH_FASTCALL,
+     check_tree_doc},
+    {"check_predictor", (PyCFunction)(void (*)(void))fp_check_predictor,
+     METH_FASTCALL, check_predictor_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -538,6 +562,8 @@ module_exec(PyObject *module)
         || fetch(&state->extension_cache, "copyreg", "_extension_cache") < 0
         || fetch(&state->newobj_function, "copyreg", "__newobj__") < 0
         || fetch(&state->newobj_ex_function, "copyreg", "__newobj_ex__") < 0
+        || fetch(&state->reconstructor_function, "copyreg", "_reconstructor")
+               < 0
         || fetch(&state->codecs_encode, "codecs", "encode") < 0
         || fetch(&state->getattr, "builtins", "getattr") < 0
         || fetch(&state->raw_file_type, "io", "RawIOBase") < 0
@@ -567,6 +593,7 @@ module_exec(PyObject *module)
         || fetch_of_object(&state->object_class, state->str_class_) < 0
         || fp_numpy_init(state) < 0 || fp_errors_init(module, state) < 0
         || fp_joblib_init(module, state) < 0
+        || fp_restrict_init(module, state) < 0
         || fp_lz4_reader_type_init(module) < 0
         || fp_lz4_writer_type_init(module, state) < 0
         || fp_survey_type_init(module, state) < 0
@@ -621,6 +648,10 @@ module_exec(PyObject *module)
     X(dtype_metaclass)                                                        \
     X(newobj_function)                                                        \
     X(newobj_ex_function)                                                     \
+    X(reconstructor_function)                                                 \
+    X(restricted_loads)                                                       \
+    X(untrusted_error)                                                        \
+    X(restriction_type)                                                       \
     X(object_reduce_ex)                                                       \
     X(object_reduce)                                                          \
     X(object_getstate)                                                        \

@@ -88,6 +88,8 @@ typedef struct fp_state {
     PyObject *unpickling_error;   /* pickle.UnpicklingError */
     PyObject *corrupt_error;      /* CorruptFileError */
     PyObject *truncated_error;    /* TruncatedFileError */
+    PyObject *untrusted_error;    /* UntrustedError */
+    PyObject *restriction_type;   /* Restriction */
     PyObject *array_wrapper_type; /* for joblib's NumpyArrayWrapper */
     PyObject *old_joblib_file;    /* OldJoblibFile */
     PyObject *dispatch_table;     /* copyreg.dispatch_table */
@@ -112,6 +114,8 @@ typedef struct fp_state {
     getbufferproc array_getbuffer; /* what all array classes inherit */
     PyObject *newobj_function;     /* copyreg.__newobj__ */
     PyObject *newobj_ex_function;  /* copyreg.__newobj_ex__ */
+    PyObject *reconstructor_function; /* copyreg._reconstructor */
+    PyObject *restricted_loads; /* loads(trusted=): of the package, or NULL */
     /* How arrays between opcodes are read (build/unpickle.h). */
     const struct fp_wrapped_arrays *wrapped_arrays;
     /* What object itself defines: a class is plain while it inherits them. */

@@ -1,5 +1,6 @@
 /* The loop over opcodes. */
 #include "inline_leaves.h"
+#include "restrict.h"
 #include "unpickle_parts.h"
 
 static int
@@ -444,7 +445,10 @@ put:
             continue;
         case OP_EMPTY_TUPLE:
             if (p < end && *p == OP_NEWOBJ && top > floor
-                && fp_has_plain_new(top[-1]))
+                && fp_has_plain_new(top[-1])
+                && (!machine->is_restricted
+                    || fp_restrict_is_plain(machine,
+                                            (PyTypeObject *)top[-1])))
             {
                 PyTypeObject *type = (PyTypeObject *)top[-1];
                 PyObject *instance;

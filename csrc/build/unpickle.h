@@ -25,6 +25,7 @@
  *   unpickle_objects.c     globals, NEWOBJ, REDUCE, BUILD, INST, OBJ, EXT
  *   unpickle_arrays.c      arrays and other uses of blobs
  *   array_guard.h          what a pickle may not do with NumPy's constructors
+ *   restrict.h             what a restricted load may do
  *   unpickler.c            the Unpickler type, its memo proxy, loads()
  */
 #ifndef FP_UNPICKLE_H
@@ -54,6 +55,7 @@ typedef struct {
 } fp_mark;
 
 struct fp_build_cache;
+struct fp_restriction;
 
 struct fp_machine;
 
@@ -130,6 +132,10 @@ typedef struct fp_machine {
         *fresh; /* compared only: the instance that NEWOBJ made last ... */
     size_t fresh_calls;                 /* ... and n_calls at that moment */
     struct fp_build_cache *build_cache; /* owned; NULL until needed */
+
+    /* restrict.h */
+    int is_restricted;                  /* find_class is a Restriction */
+    struct fp_restriction *restriction; /* owned; NULL until a name came */
 } fp_machine;
 
 /* `encoding` and `errors` are the defaults, fix_imports is 1. */
@@ -144,6 +150,14 @@ int fp_machine_seed_blobs(fp_machine *machine, fp_blobs *blobs);
  * behind the footer), to the end of the input: `until_end`. New reference. */
 PyObject *fp_machine_run(fp_machine *machine, int until_end);
 void fp_machine_free(fp_machine *machine);
+
+/* restrict.c: restricted loads. */
+/* At import: Restriction, UntrustedError, find_name(). 0 or -1. */
+int fp_restrict_init(PyObject *module, fp_state *state);
+
+/* The machine asks `find_class` (borrowed; NULL: nobody) for names, and is
+ * restricted where that is a Restriction. */
+void fp_machine_find_with(fp_machine *machine, PyObject *find_class);
 
 /* unpickle_objects.c: new references. */
 /* As the stream asks for it: through the hooks, if there are any. */

@@ -7,6 +7,7 @@
  * (csrc/FORMAT.md, Graph). Only what is complete in the window counts, and
  * nothing is consumed before the array is made.
  */
+#include "array_guard.h"
 #include "unpickle_parts.h"
 
 enum {
@@ -186,6 +187,9 @@ load_array(fp_machine *machine, fp_blobs *blobs, size_t blob)
     spec.n_strides = -1;
     spec.is_fortran = 0;
     if (!PyTuple_CheckExact(items[0])
+        /* Anything else with a dtype may be a dtype to NumPy. */
+        || (machine->is_restricted && !PyUnicode_CheckExact(items[1])
+            && !fp_is_dtype(machine->state, items[1]))
         || !parse_tail(machine, &text, &spec, &put))
     {
         return 0;

@@ -10,6 +10,7 @@
  * with every change of the class or its bases, and is never used again.
  */
 #include "base/compat.h"
+#include "restrict.h"
 #include "unpickle_parts.h"
 
 #define N_CLASSES    64
@@ -110,7 +111,9 @@ fp_is_plain_build(fp_machine *machine, PyObject *instance)
     if (version != 0 && cache->plain[version % N_CLASSES] == version) {
         return 1;
     }
-    if (!is_plain_class(machine->state, type)) {
+    if (!is_plain_class(machine->state, type)
+        || (machine->is_restricted && !fp_restrict_is_plain(machine, type)))
+    {
         return 0;
     }
     version = version_of(type); /* looking up gives it one */
@@ -142,6 +145,12 @@ set_unknown(fp_machine *machine, PyObject *instance, PyObject *key,
     int status = -1;
 
     PyUnicode_InternInPlace(&name);
+    if (machine->is_restricted
+        && fp_restrict_attribute(machine, type, name) < 0)
+    {
+        Py_DECREF(name);
+        return -1;
+    }
     if (name == machine->state->str_setstate) {
         fp_foreign_code(machine); /* the next BUILD will have to call it */
     }

@@ -1,6 +1,7 @@
 /* Containers: what lies on the stack moves into them. */
 #include "array_guard.h"
 #include "messages_load.h"
+#include "restrict.h"
 #include "unpickle_parts.h"
 
 /* --- lists --------------------------------------------------------------- */
@@ -87,7 +88,10 @@ append_to_object(fp_machine *machine, PyObject *target, size_t n_items)
     PyObject *extend = NULL, *append = NULL, *result = NULL;
     int status = -1;
 
-    if (fp_guard_items(machine, target) < 0) {
+    if (fp_guard_items(machine, target) < 0
+        || (machine->is_restricted
+            && fp_restrict_items(machine, target, OP_APPENDS) < 0))
+    {
         return -1;
     }
     fp_foreign_code(machine);
@@ -176,7 +180,11 @@ set_items(fp_machine *machine, PyObject *target, size_t first, size_t last)
 {
     int is_dict = PyDict_CheckExact(target);
 
-    if (!is_dict && fp_guard_items(machine, target) < 0) {
+    if (!is_dict
+        && (fp_guard_items(machine, target) < 0
+            || (machine->is_restricted
+                && fp_restrict_items(machine, target, OP_SETITEMS) < 0)))
+    {
         return -1;
     }
     for (size_t i = first; i < last; i += 2) {
@@ -185,6 +193,9 @@ set_items(fp_machine *machine, PyObject *target, size_t first, size_t last)
         int status;
         if (!is_dict || !PyUnicode_CheckExact(key)) {
             fp_foreign_code(machine);
+        }
+        if (machine->is_restricted && fp_restrict_key(machine, key) < 0) {
+            return -1;
         }
         status = is_dict ? PyDict_SetItem(target, key, value)
                          : PyObject_SetItem(target, key, value);
@@ -279,6 +290,23 @@ fp_load_setitems(fp_machine *machine)
 
 /* --- sets ---------------------------------------------------------------- */
 
+/* Of a restricted load, with the exception. */
+static int
+may_not_add(fp_machine *machine, PyObject *target, size_t first, size_t end)
+{
+    if (!Py_IS_TYPE(target, &PySet_Type)
+        && fp_restrict_items(machine, target, OP_ADDITEMS) < 0)
+    {
+        return 1;
+    }
+    for (size_t i = first; i < end; i++) {
+        if (fp_restrict_key(machine, machine->stack[i]) < 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int
 fp_load_additems(fp_machine *machine)
 {
@@ -298,6 +326,9 @@ fp_load_additems(fp_machine *machine)
     }
     target = machine->stack[first - 1];
     fp_foreign_code(machine);
+    if (machine->is_restricted && may_not_add(machine, target, first, size)) {
+        return -1;
+    }
     if (PySet_Check(target)) {
         for (size_t i = first; i < size; i++) {
             if (PySet_Add(target, machine->stack[i]) < 0) {
@@ -389,6 +420,13 @@ fp_load_marked(fp_machine *machine, unsigned char opcode)
     case OP_DICT:
         return load_dict(machine, first);
     default: /* FROZENSET */
+        for (size_t i = first;
+             machine->is_restricted && i < first + n_items; i++)
+        {
+            if (fp_restrict_key(machine, machine->stack[i]) < 0) {
+                return -1;
+            }
+        }
         if (fp_load_tuple(machine, n_items) < 0) {
             return -1;
         }

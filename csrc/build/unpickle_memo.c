@@ -1,4 +1,5 @@
 /* The machine's life, its stack and marks, its memo. */
+#include "restrict.h"
 #include "unpickle_parts.h"
 
 #define FIRST_STACK 64
@@ -24,7 +25,7 @@ fp_machine_nested(fp_machine *machine, const fp_machine *parent,
 {
     fp_machine_init(machine, parent->state, input);
     machine->owner = parent->owner;
-    machine->find_class = Py_XNewRef(parent->find_class);
+    fp_machine_find_with(machine, parent->find_class);
     machine->persistent_load = Py_XNewRef(parent->persistent_load);
     machine->persistent_owner = parent->persistent_owner;
     machine->buffers = Py_XNewRef(parent->buffers);
@@ -50,6 +51,7 @@ fp_machine_free(fp_machine *machine)
     fp_memo_forget(machine);
     fp_build_cache_free(machine);
     Py_CLEAR(machine->find_class);
+    fp_restriction_free(machine);
     Py_CLEAR(machine->persistent_load);
     machine->persistent_owner = NULL;
     Py_CLEAR(machine->buffers);

@@ -3,6 +3,7 @@
 #include "array_guard.h"
 #include "base/compat.h"
 #include "messages_load.h"
+#include "restrict.h"
 #include "unpickle_parts.h"
 
 #include <string.h>
@@ -158,7 +159,8 @@ find_by_hook(fp_machine *machine, PyObject *module_name, PyObject *name)
     Py_DECREF(find_class);
     Py_DECREF(module_name);
     Py_DECREF(name);
-    return global;
+    return machine->is_restricted ? fp_restrict_global(machine, global)
+                                  : global;
 }
 
 PyObject *
@@ -215,6 +217,11 @@ fp_find_global(fp_machine *machine, PyObject *module_name, PyObject *name)
     else {
         if (machine->own_wrappers) {
             global = arrays->stand_in(state, module_name, name);
+            if (global != NULL && machine->is_restricted
+                && fp_restrict_own(machine, global) < 0)
+            {
+                Py_CLEAR(global);
+            }
         }
         if (global == NULL && !PyErr_Occurred()) {
             global = machine->find_class != NULL
@@ -285,6 +292,9 @@ done:
 int
 fp_load_global(fp_machine *machine)
 {
+    if (machine->is_restricted && machine->input->whole_frames) {
+        return fp_restrict_opcode(machine, "GLOBAL in a graph of ours");
+    }
     return fp_push(machine, global_of_lines(machine, 0));
 }
 
@@ -328,6 +338,9 @@ fp_load_inst(fp_machine *machine)
     PyObject *cls, *object = NULL;
     size_t first;
 
+    if (machine->is_restricted) {
+        return fp_restrict_opcode(machine, "INST");
+    }
     if (fp_pop_mark(machine, &first) < 0) {
         return -1;
     }
@@ -350,6 +363,9 @@ fp_load_obj(fp_machine *machine)
     PyObject *cls, *args, *object = NULL;
     size_t first;
 
+    if (machine->is_restricted) {
+        return fp_restrict_opcode(machine, "OBJ");
+    }
     if (fp_pop_mark(machine, &first) < 0) {
         return -1;
     }
@@ -420,7 +436,10 @@ fp_load_newobj(fp_machine *machine, int with_keywords)
         goto done;
     }
     cls = fp_pop(machine);
-    if (cls != NULL) {
+    if (cls != NULL
+        && (!machine->is_restricted
+            || fp_restrict_new(machine, cls, &args, keywords) == 0))
+    {
         object = call_new(machine, cls, args, keywords, with_keywords);
     }
 done:
@@ -499,6 +518,11 @@ fp_load_reduce(fp_machine *machine)
         return -1;
     }
     callable = fp_pop(machine);
+    if (callable != NULL && machine->is_restricted
+        && fp_restrict_call(machine, callable, &args) < 0)
+    {
+        Py_CLEAR(callable);
+    }
     if (callable != NULL) {
         fp_foreign_code(machine);
         if (callable == machine->state->frombuffer_function) {
@@ -567,6 +591,11 @@ set_slots(fp_machine *machine, PyObject *instance, PyObject *state)
         return -1;
     }
     while (status == 0 && PyDict_Next(state, &position, &key, &value)) {
+        if (machine->is_restricted
+            && fp_restrict_slot(machine, Py_TYPE(instance), key) < 0)
+        {
+            return -1;
+        }
         Py_INCREF(key);
         Py_INCREF(value);
         status = PyObject_SetAttr(instance, key, value);
@@ -579,9 +608,16 @@ set_slots(fp_machine *machine, PyObject *instance, PyObject *state)
 static int
 set_state(fp_machine *machine, PyObject *instance, PyObject *state)
 {
-    PyObject *setstate =
-        fp_optional_attribute(instance, machine->state->str_setstate);
-    PyObject *slots = NULL;
+    PyObject *slots = NULL, *setstate = NULL;
+
+    /* A class may give what its instances hold for any attribute. */
+    if (!machine->is_restricted
+        || fp_type_lookup(Py_TYPE(instance), machine->state->str_setstate)
+               != NULL)
+    {
+        setstate =
+            fp_optional_attribute(instance, machine->state->str_setstate);
+    }
 
     if (setstate != NULL) {
         PyObject *result = PyObject_CallOneArg(setstate, state);
@@ -614,6 +650,12 @@ fp_load_build(fp_machine *machine)
     state = *--machine->top;
     instance = machine->top[-1]; /* the stack holds it */
     fp_foreign_code(machine);
+    if (machine->is_restricted
+        && fp_restrict_state(machine, instance, &state) < 0)
+    {
+        Py_DECREF(state);
+        return -1;
+    }
     if (fp_has_guarded_state(machine->state, instance)) {
         status = fp_guard_state(machine, instance, &state);
     }
@@ -642,6 +684,9 @@ fp_load_extension(fp_machine *machine, int64_t code)
     fp_state *state = machine->state;
     PyObject *key, *pair, *object = NULL;
 
+    if (machine->is_restricted) {
+        return fp_restrict_opcode(machine, "an extension code");
+    }
     if (code <= 0) {
         PyErr_SetString(state->unpickling_error, "EXT specifies code <= 0");
         return -1;
@@ -721,6 +766,9 @@ fp_load_persistent_id(fp_machine *machine, unsigned char opcode)
 {
     PyObject *id, *load, *owner, *object;
 
+    if (machine->is_restricted) {
+        return fp_restrict_opcode(machine, "a persistent id");
+    }
     if (machine->persistent_load == NULL && !FP_READS_UNKNOWN_ID) {
         return no_persistent_load(machine);
     }

@@ -2,6 +2,7 @@
 
 #include "base/memo_proxy.h"
 #include "messages_load.h"
+#include "restrict.h"
 #include "unpickle_parts.h"
 
 /* persistent_load: since 3.13 a method like any other, which an attribute of
@@ -30,6 +31,7 @@ typedef struct {
     int fix_imports;
     const char *encoding, *errors; /* borrowed */
     PyObject *buffers;             /* borrowed; NULL or None: none */
+    PyObject *trusted;             /* borrowed, of loads(); NULL or None */
 } options;
 
 static int
@@ -69,6 +71,10 @@ parse_keyword(PyObject *name, PyObject *argument, options *parsed)
     }
     if (PyUnicode_CompareWithASCIIString(name, "buffers") == 0) {
         parsed->buffers = argument;
+        return 0;
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "trusted") == 0) {
+        parsed->trusted = argument;
         return 0;
     }
     PyErr_Format(PyExc_TypeError,
@@ -119,6 +125,15 @@ fp_loads(PyObject *module, PyObject *const *arguments, Py_ssize_t n_arguments,
             return NULL;
         }
     }
+    if (parsed.trusted != NULL && parsed.trusted != Py_None
+        && state->restricted_loads != NULL
+        && !PyObject_TypeCheck(parsed.trusted,
+                               (PyTypeObject *)state->restriction_type))
+    {
+        /* The same arguments, to where the tables are. */
+        return PyObject_Vectorcall(state->restricted_loads, arguments,
+                                   (size_t)n_arguments, keywords);
+    }
     if (PyObject_GetBuffer(arguments[0], &data, PyBUF_CONTIG_RO) < 0) {
         return NULL;
     }
@@ -127,6 +142,10 @@ fp_loads(PyObject *module, PyObject *const *arguments, Py_ssize_t n_arguments,
     machine.encoding = parsed.encoding;
     machine.errors = parsed.errors;
     machine.fix_imports = parsed.fix_imports;
+    if (parsed.trusted != NULL && parsed.trusted != Py_None) {
+        fp_machine_find_with(&machine, parsed.trusted);
+        machine.own_wrappers = 1; /* it imports no joblib */
+    }
     if (set_buffers(&machine, parsed.buffers) == 0) {
         fp_collector_pause_begin(state, &pause);
         result = fp_machine_run(&machine, 0);

@@ -170,7 +170,7 @@ run_graph(fp_load *load)
     fp_input_from_memory(&input, load->state, load->graph,
                          (size_t)footer->graph_length);
     fp_machine_init(&machine, load->state, &input);
-    machine.find_class = Py_XNewRef(load->options->find_class);
+    fp_machine_find_with(&machine, load->options->find_class);
     if (footer->flags & FP_FLAG_SIDECAR_FILE) {
         machine.out_of_band = &load->buffers.blobs;
     }
@@ -199,7 +199,7 @@ run_pickle(fp_load *load, fp_input *input, fp_joblib *joblib,
     }
     joblib->native_order = load->options->native_order;
     fp_machine_init(&machine, load->state, input);
-    machine.find_class = Py_XNewRef(load->options->find_class);
+    fp_machine_find_with(&machine, load->options->find_class);
     machine.own_wrappers = 1;
     machine.array_rules = joblib;
     return run(load, &machine, 0, first_offset, n_bytes);

@@ -13,8 +13,10 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     _core          the compiled part: every byte of our own layout
 #     codecs         streams compressed and decompressed
 #     files          which file it is; file objects, pairs, checks
+#     policy         which names a restricted load may use, and for what
 #     report         what inspect gives: records, text, HTML
 #     __init__       the API: names, arguments, what a plain dump and load need; imports files late
+#     restricted     loads under trusted=: a survey first, then a load held to rules
 #     joblib         joblib's names, with ours among them
 #     convert        a file written anew in another layout, with nothing of it run
 #     compare        one value in several formats
@@ -25,7 +27,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, UnpicklingError
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,10 +39,12 @@ from fastpersist._core import (
     Pickler,
     TruncatedFileError,
     Unpickler,
+    UntrustedError,
     dump_value,
     dumps,
     load_path,
     loads,
+    set_restricted_loads,
 )
 from fastpersist._warn import EnvironmentMismatchError, EnvironmentMismatchWarning
 from fastpersist.codecs import registry
@@ -63,6 +67,7 @@ __all__ = [
     "TruncatedFileError",
     "Unpickler",
     "UnpicklingError",
+    "UntrustedError",
     "dump",
     "dumps",
     "inspect",
@@ -415,12 +420,14 @@ def load(
     verify: bool | Literal["full"] = True,
     max_bytes: int | None = None,
     threads: int | None = None,
+    trusted: Iterable[Any] | None = None,
     environment: Literal["warn", "ignore", "raise"] = "warn",
     progress: bool | Callable[[int, int | None], object] | None = None,
 ) -> Any:
     """Read an object from a file that `dump`, `pickle` or joblib wrote.
 
-    Loading executes code that the file names, as pickle does: load only what you trust.
+    Loading executes code that the file names, as pickle does: load only what you trust, or say
+    with `trusted` what a file may call.
 
     Parameters
     ----------
@@ -455,6 +462,15 @@ def load(
         small file can make of itself; what the code that it names does is not bounded.
     threads : int, optional
         At most so many threads read; 1 starts none. Default: the cores this process may use.
+    trusted : None, or iterable of str and classes
+        None: what the file names is imported and called, as pickle does. Otherwise a load is
+        restricted to what `fastpersist.policy` approves, and to these names besides
+        ("package.module.Name", exactly): NumPy, SciPy's matrices, scikit-learn's estimators,
+        pandas, the plain types. A file that asks for anything else, or does with an approved
+        name what the policy does not allow, is refused whole before anything of it has run. The
+        whole file is checked first, as with ``verify="full"``. This restricts what a file may
+        call; it is no sandbox: the methods of approved classes run, and a name that is trusted
+        here may do whatever its code does.
     environment : {"warn", "ignore", "raise"}
         What comes of packages that run in other versions than the dump was saved with (those that
         its classes come from, and what they depend on; a plain pickle says none). "warn": one
@@ -477,8 +493,10 @@ def load(
     ------
     CorruptFileError
         The file is damaged; `TruncatedFileError` where it ends too early.
+    UntrustedError
+        The file asks for what `trusted` does not allow: the exception lists everything.
     pickle.UnpicklingError
-        CorruptFileError is one. Otherwise the file is of a later version of fastpersist, or holds
+        CorruptFileError and UntrustedError are. Otherwise the file is of a later version of fastpersist, or holds
         more than `max_bytes`; or it is an EnvironmentMismatchError, where that was asked for.
     EOFError
         The file is empty, or the file object is at its end.
@@ -496,13 +514,26 @@ def load(
     n_threads = _thread_count(threads)
     limit = _checked_limit(max_bytes)
     mismatch = _mismatch_rule(environment)
+    if trusted is not None:
+        level = _verify_level("full")
     rules = (mmap_mode, mode, bool(native), level, n_threads, limit, mismatch)
-    if progress is None or progress is False:
+    if trusted is None and (progress is None or progress is False):
         return _load(filename, sidecar, *rules, None)
     from fastpersist._progress import reporting
 
     with reporting(progress, "load") as report:
-        return _load(filename, sidecar, *rules, report)
+        if trusted is None:
+            return _load(filename, sidecar, *rules, report)
+        from fastpersist import restricted
+
+        run = partial(_load_restricted, rules, report)
+        return restricted.load(filename, sidecar, trusted, run, n_threads, limit)
+
+
+def _load_restricted(
+    rules: tuple[Any, ...], report: Any, filename: Any, sidecar: Any, allowed: Any
+) -> Any:
+    return _load(filename, sidecar, *rules, report, allowed)
 
 
 def _load(
@@ -710,3 +741,12 @@ def read_sidecar(
     from fastpersist.files import pairs
 
     return pairs.read(filename, _verify_level(verify), _thread_count(threads))
+
+
+def _restricted_loads(data: Any, /, **arguments: Any) -> Any:
+    from fastpersist import restricted
+
+    return restricted.loads(data, **arguments)
+
+
+set_restricted_loads(_restricted_loads)

@@ -73,6 +73,7 @@ def loads(
     encoding: str = "ASCII",
     errors: str = "strict",
     buffers: Iterable[Any] | None = (),
+    trusted: Iterable[Any] | Restriction | None = None,
 ) -> Any: ...
 def dump_value(
     value: Any,
@@ -211,6 +212,18 @@ _Global = tuple[
 ]
 
 @final
+class Restriction:
+    # A subclass answers the core with what a name stands for, how it may be used, and the rules
+    # for arguments and states, or raises UntrustedError.
+    def __call__(self, module: str, name: str) -> tuple[Any, int, Any, Any]: ...
+
+class UntrustedError(UnpicklingError):
+    names: tuple[Any, ...]
+    reasons: tuple[str, ...]
+
+def find_name(module_name: str, name: str, /) -> Any: ...
+def set_restricted_loads(function: Callable[..., Any], /) -> None: ...
+
 class Survey:
     # "fastpersist", "joblib" (arrays between the opcodes) or "pickle".
     @property
@@ -339,6 +352,10 @@ def opcodes() -> list[tuple[str, int, str, int, int, int]]: ...
 # Of write() methods: csrc/out/write_answer.h.
 def write_counts(file: Any, write: Any, /) -> bool: ...
 def bytes_taken(answer: Any, n_bytes: int, /) -> int: ...
+def check_tree(nodes: Any, itemsize: int, n_features: int, max_depth: int, /) -> None: ...
+def check_predictor(
+    nodes: Any, itemsize: int, offsets: tuple[int, ...], n_features: int, n_bitsets: int, /
+) -> tuple[int, bool]: ...
 
 class CorruptFileError(UnpicklingError, ValueError):
     path: str | bytes | None

@@ -1,0 +1,259 @@
+#include "tree_guard.h"
+
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+    Py_ssize_t left, right, feature;
+    int is_leaf;
+} tree_node;
+
+/* Depth of each node, 1 for the root, 0 for one not reached yet. */
+typedef struct {
+    const char *bytes;
+    Py_ssize_t itemsize, count;
+    uint32_t *depths;
+} tree;
+
+static int
+refuse(Py_ssize_t node, const char *what)
+{
+    PyErr_Format(PyExc_ValueError, "node %zd %s", node, what);
+    return -1;
+}
+
+static int
+open_tree(tree *t, const Py_buffer *view, Py_ssize_t itemsize,
+          Py_ssize_t least)
+{
+    if (itemsize < least || view->len % itemsize != 0
+        || view->len / itemsize < 1)
+    {
+        PyErr_SetString(PyExc_ValueError, "not one node and more");
+        return -1;
+    }
+    t->bytes = view->buf;
+    t->itemsize = itemsize;
+    t->count = view->len / itemsize;
+    if (t->count > INT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "too many nodes");
+        return -1;
+    }
+    t->depths = PyMem_Calloc((size_t)t->count, sizeof *t->depths);
+    if (t->depths == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    t->depths[0] = 1;
+    return 0;
+}
+
+static inline int
+visit_child(tree *t, Py_ssize_t parent, Py_ssize_t child)
+{
+    if (child <= parent || child >= t->count) {
+        return refuse(parent, "has a child that is not behind it");
+    }
+    if (t->depths[child] != 0) {
+        return refuse(child, "is the child of two");
+    }
+    t->depths[child] = t->depths[parent] + 1;
+    return 0;
+}
+
+static inline int
+visit(tree *t, Py_ssize_t i, const tree_node *node, Py_ssize_t n_features)
+{
+    if (t->depths[i] == 0) {
+        return refuse(i, "is no child of any");
+    }
+    if (node->is_leaf) {
+        return 0;
+    }
+    if (node->feature < 0 || node->feature >= n_features) {
+        return refuse(i, "splits by a feature that there is not");
+    }
+    return visit_child(t, i, node->left) < 0
+           || visit_child(t, i, node->right) < 0 ? -1 : 0;
+}
+
+static int
+read_sizes(PyObject *const *args, Py_ssize_t n, Py_ssize_t *sizes)
+{
+    for (Py_ssize_t i = 0; i < n; i++) {
+        sizes[i] = PyLong_AsSsize_t(args[i]);
+        if (sizes[i] == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+check_nodes(tree *t, Py_ssize_t n_features, Py_ssize_t max_depth)
+{
+    for (Py_ssize_t i = 0; i < t->count; i++) {
+        Py_ssize_t fields[3];
+        tree_node node;
+
+        memcpy(fields, t->bytes + i * t->itemsize, sizeof fields);
+        node = (tree_node){fields[0], fields[1], fields[2],
+                           fields[0] == -1 && fields[1] == -1};
+        if (visit(t, i, &node, n_features) < 0) {
+            return -1;
+        }
+        if ((Py_ssize_t)t->depths[i] - 1 > max_depth) {
+            return refuse(i, "lies deeper than the tree says it is");
+        }
+    }
+    return 0;
+}
+
+PyObject *
+fp_check_tree(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
+{
+    Py_ssize_t sizes[3];
+    Py_buffer view;
+    tree t;
+    int result;
+
+    (void)module;
+    if (n_args != 4) {
+        PyErr_SetString(PyExc_TypeError, "check_tree() takes 4 arguments");
+        return NULL;
+    }
+    if (read_sizes(args + 1, 3, sizes) < 0
+        || PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) < 0)
+    {
+        return NULL;
+    }
+    result = open_tree(&t, &view, sizes[0],
+                       (Py_ssize_t)(3 * sizeof(Py_ssize_t)));
+    if (result == 0) {
+        result = check_nodes(&t, sizes[1], sizes[2]);
+        PyMem_Free(t.depths);
+    }
+    PyBuffer_Release(&view);
+    if (result < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* --- boosted trees ------------------------------------------------------- */
+
+enum { LEFT, RIGHT, FEATURE, IS_LEAF, IS_CATEGORICAL, BITSET, N_FIELDS };
+
+static const Py_ssize_t widths[N_FIELDS] = {
+    sizeof(uint32_t), sizeof(uint32_t), sizeof(Py_ssize_t), 1, 1,
+    sizeof(uint32_t)};
+
+typedef struct {
+    Py_ssize_t offsets[N_FIELDS];
+    Py_ssize_t n_features, n_bitsets;
+    Py_ssize_t largest; /* of the features */
+    int has_categorical;
+} predictor;
+
+static uint32_t
+read_u32(const char *from)
+{
+    uint32_t number;
+
+    memcpy(&number, from, sizeof number);
+    return number;
+}
+
+static int
+check_records(tree *t, predictor *p)
+{
+    for (Py_ssize_t i = 0; i < t->count; i++) {
+        const char *record = t->bytes + i * t->itemsize;
+        tree_node node;
+
+        node.left = (Py_ssize_t)read_u32(record + p->offsets[LEFT]);
+        node.right = (Py_ssize_t)read_u32(record + p->offsets[RIGHT]);
+        memcpy(&node.feature, record + p->offsets[FEATURE],
+               sizeof node.feature);
+        node.is_leaf = record[p->offsets[IS_LEAF]] != 0;
+        if (visit(t, i, &node, p->n_features) < 0) {
+            return -1;
+        }
+        if (node.is_leaf) {
+            continue;
+        }
+        if (node.feature > p->largest) {
+            p->largest = node.feature;
+        }
+        if (record[p->offsets[IS_CATEGORICAL]] != 0) {
+            p->has_categorical = 1;
+            if ((Py_ssize_t)read_u32(record + p->offsets[BITSET])
+                >= p->n_bitsets)
+            {
+                return refuse(i, "splits by categories that there are not");
+            }
+        }
+    }
+    return 0;
+}
+
+static int
+read_offsets(PyObject *offsets, Py_ssize_t itemsize, predictor *p)
+{
+    if (!PyTuple_Check(offsets) || PyTuple_GET_SIZE(offsets) != N_FIELDS) {
+        PyErr_SetString(PyExc_TypeError, "offsets: a tuple of 6");
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < N_FIELDS; i++) {
+        Py_ssize_t offset = PyLong_AsSsize_t(PyTuple_GET_ITEM(offsets, i));
+
+        if (offset == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+        if (offset < 0 || itemsize < widths[i]
+            || offset > itemsize - widths[i])
+        {
+            PyErr_SetString(PyExc_ValueError, "an offset behind the record");
+            return -1;
+        }
+        p->offsets[i] = offset;
+    }
+    return 0;
+}
+
+PyObject *
+fp_check_predictor(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
+{
+    Py_ssize_t itemsize, sizes[2];
+    predictor p = {.largest = -1};
+    Py_buffer view;
+    tree t;
+    int result;
+
+    (void)module;
+    if (n_args != 5) {
+        PyErr_SetString(PyExc_TypeError,
+                        "check_predictor() takes 5 arguments");
+        return NULL;
+    }
+    if (read_sizes(args + 1, 1, &itemsize) < 0
+        || read_sizes(args + 3, 2, sizes) < 0
+        || read_offsets(args[2], itemsize, &p) < 0
+        || PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) < 0)
+    {
+        return NULL;
+    }
+    p.n_features = sizes[0];
+    p.n_bitsets = sizes[1];
+    result = open_tree(&t, &view, itemsize, 1);
+    if (result == 0) {
+        result = check_records(&t, &p);
+        PyMem_Free(t.depths);
+    }
+    PyBuffer_Release(&view);
+    if (result < 0) {
+        return NULL;
+    }
+    return Py_BuildValue("(nO)", p.largest,
+                         p.has_categorical ? Py_True : Py_False);
+}
