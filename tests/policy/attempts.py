@@ -148,3 +148,186 @@ def plain() -> None:
             if works
         }
     print(json.dumps(out))
+
+
+# ---------------------------------------------------------------- restricted loads
+
+OWN_READS = ("sys._getframe", "builtins.id", "mmap.", "gc.", "object.__getattr__")
+
+
+class Watch:
+    """Notes what the process is asked to do while it is on, but for reading the file itself."""
+
+    def __init__(self, directory: str, approved: set[tuple[str, str]]) -> None:
+        self.directory = directory
+        self.approved = approved
+        self.modules = {module for module, _ in approved}
+        self.is_on = False
+        self.seen: list[str] = []
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.is_on or event.startswith(OWN_READS):
+            return
+        if event == "open":
+            name = arguments[0]
+            if isinstance(name, int) or str(name).startswith(self.directory):
+                return
+        if event == "pickle.find_class":
+            if arguments in self.approved or arguments[1] == "NumpyArrayWrapper":
+                return  # no harm in itself, and an own stand-in
+        if event == "import" and arguments[0] in self.modules:
+            return
+        self.seen.append(f"{event} {arguments!r}"[:200])
+
+
+def without_audit() -> None:
+    """What refuses then is the machine that runs the opcodes, alone."""
+    from fastpersist import restricted
+
+    restricted.audit = lambda *arguments: None  # type: ignore[assignment]
+
+
+def ways(path: str, label: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+    import fastpersist
+
+    def file_object() -> Any:
+        with open(path, "rb") as file:
+            return fastpersist.load(file, trusted=())
+
+    def in_memory() -> Any:
+        with open(path, "rb") as file:
+            return fastpersist.load(io.BytesIO(file.read()), trusted=())
+
+    def loads() -> Any:
+        with open(path, "rb") as file:
+            return fastpersist.loads(file.read(), trusted=())
+
+    yield "path", lambda: fastpersist.load(path, trusted=())
+    if label.startswith("in "):  # a codec
+        return
+    yield "file object", file_object
+    yield "in memory", in_memory
+    yield "map", lambda: fastpersist.load(path, "r", trusted=())
+    if "joblib" not in label:
+        yield "loads", loads
+
+
+def inspected(path: str) -> str:
+    import fastpersist
+
+    report = fastpersist.inspect(path)
+    return "refused" if report.untrusted or report.odd or report.damage else ""
+
+
+def _tried(
+    attack: attacks.Attack,
+    files: list[tuple[str, bytes, bool]],
+    watch: Watch,
+) -> list[list[Any]]:
+    """[label, way, what it came to, its text, events, modules] of every file in every way."""
+    import fastpersist
+
+    warnings.simplefilter("ignore")
+    out = []
+    paths = []
+    for i, (label, data, _) in enumerate(files):
+        paths.append((label, f"{watch.directory}/{i}.pkl", data))
+        if i + 1 == len(files) or label == "ours":
+            for codec, (extension, compress) in attacks.codecs().items():
+                name = f"in {codec}, {label}"
+                wrong = ".pkl" if i % 2 else extension  # what it is called is of no account
+                paths.append((name, f"{watch.directory}/{i}{codec}{wrong}", compress(data)))
+    for _, path, data in paths:
+        with open(path, "wb") as file:
+            file.write(data)
+    for label, path, _ in paths:
+        for way, load in ways(path, label):
+            modules = set(sys.modules)
+            watch.seen.clear()
+            watch.is_on = True
+            try:
+                value: Any = load()
+                result, text = "value", ""
+                watch.is_on = False
+                text = type(value).__name__
+            except Exception as error:
+                watch.is_on = False
+                result = "clean" if isinstance(error, CLEAN) else "odd"
+                if isinstance(error, fastpersist.UntrustedError):
+                    result = "untrusted"
+                    if not error.names and not error.reasons:
+                        result = "untrusted without a reason"
+                text = f"{type(error).__name__}: {error}"[:300]
+            finally:
+                watch.is_on = False
+            new = sorted(set(sys.modules) - modules)
+            out.append([label, way, result, text, list(watch.seen), new])
+    return out
+
+
+CLEAN = (pickle.UnpicklingError, EOFError, ValueError, MemoryError, OverflowError)
+
+
+def prepared(directory: str) -> tuple[Any, Watch]:
+    """All files, and a watch; what the package itself imports at the first use is imported."""
+    import copyreg
+
+    import fastpersist
+    from fastpersist import policy
+
+    found = all_layouts()
+    sys.modules.pop("attack_marks", None)
+    copyreg.add_extension("attack_marks", "mark", 0x7A)
+    copyreg.add_extension("attack_marks", "Called", 0x7A7A)
+    copyreg.add_extension("attack_marks", "New", 0x7A7A7A)
+    path = f"{directory}/warm"
+    hostile = attacks.plain(4, attacks.Form(4).payload())
+    for data in (hostile, attacks.BENIGN, forged_files.dump(opcodes=b"N")):
+        for _, compress in [("", bytes), *attacks.codecs().values()]:
+            with open(path, "wb") as file:
+                file.write(compress(data))
+            for _, load in ways(path, ""):
+                with contextlib.suppress(Exception), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    load()
+            str(fastpersist.inspect(path))
+    rows = policy.approved()
+    for module in sorted({row.module for row in rows}):
+        with contextlib.suppress(ImportError, AttributeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(module)
+    sys.modules.pop("attack_marks", None)
+    return found, Watch(directory, {(row.module, row.name) for row in rows})
+
+
+def restricted(directory: str, wall: str) -> None:
+    """What came of each attack, by its name; `wall`: "both", or "machine" alone."""
+    found, watch = prepared(directory)
+    if wall == "machine":
+        without_audit()
+    out = {}
+    for attack, files in found:
+        out[attack.name] = in_child(_tried, attack, files, watch)
+    print(json.dumps(out))
+
+
+def surveyed(directory: str) -> None:
+    """What inspect() says of each, by attack and label, and what it did for it."""
+    found, watch = prepared(directory)
+    out: dict[str, dict[str, list[Any]]] = {}
+    path = f"{directory}/file"
+    for attack, files in found:
+        out[attack.name] = {}
+        for label, data, _ in files:
+            with open(path, "wb") as file:
+                file.write(data)
+            watch.seen.clear()
+            watch.is_on = True
+            try:
+                result = inspected(path)
+            except Exception as error:
+                result = f"{type(error).__name__}: {error}"
+            watch.is_on = False
+            out[attack.name][label] = [result, list(watch.seen)]
+    print(json.dumps(out))
