@@ -223,7 +223,10 @@ fp_restrict_global(fp_machine *machine, PyObject *answer)
     if (answer == NULL) {
         return NULL;
     }
-    if (PyArg_ParseTuple(answer, "OkOO:Restriction", &object, &use, &call,
+    if (!PyTuple_Check(answer)) {
+        PyErr_SetString(PyExc_TypeError, "a Restriction answers with a tuple");
+    }
+    else if (PyArg_ParseTuple(answer, "OkOO:Restriction", &object, &use, &call,
                          &state)
         && add_rule(machine, object, use, call, state) == 0)
     {

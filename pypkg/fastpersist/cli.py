@@ -23,6 +23,7 @@ from typing import Any
 
 import fastpersist
 from fastpersist._environment import shown
+from fastpersist.report.file_report import FileReport
 
 _GOOD, _FOUND, _COULD_NOT = 0, 1, 2
 _COULD_NOT_BE_DONE = (OSError, ValueError, EOFError, pickle.UnpicklingError, ImportError)
@@ -41,6 +42,7 @@ exit status: 0 good, 1 damage or a finding, 2 it could not be done
 _INSPECT_EXAMPLES = """examples:
   fastpersist inspect model
   fastpersist inspect model --globals           only the names that it asks for
+  fastpersist inspect model --untrusted         what a load with trusted=() refuses
   fastpersist inspect model --json | jq .arrays
   fastpersist inspect model --sort path --depth 3
   fastpersist inspect old --diff new            exit status 1 where they differ
@@ -110,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--sort", choices=("size", "path"), default="size", help="order of the tree")
     forms = one.add_mutually_exclusive_group()
     forms.add_argument("--globals", action="store_true", help="only the names that it asks for")
+    forms.add_argument(
+        "--untrusted", action="store_true", help="only the names that trusted=() refuses"
+    )
     forms.add_argument("--json", action="store_true", help="for programs")
     one.add_argument("--html", metavar="OUT", help="also write a page")
     one.add_argument("--diff", metavar="FILE", help="what is different in this later file")
@@ -224,6 +229,8 @@ def _inspect(options: argparse.Namespace) -> int:
             return _GOOD if is_same and not is_damaged and not later.faults else _FOUND
         if options.json:
             _print(_json(report.to_dict()))
+        elif options.untrusted:
+            return _untrusted(report) or (_FOUND if is_damaged else _GOOD)
         elif options.globals:
             for one in report.globals:
                 n = one.n_called + one.n_class + one.n_built + one.n_argument + one.n_fetched
@@ -238,6 +245,16 @@ def _inspect(options: argparse.Namespace) -> int:
     except _COULD_NOT_BE_DONE as error:
         return _complain(_reason(error, name))
     return _FOUND if is_damaged else _GOOD
+
+
+def _untrusted(report: FileReport) -> int:
+    """Names on stdout, so that they can be passed on; what else is refused on stderr."""
+    names, reasons = report.untrusted, report.untrusted_reasons
+    for name in dict.fromkeys(each.name for each in names):
+        _print(shown(name, 500))
+    for reason in reasons:
+        print(reason, file=sys.stderr)
+    return _FOUND if names or reasons else _GOOD
 
 
 def _json(value: object) -> str:

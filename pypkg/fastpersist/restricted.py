@@ -32,8 +32,8 @@ from fastpersist.codecs import registry
 from fastpersist.codecs.decoding import position
 from fastpersist.files import kinds, streams
 from fastpersist.policy import Policy, UntrustedName
-from fastpersist.report.records import GlobalReport
 
+_MAGIC, _HEADER_BYTES = b"fastpersist\0", 21  # of a file of ours (csrc/FORMAT.md)
 _OLD = (
     "joblib wrote it before 0.10, and only joblib's own reader, which allows everything, knows "
     "such files"
@@ -62,24 +62,7 @@ def audit(survey: Survey, rules: Policy) -> None:
 def _name_of(survey: Survey, rules: Policy, i: int, use: str, count: int) -> UntrustedName:
     module, name, *_, node, _, _ = survey.globals[i]
     path = None if node is None else survey.path(node)
-    return rules._name(module, name, use, count, path)
-
-
-def untrusted_names(names: Iterable[GlobalReport], trusted: Iterable[Any] = ()) -> Any:
-    """Of the globals of a report those that a load under `trusted` would refuse."""
-    rules = policy.restriction(trusted)
-    refused = []
-    for each in names:
-        counts = (each.n_called, each.n_class, each.n_built, each.n_argument, each.n_fetched)
-        bits = sum(
-            bit
-            for bit, text in ((1, "computed"), (2, "unknown"), (4, "cut"), (16, "extension"))
-            if text in each.flags
-        )
-        row = (each.module, each.name, *counts, None, bits, None)
-        found, _ = rules.refused([row], ())
-        refused += [rules._name(each.module, each.name, u, n, each.path) for _, u, n in found]
-    return tuple(refused)
+    return rules.untrusted_name(module, name, use, count, path)
 
 
 def load(
@@ -123,22 +106,44 @@ def loads(data: Any, /, *, trusted: Iterable[Any], **others: Any) -> Any:
 
 def _audited_path(path: str | bytes, rules: Policy, n_threads: int, max_bytes: int) -> Any:
     """The path, all of whose file was looked at; of a pipe what was read."""
-    with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return _kept(file, rules, n_threads, max_bytes)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            with open(fd, "rb", closefd=False) as file:
+                return _kept(file, rules, n_threads, max_bytes)
+        if _MAGIC in os.pread(fd, _HEADER_BYTES, 0):
+            surveys = _of_descriptor(fd, path, status.st_size, n_threads, max_bytes)
+        else:
+            surveys = _of_others(fd, path, status.st_size, n_threads, max_bytes)
+        _audit_all(surveys, rules)
+    finally:
+        os.close(fd)
+    return path
+
+
+def _of_descriptor(
+    fd: int, path: str | bytes, n_bytes: int, n_threads: int, max_bytes: int
+) -> list[Survey]:
+    """Of what stands in a regular file as it is."""
+    surveys = survey_descriptor(fd, path, n_threads, kinds.begins_at, max_bytes)
+    n_left = n_bytes - sum(survey.length for survey in surveys)
+    if n_left > 0 and all(survey.damage is None for survey in surveys):
+        raise policy.untrusted([], [f"{n_left:,} bytes stand behind what it holds"])
+    return surveys
+
+
+def _of_others(
+    fd: int, path: str | bytes, n_bytes: int, n_threads: int, max_bytes: int
+) -> list[Survey]:
+    """Of other writers' files, and compressed ones."""
+    with open(fd, "rb", closefd=False) as file:
         head, stream = kinds.first_bytes(file, path)
         if not head:
             raise EOFError("Ran out of input")
         if kinds.is_encoded(head) or file.tell() > 0:
-            surveys = list(_of_streams(head, stream, path, n_threads, max_bytes))
-        else:
-            fd = file.fileno()
-            surveys = survey_descriptor(fd, path, n_threads, kinds.begins_at, max_bytes)
-            n_left = os.fstat(fd).st_size - sum(survey.length for survey in surveys)
-            if n_left > 0 and all(survey.damage is None for survey in surveys):
-                raise policy.untrusted([], [f"{n_left:,} bytes stand behind what it holds"])
-        _audit_all(surveys, rules)
-    return path
+            return list(_of_streams(head, stream, path, n_threads, max_bytes))
+        return _of_descriptor(fd, path, n_bytes, n_threads, max_bytes)
 
 
 def _audit_all(surveys: list[Survey], rules: Policy) -> None:
@@ -257,4 +262,4 @@ def _decoded(name: str, stream: Any, file: Any, n_threads: int, max_bytes: int) 
         return survey
 
 
-__all__ = ["CorruptFileError", "UntrustedError", "audit", "load", "loads", "untrusted_names"]
+__all__ = ["CorruptFileError", "UntrustedError", "audit", "load", "loads"]

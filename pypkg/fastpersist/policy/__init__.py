@@ -41,11 +41,14 @@ _REFUSED_ODDITIES = {
     "name of 4 KiB or more": "it is no name",
     "INST": "an opcode of protocol 0 that calls a class",
     "OBJ": "an opcode of protocol 1 that calls a class",
+    "call of what is no global": "no rule covers it",
     "state set on a global": "it would change what is imported",
+    "state set on what is no instance": "no rule covers it",
     "items put into what takes none": "it would call methods by name",
     "joblib's array wrapper in another use": "what follows it could be read in two ways",
     "out-of-band buffer": "no buffers were given",
     "frame that ends inside an opcode": "readers differ in what they make of it",
+    "STOP in front of its frame's end": "readers differ in what they make of it",
 }
 _MAX_SHOWN = 20
 # Names that the core answers itself, with a class of its own (csrc/load/joblib_layout.c).
@@ -163,7 +166,7 @@ class Policy(Restriction):
                 raise self._not_meant(module, name, value)
             answer = value, _ALL, None, None
         else:
-            raise untrusted([self._name(module, name, "argument", 1, None)], [])
+            raise untrusted([self.untrusted_name(module, name, "argument", 1, None)], [])
         if not isinstance(answer[0], (type, FunctionType, BuiltinFunctionType)):
             # An instance that is found by name could be given another state.
             if not hasattr(answer[0], "__call__") or answer[1] & (NEW | BUILD) and row is not None:
@@ -176,7 +179,7 @@ class Policy(Restriction):
         shown = "something else" if other is None else ".".join(other)
         return untrusted([], [f"{module}.{name} is {shown} here, not what the policy means"])
 
-    def _name(
+    def untrusted_name(
         self, module: str | None, name: str | None, use: str, count: int, path: str | None
     ) -> UntrustedName:
         label = ".".join(part for part in (module, name) if part is not None)
@@ -211,6 +214,19 @@ class Policy(Restriction):
             if what in _REFUSED_ODDITIES
         ]
         return found, reasons
+
+    def refused_in(self, names: Iterable[Any]) -> tuple[UntrustedName, ...]:
+        """The same of a report's globals (`fastpersist.report.records.GlobalReport`)."""
+        bits = {"computed": 1, "unknown": 2, "cut": 4, "extension": 16}
+        refused = []
+        for each in names:
+            flags = sum(bits.get(flag, 0) for flag in each.flags)
+            counts = (each.n_called, each.n_class, each.n_built, each.n_argument)
+            row = (each.module, each.name, *counts, each.n_fetched, None, flags, None)
+            for _, use, count in self.refused([row], ())[0]:
+                name = self.untrusted_name(each.module, each.name, use, count, each.path)
+                refused.append(name)
+        return tuple(refused)
 
 
 def untrusted(names: Sequence[UntrustedName], reasons: Sequence[str]) -> UntrustedError:

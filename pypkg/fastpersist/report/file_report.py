@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastpersist import policy
+from fastpersist.policy import UntrustedName
 from fastpersist.report import changes, page, text, versions
 from fastpersist.report.lists import Lists, lists_of
 from fastpersist.report.records import (
@@ -72,6 +74,18 @@ class FileReport(FileRecord):
     def odd(self) -> tuple[Oddity, ...]:
         """What no pickler writes, or what only trust can answer."""
         return tuple(joined([dump.odd for dump in self.dumps]))
+
+    @property
+    def untrusted(self) -> tuple[UntrustedName, ...]:
+        """The names that ``fastpersist.load(..., trusted=())`` would refuse the file for, with how
+        they are used, how often, and where first."""
+        return policy.restriction(()).refused_in(self.globals)
+
+    @property
+    def untrusted_reasons(self) -> tuple[str, ...]:
+        """What else it would refuse the file for: opcodes, and where they stand."""
+        odd = [(each.what, each.count, each.offsets) for each in self.odd]
+        return tuple(policy.restriction(()).refused((), odd)[1])
 
     @property
     def tree(self) -> tuple[TreeRow, ...]:
