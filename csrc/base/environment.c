@@ -27,21 +27,31 @@ add_json_string(fp_buffer *out, const char *text)
     if (add(out, "\"", 1) < 0) {
         return -1;
     }
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
+    while (*text != '\0') {
+        const char *start = text;
         char escaped[8];
-        if (c == '"' || c == '\\') {
-            snprintf(escaped, sizeof(escaped), "\\%c", c);
+        while (*text != '\0' && *text != '"' && *text != '\\'
+               && (unsigned char)*text >= 0x20)
+        {
+            text++;
         }
-        else if (c < 0x20) {
-            snprintf(escaped, sizeof(escaped), "\\u%04x", c);
+        if (add(out, start, (size_t)(text - start)) < 0) {
+            return -1;
+        }
+        if (*text == '\0') {
+            break;
+        }
+        if (*text == '"' || *text == '\\') {
+            snprintf(escaped, sizeof(escaped), "\\%c", *text);
         }
         else {
-            snprintf(escaped, sizeof(escaped), "%c", c);
+            snprintf(escaped, sizeof(escaped), "\\u%04x",
+                     (unsigned)(unsigned char)*text);
         }
         if (add_text(out, escaped) < 0) {
             return -1;
         }
+        text++;
     }
     return add(out, "\"", 1);
 }

@@ -28,14 +28,15 @@ ARRAY_CLASSES = ("ndarray", "matrix", "recarray", "memmap")
 
 def numpy() -> Any:
     """NumPy, which is loaded where a rule of its own is asked."""
-    import numpy as module
-
+    module = sys.modules.get("numpy")
+    if module is None:
+        raise Refused("NumPy is not loaded")
     return module
 
 
 def is_array(value: Any) -> bool:
     """Whether `value` is an array, of no subclass."""
-    return type(value) is numpy().ndarray
+    return type(value) is sys.modules["numpy"].ndarray
 
 
 def is_dtype(value: Any) -> bool:
@@ -360,6 +361,8 @@ def _entropy(value: Any) -> bool:
         return True
     if type(value) is int:
         return 0 <= value < 1 << 4096
+    if is_scalar_value(value):
+        return value.dtype.kind in "iu" and int(value) >= 0
     if type(value) in (list, tuple):
         return len(value) < 4096 and all(type(v) is int and 0 <= v <= _U64 for v in value)
     return is_array(value) and value.dtype.kind == "u" and value.ndim == 1

@@ -66,64 +66,73 @@ def _list(value: Any, what: str) -> list[Any]:
     return list(value)
 
 
-# Trees
+# Trees. A forest has thousands of them: what is the same for each is looked up once.
+
+
+class _Known:
+    """Classes and dtypes that were found to be the right ones."""
+
+    array: Any = None
+    tree: Any = None
+    layout: Any = None
+    """The dtype of nodes, and one that was found to be equal to it: comparing takes longer than
+    looking at the nodes of a small tree."""
+    nodes: Any = None
+    double: Any = None
+    integer: Any = None
+
+
+def _know() -> None:
+    np = numpy()
+    module = _module("sklearn.tree._tree")
+    layout = module.NODE_DTYPE
+    size = np.dtype(np.intp).itemsize
+    for i, name in enumerate(("left_child", "right_child", "feature")):
+        kind, offset = layout.fields[name][:2]
+        need(kind == np.intp and offset == i * size, "an unknown layout of nodes")
+    _Known.array, _Known.tree = np.ndarray, module.Tree
+    _Known.layout = _Known.nodes = layout
+    _Known.double, _Known.integer = np.dtype(np.float64), np.dtype(np.intp)
 
 
 def tree_call(args: Arguments) -> Arguments:
     """``Tree(n_features, n_classes, n_outputs)``."""
     need(len(args) == 3, "a Tree takes three arguments")
-    n_features = integer(args[0], 0, MOST, "n_features of a Tree")
-    n_outputs = integer(args[2], 1, MOST, "n_outputs of a Tree")
-    n_classes = _array(args[1], "i", (n_outputs,), "n_classes of a Tree")
-    n_classes = numpy().array(n_classes, numpy().intp)
-    most = 0
-    for count in n_classes.tolist():
-        if not 1 <= count <= MOST:
-            raise Refused("n_classes of a Tree")
-        most = max(most, count)
-    need(most * n_outputs <= 1 << 40, "a Tree of too many classes")
+    n_features, n_classes, n_outputs = args
+    if type(n_features) is not int or type(n_outputs) is not int:
+        n_features = integer(n_features, 0, MOST, "n_features of a Tree")
+        n_outputs = integer(n_outputs, 1, MOST, "n_outputs of a Tree")
+    if not 0 <= n_features <= MOST or not 1 <= n_outputs <= MOST:
+        raise Refused("a number in a Tree")
+    if type(n_classes) is not _Known.array or n_classes.dtype is not _Known.integer:
+        _know()
+        n_classes = numpy().array(_array(n_classes, "i", (None,), "n_classes of a Tree"), "intp")
+    if n_classes.shape != (n_outputs,):
+        raise Refused("n_classes of a Tree")
+    n_classes = n_classes.copy()
+    counts = n_classes.tolist()
+    if min(counts) < 1 or max(counts) * n_outputs > 1 << 40:
+        raise Refused("a Tree of no classes, or of too many")
     return (n_features, n_classes, n_outputs)
-
-
-# The dtype of the nodes, and the last one that was found to be equal to it: comparing two dtypes
-# takes longer than looking at the nodes of a small tree.
-_node_dtypes: list[Any] = [None, None]
-
-
-def _node_dtype() -> Any:
-    known = _module("sklearn.tree._tree").NODE_DTYPE
-    if _node_dtypes[0] is not known:
-        np = numpy()
-        size = np.dtype(np.intp).itemsize
-        for i, name in enumerate(("left_child", "right_child", "feature")):
-            kind, offset = known.fields[name][:2]
-            need(kind == np.intp and offset == i * size, "an unknown layout of nodes")
-        _node_dtypes[:] = known, known
-    return known
 
 
 def _node_records(nodes: Any) -> Any:
     """The nodes in their own dtype, in memory of their own."""
     if not is_array(nodes) or nodes.ndim != 1:
         raise Refused("the nodes of a Tree are no array")
-    known = _node_dtype()
-    dtype = nodes.dtype
-    if dtype is not _node_dtypes[1]:
-        if dtype == known:
-            _node_dtypes[1] = dtype
-        else:
-            # Of a machine with other integers, or another byte order.
-            kinds = "".join(known[i].kind for i in range(len(known.names)))
-            need(
-                dtype.names == known.names
-                and all(dtype[i].kind == kind for i, kind in enumerate(kinds)),
-                "the nodes of a Tree have fields of another version",
-            )
-            return nodes.astype(known, casting="same_kind")
+    _know()
+    dtype, layout = nodes.dtype, _Known.layout
+    if dtype != layout:
+        # Of a machine with other integers, or another byte order.
+        need(
+            dtype.names == layout.names
+            and all(dtype[name].kind == layout[name].kind for name in layout.names),
+            "the nodes of a Tree have fields of another version",
+        )
+        return nodes.astype(layout, casting="same_kind")
+    _Known.nodes = dtype
     flags = nodes.flags
-    if flags.owndata and flags.c_contiguous:
-        return nodes
-    return nodes.copy(order="C")
+    return nodes if flags.owndata and flags.c_contiguous else nodes.copy(order="C")
 
 
 def tree_state(instance: Any, state: Any) -> Any:
@@ -131,25 +140,35 @@ def tree_state(instance: Any, state: Any) -> Any:
     if type(state) is not dict or instance.node_count:
         raise Refused("the state of a Tree")
     nodes, values = state.get("nodes"), state.get("values")
-    checked = _node_records(nodes)
-    count = checked.shape[0]
-    node_count, max_depth = state.get("node_count"), state.get("max_depth")
-    if type(node_count) is not int or type(max_depth) is not int:
-        node_count = integer(node_count, 0, MOST, "node_count of a Tree")
+    if (
+        type(nodes) is _Known.array
+        and nodes.dtype is _Known.nodes
+        and nodes.ndim == 1
+        and (flags := nodes.flags).owndata
+        and flags.c_contiguous
+    ):
+        checked = nodes
+    else:
+        checked = _node_records(nodes)
+    count = len(checked)
+    max_depth = state.get("max_depth")
+    if type(state.get("node_count")) is not int or type(max_depth) is not int:
         max_depth = integer(max_depth, 0, MOST, "max_depth of a Tree")
-    if node_count != count or not 0 <= max_depth <= count:
+        integer(state.get("node_count"), count, count, "node_count of a Tree")
+    elif state["node_count"] != count or not 0 <= max_depth <= count:
         raise Refused("node_count or max_depth of a Tree")
     if (
-        not is_array(values)
+        type(values) is not _Known.array
         or values.shape != (count, instance.n_outputs, instance.max_n_classes)
-        or values.dtype.kind != "f"
-        or values.dtype.itemsize != 8
+        or (values.dtype is not _Known.double and values.dtype.str[1:] != "f8")
     ):
         raise Refused("the values of a Tree have another shape than its nodes")
     try:
         _core.check_tree(checked, checked.itemsize, instance.n_features, max_depth)
     except ValueError as error:
         raise Refused(f"a Tree: {error}") from None
+    if checked is nodes and len(state) == 4:
+        return state
     return {"max_depth": max_depth, "node_count": count, "nodes": checked, "values": values}
 
 
@@ -163,25 +182,34 @@ TREES = (
 
 def _tree_features(tree: Any, what: str) -> int:
     """How many columns a complete Tree reads."""
-    if not _is(tree, "sklearn.tree._tree", "Tree") or not tree.node_count:
+    if type(tree) is not _Known.tree:
+        _know()
+    if type(tree) is not _Known.tree or not tree.node_count:
         raise Refused(f"a tree of {what} is none, or is not complete")
     return tree.n_features  # type: ignore[no-any-return]
 
 
 def decision_tree_state(instance: Any, state: Any) -> Any:
     """A single tree of any kind: it reads no column that there is not."""
-    what = type(instance).__name__
-    attributes = exact_dict(state, what)
-    if "tree_" in attributes:
-        need(
-            _tree_features(attributes["tree_"], what) <= _features(attributes, what),
-            f"{what} has a tree of more features",
-        )
+    if type(state) is not dict:
+        raise Refused("the state of a tree is no dict")
+    if "tree_" in state:
+        what = type(instance).__name__
+        width = state.get("n_features_in_")
+        if type(width) is not int:
+            width = _features(state, what)
+        if _tree_features(state["tree_"], what) > width:
+            raise Refused(f"{what} has a tree of more features")
     return state
 
 
-def _estimator_features(estimator: Any, what: str) -> int:
-    if not _is(estimator, "sklearn.tree._classes", *TREES):
+def _tree_classes() -> frozenset[Any]:
+    module = _module("sklearn.tree._classes")
+    return frozenset(getattr(module, name) for name in TREES)
+
+
+def _estimator_features(estimator: Any, what: str, classes: frozenset[Any]) -> int:
+    if type(estimator) not in classes:
         raise Refused(f"an estimator of {what} is no tree")
     return _tree_features(estimator.__dict__.get("tree_"), what)
 
@@ -193,11 +221,10 @@ def forest_state(instance: Any, state: Any) -> Any:
     if "estimators_" in attributes:
         n_features = _features(attributes, what)
         trees = attributes["estimators_"] = _list(attributes["estimators_"], what)
+        classes = _tree_classes()
         for tree in trees:
-            need(
-                _estimator_features(tree, what) <= n_features,
-                f"{what} has a tree of more features",
-            )
+            if _estimator_features(tree, what, classes) > n_features:
+                raise Refused(f"{what} has a tree of more features")
     return attributes
 
 
@@ -212,10 +239,11 @@ def isolation_state(instance: Any, state: Any) -> Any:
             attributes.get("estimators_features_"), what
         )
         need(len(trees) == len(columns), f"{what} has not as many trees as lists of columns")
+        classes = _tree_classes()
         for tree, listed in zip(trees, columns, strict=True):
             _array(listed, "iu", (None,), f"columns of {what}")
             need(
-                _estimator_features(tree, what) <= min(n_features, listed.shape[0]),
+                _estimator_features(tree, what, classes) <= min(n_features, listed.shape[0]),
                 f"{what} has a tree of more features",
             )
     return attributes
@@ -262,10 +290,11 @@ def gradient_boosting_state(instance: Any, state: Any) -> Any:
         raise Refused(f"the trees of {what}")
     trees = attributes["estimators_"] = trees.copy()
     n_features = _features(attributes, what)
+    classes = _tree_classes()
     for tree in trees.flat:
         need(_is(tree, "sklearn.tree._classes", "DecisionTreeRegressor"), f"a tree of {what}")
         need(
-            _estimator_features(tree, what) == n_features
+            _estimator_features(tree, what, classes) == n_features
             and _features(tree.__dict__, what) == n_features,
             f"{what} has a tree of other features",
         )
@@ -497,18 +526,37 @@ def loss_call(args: Arguments) -> None:
         need(is_number(value), "a parameter of a loss is no number")
 
 
+_NUMBERS = {
+    "CyHalfTweedieLoss": 1,
+    "CyHalfTweedieLossIdentity": 1,
+    "CyHuberLoss": 1,
+    "CyPinballLoss": 1,
+}
+"""How many numbers a compiled loss keeps, where it keeps any."""
+
+
 def pyx_unpickle(module: str, name: str) -> Callable[[Arguments], None]:
-    """The rule for ``__pyx_unpickle_NAME(class, checksum, state)`` of a compiled class without
-    attributes: it takes any class, and would fill an instance of another as if it were its own."""
+    """The rule for ``__pyx_unpickle_NAME(class, checksum, state)`` of a compiled loss: it takes any
+    class, would fill an instance of another as if it were its own, and does not count what is in
+    the state."""
+    count = _NUMBERS.get(name, 0)
 
     def check(args: Arguments) -> None:
         need(
             len(args) == 3
             and args[0] is getattr(sys.modules.get(module), name, module)
             and type(args[1]) is int
-            and 0 <= args[1] <= MOST
-            and (args[2] is None or (type(args[2]) is tuple and not args[2])),
-            f"makes {name} only, without a state",
+            and 0 <= args[1] <= MOST,
+            f"makes {name} only",
+        )
+        state = args[2]
+        if state is None:
+            return
+        need(
+            type(state) is tuple
+            and len(state) == count
+            and all(type(number) is float for number in state),
+            f"the state of {name}",
         )
 
     return check
@@ -562,9 +610,6 @@ def _check_metric(metric: Any, n_features: int, what: str) -> None:
         need(vector.shape[0] in (0, n_features) and p > 0, f"the metric of {what}")
     elif name.startswith("Haversine"):
         need(n_features == 2, f"the metric of {what}")
-    else:
-        return
-    # It has been given a state: size is set by that.
 
 
 # Neighbours
@@ -753,7 +798,7 @@ def svm_state(instance: Any, state: Any) -> Any:
     counts = own(exact_array(attributes.get("_n_support"), "int32", (None,), "_n_support"))
     n_classes = counts.shape[0]
     need(n_classes >= 2 if classifies else n_classes == 2, f"_n_support of {what}")
-    need(n_classes <= 1 << 15 and int(counts.min()) >= 0, f"_n_support of {what}")
+    need(n_classes <= 1 << 15, f"_n_support of {what}")
     attributes["_n_support"] = counts
     pairs = n_classes * (n_classes - 1) // 2
     exact_array(attributes.get("_intercept_"), "float64", (pairs,), f"_intercept_ of {what}")
@@ -761,15 +806,7 @@ def svm_state(instance: Any, state: Any) -> Any:
     for name in ("_probA", "_probB") if "_probA" in attributes else ("probA_", "probB_"):
         values = exact_array(attributes.get(name), "float64", (None,), f"{name} of {what}")
         lengths.add(values.shape[0])
-    need(len(lengths) == 1 and lengths <= {0, 1, pairs}, f"the probabilities of {what}")
-    # Asked for probabilities of classes, libsvm reads one of each for every pair.
-    need(not classifies or lengths <= {0, pairs}, f"the probabilities of {what}")
-    if classifies and 0 in lengths:
-        need(
-            not attributes.get("_effective_probability") and attributes.get("probability") in
-            (False, "deprecated"),
-            f"{what} has no probabilities to give",
-        )
+    need(len(lengths) == 1 and lengths <= {0, pairs}, f"the probabilities of {what}")
     kernel = attributes.get("kernel")
     shape = attributes.get("shape_fit_")
     need(type(shape) is tuple and 1 <= len(shape) <= 2, f"shape_fit_ of {what}")
@@ -778,8 +815,11 @@ def svm_state(instance: Any, state: Any) -> Any:
         n_vectors = _sparse_vectors(attributes, kernel, n_classes, what)
     else:
         n_vectors = _dense_vectors(attributes, kernel, n_classes, n_fitted, what)
-    total = int(counts.sum()) if classifies else int(counts[0])
-    need(total == n_vectors, f"_n_support of {what} does not sum to its vectors")
+    # Where nothing is classified, libsvm does not look at them, nor fill them in each time.
+    need(
+        not classifies or (int(counts.min()) >= 0 and int(counts.sum()) == n_vectors),
+        f"_n_support of {what} does not sum to its vectors",
+    )
     return attributes
 
 
@@ -817,12 +857,15 @@ def _sparse_vectors(
         need(
             _is(matrix, "scipy.sparse._csr", "csr_matrix", "csr_array")
             and _is_complete_csr(matrix)
-            and matrix.indices.dtype == numpy().int32
-            and matrix.indptr.dtype == numpy().int32,
+            and matrix.data.dtype == numpy().float64,
             f"{name} of {what}",
         )
         matrices.append(matrix)
     vectors, coefficients = matrices
+    need(
+        vectors.indices.dtype == vectors.indptr.dtype == numpy().int32,
+        f"support_vectors_ of {what}",
+    )
     n_vectors = int(vectors.shape[0])
     need(n_vectors >= 1, f"{what} has no support vectors")
     # Taken as if no entry were missing.

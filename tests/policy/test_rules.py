@@ -1,0 +1,534 @@
+"""The rules of the policy: what real objects pickle as passes and comes back equal; what would make
+compiled code read or write elsewhere is refused."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import datetime
+import decimal
+import fractions
+import io
+import pickle
+import subprocess
+import sys
+import textwrap
+import uuid
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fastpersist.policy import rules_numpy, rules_python, rules_scipy
+from fastpersist.policy.rows import Refused
+
+np = pytest.importorskip("numpy")
+
+Call = Callable[[tuple[Any, ...]], Any]
+State = Callable[[Any, Any], Any]
+
+
+def by_name(names: str, rule: Any) -> dict[str, Any]:
+    return dict.fromkeys(names.split(), rule)
+
+
+CALLS: dict[str, Call] = {
+    "dtype": rules_numpy.dtype_call,
+    "ndarray": rules_numpy.ndarray_call,
+    "_reconstruct": rules_numpy.reconstruct_call,
+    "scalar": rules_numpy.scalar_call,
+    "_frombuffer": rules_numpy.frombuffer_call,
+    "__randomstate_ctor": rules_numpy.randomstate_ctor,
+    "__generator_ctor": rules_numpy.generator_ctor,
+    "__bit_generator_ctor": rules_numpy.bit_generator_ctor,
+    "__pyx_unpickle_SeedSequence": rules_numpy.seed_sequence_call,
+    "_mareconstruct": rules_numpy.masked_call,
+    "slice": rules_python.slice_,
+    "range": rules_python.range_,
+    "complex": rules_python.complex_,
+    "set": rules_python.set_from_list,
+    "frozenset": rules_python.set_from_list,
+    "bytearray": rules_python.bytearray_,
+    "encode": rules_python.encode,
+    "Decimal": rules_python.decimal_,
+    "Fraction": rules_python.fraction_,
+    "date": rules_python.date_,
+    "time": rules_python.time_,
+    "datetime": rules_python.datetime_,
+    "timedelta": rules_python.timedelta_,
+    "timezone": rules_python.timezone_,
+    "OrderedDict": rules_python.ordered_dict,
+    "defaultdict": rules_python.defaultdict_,
+    "deque": rules_python.deque_,
+    "Counter": rules_python.counter_,
+    "PurePosixPath": rules_python.path_,
+    "array": rules_python.array_call,
+    "_array_reconstructor": rules_python.array_,
+}
+STATES: dict[str, State] = {
+    "RandomState": rules_numpy.random_state,
+    "Generator": rules_numpy.generator_state,
+    **by_name("MT19937 PCG64 PCG64DXSM Philox SFC64", rules_numpy.bit_generator_state),
+    "SeedSequence": rules_numpy.seed_sequence,
+    "MaskedArray": rules_numpy.masked_state,
+    "UUID": rules_python.uuid_,
+    "BSpline": rules_scipy.bspline_state,
+    **by_name("PPoly BPoly CubicSpline PchipInterpolator", rules_scipy.ppoly_state),
+    "interp1d": rules_scipy.interp1d_state,
+    **{
+        f"{name}_{kind}": getattr(rules_scipy, f"{name}_state")
+        for name in ("csr", "csc", "coo", "bsr", "dia", "lil", "dok")
+        for kind in ("matrix", "array")
+    },
+}
+
+
+class Ruled(pickle._Unpickler):  # type: ignore[misc, name-defined]
+    """The standard library's own unpickler, with the rules where the core asks them."""
+
+    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+
+    def __init__(self, data: bytes, buffers: Any = None) -> None:
+        super().__init__(io.BytesIO(data), buffers=buffers)
+        self.asked: collections.Counter[str] = collections.Counter()
+
+    def load_reduce(self) -> None:
+        function, args = self.stack[-2:]
+        rule = CALLS.get(function.__name__)
+        if rule is not None:
+            self.asked[function.__name__] += 1
+            replaced = rule(args)
+            if replaced is not None:
+                self.stack[-1] = replaced
+        super().load_reduce()
+
+    def load_build(self) -> None:
+        instance = self.stack[-2]
+        rule = STATES.get(type(instance).__name__)
+        if rule is not None:
+            self.asked[type(instance).__name__] += 1
+            self.stack[-1] = rule(instance, self.stack[-1])
+        super().load_build()
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.BUILD[0]] = load_build
+
+
+def through_rules(value: Any, *rules: str, protocol: int = 5) -> Any:
+    """`value` pickled and loaded again; the rules of these names have to have been asked."""
+    unpickler = Ruled(pickle.dumps(value, protocol))
+    loaded = unpickler.load()
+    for name in rules:
+        assert unpickler.asked[name], (name, unpickler.asked)
+    return loaded
+
+
+def refused(rule: Any, *args: Any) -> str:
+    with pytest.raises(Refused) as error:
+        rule(*args)
+    return str(error.value)
+
+
+def ends_process(code: str) -> bool:
+    """Whether the code ends its process by a signal."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, timeout=60, check=False
+    )
+    return done.returncode < 0
+
+
+# Python
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        slice(1, None, 2),
+        range(3, 9),
+        2 + 3j,
+        {1, "a", (2, b"x"), frozenset({3})},
+        bytearray(b"abc"),
+        b"\xff\x00",
+        decimal.Decimal("1.50"),
+        fractions.Fraction(-3, 7),
+        datetime.date(2024, 2, 29),
+        datetime.time(23, 59, 59, 999999),
+        datetime.datetime(2024, 2, 29, 1, 2, 3, 4, tzinfo=datetime.timezone.utc),
+        datetime.timedelta(-1, 2, 3),
+        datetime.timezone(datetime.timedelta(hours=2), "name"),
+        collections.OrderedDict([("b", 1), ("a", 2)]),
+        collections.defaultdict(list, {"a": [1]}),
+        collections.deque([1, 2], maxlen=5),
+        collections.Counter("abca"),
+        uuid.UUID(int=5),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_python_values_come_back(value: Any, protocol: int) -> None:
+    assert through_rules(value, protocol=protocol) == value
+
+
+def nested(levels: int) -> Any:
+    value: Any = ()
+    for _ in range(levels):
+        value = (value, value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("rule", "args"),
+    [
+        ("no_arguments", (1,)),
+        ("plain_values", ([],)),
+        ("getattr_", ("a", "b")),
+        ("slice_", ([],)),
+        ("range_", ("1",)),
+        ("complex_", ("1",)),
+        ("set_from_list", ([[]],)),
+        ("set_from_list", ([nested(60)],)),
+        ("set_from_list", ([object()],)),
+        ("bytearray_", (10**12,)),
+        ("bytearray_", ("a", "rot13")),
+        ("encode", ("a", "rot13")),
+        ("decimal_", (1.5,)),
+        ("fraction_", ("1e1000000000",)),
+        ("date_", (b"\0\0\1\1",)),
+        ("date_", (b"\x07\xe8\x02\x1e",)),
+        ("time_", (b"\x18\0\0\0\0\0",)),
+        ("datetime_", (b"\x07\xe8\x01\x01\0\0\0\0\0\0", 5)),
+        ("timedelta_", (1.5,)),
+        ("timezone_", (1,)),
+        ("zone_info", ("../../etc/passwd", True)),
+        ("zone_info", ("/etc/localtime", True)),
+        ("ordered_dict", ([(object(), 1)],)),
+        ("defaultdict_", (exec,)),
+        ("defaultdict_", (Ruled,)),
+        ("deque_", (5,)),
+        ("deque_", ((), -1)),
+        ("counter_", ([1],)),
+        ("enum_value", ([],)),
+        ("path_", (1,)),
+        ("array_call", ("i", 5)),
+    ],
+)
+def test_python_arguments_are_refused(rule: str, args: tuple[Any, ...]) -> None:
+    refused(getattr(rules_python, rule), args)
+
+
+def test_nested_keys_take_no_exponential_time() -> None:
+    value: Any = frozenset()
+    for _ in range(60):
+        value = frozenset({value, (value,)})
+    refused(rules_python.check_hashable, value)
+
+
+# NumPy
+
+
+def generators() -> list[Any]:
+    random = np.random
+    return [
+        random.RandomState(3),
+        random.default_rng(3),
+        *(kind(3) for kind in (random.MT19937, random.PCG64, random.PCG64DXSM, random.Philox,
+                               random.SFC64)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", generators(), ids=lambda value: type(value).__name__)
+def test_generators_go_on_where_they_were(value: Any) -> None:
+    generator = value if hasattr(value, "normal") else np.random.Generator(value)
+    generator.normal(size=3)
+    # The state of a Generator is None since NumPy 2.
+    name = "PCG64" if type(value).__name__ == "Generator" else type(value).__name__
+    loaded = through_rules(value, name)
+    again = loaded if hasattr(loaded, "normal") else np.random.Generator(loaded)
+    assert np.array_equal(again.normal(size=5), generator.normal(size=5))
+
+
+def mt_state(**changes: Any) -> dict[str, Any]:
+    state = copy.deepcopy(np.random.MT19937(1).state)
+    state["state"].update(changes)
+    return state
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pos": 625},
+        {"pos": -1},
+        {"pos": 1 << 31},
+        {"pos": "1"},
+        {"key": np.zeros(10, np.uint32)},
+        {"key": np.zeros((624, 1), np.uint32)},
+        {"key": np.zeros(624)},
+        {"key": None},
+        {"more": 1},
+    ],
+    ids=repr,
+)
+def test_a_position_of_a_generator_is_an_index(changes: dict[str, Any]) -> None:
+    refused(rules_numpy.bit_generator_state, np.random.MT19937(1), mt_state(**changes))
+    state = {**mt_state(**changes), "has_gauss": 0, "gauss": 0.0}
+    refused(rules_numpy.random_state, np.random.RandomState(1), state)
+
+
+def test_positions_of_generators_read_elsewhere_without_the_rule() -> None:
+    assert ends_process(
+        """
+        import numpy
+        g = numpy.random.MT19937(1)
+        state = g.state
+        state["state"]["pos"] = -(1 << 30)
+        g.state = state
+        g.random_raw(10)
+        """
+    )
+
+
+def test_other_states_of_generators() -> None:
+    philox = np.random.Philox(1)
+    refused(rules_numpy.bit_generator_state, philox, {**philox.state, "buffer_pos": 9})
+    refused(rules_numpy.bit_generator_state, philox, np.random.PCG64(1).state)
+    refused(rules_numpy.bit_generator_ctor, ("Generator",))
+    refused(rules_numpy.bit_generator_ctor, (np.random.Generator,))
+    refused(rules_numpy.generator_ctor, (np.random.RandomState(1),))
+    refused(rules_numpy.generator_ctor, ("PCG64", print))
+    sequence = np.random.SeedSequence(1)
+    entropy, children, pool, size, key = sequence.__reduce__()[2]
+    for state in [
+        (entropy, children, pool, 1 << 15, key),
+        (entropy, children, pool[:2].copy(), size, key),
+        (entropy, children, pool.astype(float), size, key),
+        (object(), children, pool, size, key),
+    ]:
+        refused(rules_numpy.seed_sequence, sequence, state)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(5),
+        np.asfortranarray(np.ones((3, 2), np.float32)),
+        np.array(["a", "bc"]),
+        np.array([1, "a", None], dtype=object),
+        np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+        np.array(["2020"], "M8[D]"),
+        np.float64(1.5),
+        np.datetime64("2020-01-01"),
+        np.dtype("M8[ns]"),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', value)}",
+)
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_arrays_and_scalars_come_back(value: Any, protocol: int) -> None:
+    loaded = through_rules(value, protocol=protocol)
+    assert type(loaded) is type(value)
+    assert np.array_equal(loaded, value)
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(value, 5, buffer_callback=buffers.append)
+    assert np.array_equal(Ruled(data, buffers).load(), value)
+
+
+@pytest.mark.parametrize("fields", [None, "i4,i4"])
+def test_masked_arrays_come_back(fields: Any) -> None:
+    value = np.ma.array([(1, 2), (3, 4)], dtype=fields or "i8", mask=[(0, 1), (1, 0)])
+    loaded = through_rules(value, "_mareconstruct", "MaskedArray")
+    assert np.array_equal(loaded.data, value.data)
+    assert np.array_equal(loaded.mask, value.mask)
+
+
+@pytest.mark.parametrize(
+    ("rule", "args"),
+    [
+        ("dtype_call", ([("a", "O")], False, True)),
+        ("dtype_call", ("T", False, True)),
+        ("ndarray_call", ((3,), np.dtype("O"), bytes(24))),
+        ("ndarray_call", ((3,), np.dtype("f8"))),
+        ("ndarray_call", ((3,), np.dtype("f8"), None)),
+        ("ndarray_call", ((-3,), np.dtype("f8"), bytes(24))),
+        ("ndarray_call", ((3,), np.dtype("f8"), bytes(24), -8)),
+        ("reconstruct_call", (str, (0,), b"b")),
+        ("reconstruct_call", (np.ndarray, (1 << 40,), b"O")),
+        ("scalar_call", (np.dtype("O"), bytes(8))),
+        ("scalar_call", (np.dtype("f8"), bytes(4))),
+        ("scalar_call", (np.dtype("f8"),)),
+        ("frombuffer_call", (bytes(24), np.dtype("O"), (3,), "C")),
+        ("frombuffer_call", (bytes(24), np.dtype("f8"), (3,), "Z")),
+        ("frombuffer_call", (bytes(24), np.dtype("f8"), (3,), "C", (0, 0))),
+        ("masked_call", (np.ma.MaskedArray, str, (0,), "b")),
+        ("masked_call", (np.ndarray, np.ndarray, (0,), "b")),
+    ],
+    ids=repr,
+)
+def test_arguments_of_numpy_are_refused(rule: str, args: tuple[Any, ...]) -> None:
+    refused(getattr(rules_numpy, rule), args)
+
+
+def test_states_of_masked_arrays_are_refused() -> None:
+    value = np.ma.array([1, 2, 3])
+    state = value.__reduce__()[2]
+    for i, wrong in [(1, (5,)), (1, 3), (2, "f8"), (4, b"x"), (5, b""), (6, object())]:
+        changed = (*state[:i], wrong, *state[i + 1 :])
+        refused(rules_numpy.masked_state, value, changed)
+
+
+def test_arrays_in_memory_of_others_are_copied() -> None:
+    whole = np.arange(10)
+    assert rules_numpy.own(whole) is whole
+    part = rules_numpy.own(whole[2:5])
+    assert part.base is None
+    assert np.array_equal(part, [2, 3, 4])
+    mapped = np.frombuffer(bytearray(80), np.int64)
+    assert not np.shares_memory(rules_numpy.own(mapped), mapped)
+
+
+# SciPy
+
+sparse = pytest.importorskip("scipy.sparse")
+
+FORMATS = ["csr", "csc", "coo", "bsr", "dia", "lil", "dok"]
+
+
+def matrix(layout: str, kind: str = "matrix") -> Any:
+    values = np.zeros((4, 6))
+    values[0, 5] = values[2, 1] = values[2, 2] = values[3, 0] = 1.5
+    return getattr(sparse, f"{layout}_{kind}")(values)
+
+
+@pytest.mark.parametrize("kind", ["matrix", "array"])
+@pytest.mark.parametrize("layout", FORMATS)
+def test_sparse_matrices_come_back(layout: str, kind: str) -> None:
+    value = matrix(layout, kind)
+    loaded = through_rules(value, f"{layout}_{kind}")
+    assert type(loaded) is type(value)
+    assert np.array_equal(loaded.toarray(), value.toarray())
+
+
+def changed(value: Any, **changes: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(value.__dict__), **changes}
+
+
+def int32(*values: int) -> Any:
+    return np.array(values, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("layout", "changes"),
+    [
+        ("csr", {"indptr": int32(0, 1, 1, 3, 1 << 30)}),
+        ("csr", {"indptr": int32(1, 1, 1, 3, 4)}),
+        ("csr", {"indptr": int32(0, 3, 1, 3, 4)}),
+        ("csr", {"indptr": int32(0, 4)}),
+        ("csr", {"indptr": np.array([0, 1, 1, 3, 4.0])}),
+        ("csr", {"indices": int32(5, 1, 2, 6)}),
+        ("csr", {"indices": int32(-1, 1, 2, 0)}),
+        ("csr", {"indices": int32(1, 2)}),
+        ("csr", {"data": np.ones(2)}),
+        ("csr", {"data": np.array([object()] * 4)}),
+        ("csr", {"_shape": (1 << 40, 6)}),
+        ("csr", {"_shape": (4, 3)}),
+        ("csr", {"_shape": (4,)}),
+        ("csr", {"_shape": [4, 6]}),
+        ("csr", {"_shape": (-4, 6)}),
+        ("csr", {"more": 1}),
+        ("csr", {"data": None}),
+        ("csc", {"indices": int32(3, 2, 2, 4)}),
+        ("csc", {"indptr": int32(0, 1, 2, 3, 3, 3, 100)}),
+        ("bsr", {"data": np.ones((4, 3, 2))}),
+        ("bsr", {"data": np.ones((4, 0, 0))}),
+        ("bsr", {"indptr": int32(0, 99)}),
+        ("coo", {"data": np.ones(5)}),
+        ("dia", {"offsets": int32(0, 1)}),
+        ("dia", {"offsets": int32(*[1 << 30] * 5)}),
+        ("lil", {"rows": np.array([[9], [], [1, 2], [0]], object)}),
+        ("lil", {"rows": np.array([[5], [], [1], [0]], object)}),
+        ("lil", {"rows": np.array([[5], [], [2, 1], [0]], object)}),
+        ("dok", {"_dict": {(9, 0): 1.0}}),
+        ("dok", {"_dict": {(0, 0): object()}}),
+        ("dok", {"_dict": {"a": 1.0}}),
+    ],
+    ids=repr,
+)
+def test_states_of_sparse_matrices_are_refused(layout: str, changes: dict[str, Any]) -> None:
+    value = matrix(layout)
+    refused(STATES[f"{layout}_matrix"], value, changed(value, **changes))
+
+
+def test_coordinates_are_within_the_shape() -> None:
+    value = matrix("coo")
+    state = changed(value)
+    if "coords" in state:
+        rows, columns = state["coords"]
+        for coords in [(rows + 4, columns), (rows, columns - 9), (rows,), (rows[:2], columns)]:
+            refused(rules_scipy.coo_state, value, {**state, "coords": coords})
+    else:
+        refused(rules_scipy.coo_state, value, {**state, "row": state["row"] + 4})
+
+
+def test_room_behind_the_last_entry_is_cut_off() -> None:
+    value = matrix("csr")
+    state = changed(value, data=np.ones(9), indices=np.array([5, 1, 2, 0, 99, 99, 7, 7, 7]))
+    assert len(rules_scipy.csr_state(value, state)["indices"]) == 4
+
+
+def test_indices_read_elsewhere_without_the_rule() -> None:
+    assert ends_process(
+        """
+        import numpy, scipy.sparse
+        m = scipy.sparse.csr_matrix(numpy.eye(3))
+        m.__dict__["indptr"] = numpy.array([0, 1, 2, 1 << 30], numpy.int32)
+        m @ numpy.ones(3)
+        """
+    )
+
+
+def test_splines_come_back() -> None:
+    interpolate = pytest.importorskip("scipy.interpolate")
+    x = np.linspace(0, 1, 9)
+    for value, rule in [
+        (interpolate.make_interp_spline(x, x**2), "BSpline"),
+        (interpolate.CubicSpline(x, x**2), "CubicSpline"),
+        (interpolate.PchipInterpolator(x, x**2), "PchipInterpolator"),
+        (interpolate.PPoly(np.ones((2, 3)), np.arange(4.0)), "PPoly"),
+        (interpolate.interp1d(x, x**2), "interp1d"),
+    ]:
+        loaded = through_rules(value, rule)
+        assert np.array_equal(loaded(0.3), value(0.3))
+
+
+def test_states_of_splines_are_refused() -> None:
+    interpolate = pytest.importorskip("scipy.interpolate")
+    x = np.linspace(0, 1, 9)
+    spline = interpolate.make_interp_spline(x, x**2)
+    state = spline.__dict__
+    knots, values = ("_t", "_c") if "_t" in state else ("t", "c")
+    for changes in [
+        {"k": 20},
+        {"k": -1},
+        {"k": 7},
+        {knots: state[knots][:4].copy()},
+        {knots: state[knots][::-1].copy()},
+        {knots: state[knots].astype(int)},
+        {knots: np.full(13, np.nan)},
+        {values: state[values][:3].copy()},
+        {values: state[values].astype(np.float32)},
+        {"axis": 5},
+        {"extrapolate": object()},
+        {"_asarray": print},
+        {"more": 1},
+    ]:
+        refused(rules_scipy.bspline_state, spline, {**state, **changes})
+    poly = interpolate.PPoly(np.ones((2, 3)), np.arange(4.0))
+    _, slots = poly.__reduce_ex__(5)[2]
+    knots, values = ("_x", "_c") if "_x" in slots else ("x", "c")
+    for changes in [
+        {knots: np.arange(9.0)},
+        {knots: np.array([0.0, 2, 1, 3])},
+        {values: np.ones((2, 9))},
+        {values: np.ones(3)},
+        {"axis": 1},
+    ]:
+        refused(rules_scipy.ppoly_state, poly, (None, {**slots, **changes}))
