@@ -1,8 +1,13 @@
 """Hypothesis profiles and what holds for every test."""
 
+import collections
+import functools
 import gc
+import os
+import pathlib
 
 import pytest
+import written_names
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -31,6 +36,13 @@ def pytest_report_to_serializable():
     return encodable((yield))
 
 
+def pytest_collection_finish():
+    """What was imported and collected stays to the end: no collection need look at it again, of
+    which a conversion makes one, and many tests more."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def collector_state_is_kept():
     """Whatever a dump does, the collector is left as it was found."""
@@ -39,3 +51,77 @@ def collector_state_is_kept():
     now = gc.isenabled()
     (gc.enable if enabled else gc.disable)()
     assert now == enabled, "the test left the garbage collector in another state"
+
+
+# ---------------------------------------------------------------- --names
+
+# Here tests write files that harm nobody who loads them.
+_OWN_FILES = (
+    "build",
+    "codecs",
+    "dump",
+    "load",
+    "out",
+    "package",
+    "report",
+    "survey",
+    "walk",
+    "whole",
+)
+_compared = collections.Counter()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--names",
+        action="store_true",
+        help="compare the names that inspect lists of every file that a test writes with those that"
+        " a traced load asks for",
+    )
+
+
+@pytest.fixture(autouse=True)
+def names_are_listed(request):
+    """With --names: inspect lists the names that a load of what the test writes asks for."""
+    folder = request.node.path.relative_to(pathlib.Path(__file__).parent).parts[0]
+    if not request.config.getoption("--names") or folder not in _OWN_FILES:
+        yield
+        return
+    directory = None
+    if "tmp_path" in request.fixturenames:
+        directory = request.getfixturevalue("tmp_path")
+    import joblib
+
+    written_names.begin()
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(joblib, "dump", _noting(joblib.dump))
+        yield
+    found = written_names.compare(directory)
+    if found is not None:
+        request.node.user_properties.append(("names", found))
+        assert not found["differences"], "\n".join(found["differences"])
+
+
+def _noting(dump):
+    @functools.wraps(dump)
+    def noting(value, filename, *arguments, **keywords):
+        out = dump(value, filename, *arguments, **keywords)
+        if isinstance(filename, (str, os.PathLike)) and os.path.isfile(filename):
+            written_names.note(pathlib.Path(filename).read_bytes())
+        return out
+
+    return noting
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "teardown":
+        for name, found in report.user_properties:
+            if name == "names":
+                _compared.update({kind: n for kind, n in found.items() if kind != "differences"})
+                _compared["different"] += len(found["differences"])
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _compared:
+        counts = ", ".join(f"{n} {kind}" for kind, n in _compared.items())
+        terminalreporter.write_line(f"files whose names were compared: {counts}")

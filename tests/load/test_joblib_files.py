@@ -144,7 +144,7 @@ def test_every_protocol(protocol, tmp_path):
 @pytest.mark.parametrize("dtype", ["<f8", ">f8", "u1", [("a", ">i4"), ("b", ">f8")]])
 def test_array_larger_than_every_buffer(order, dtype, tmp_path):
     path = str(tmp_path / "f")
-    array = array_values.writable(10_000_000 // np.dtype(dtype).itemsize * 4, dtype)
+    array = array_values.writable(3_000_000 // np.dtype(dtype).itemsize * 4, dtype)
     array = array.reshape((4, -1), order=order)
     joblib.dump(["in front", array, "behind"], path)
     expected = joblib.load(path)

@@ -1,5 +1,6 @@
 """`inspect`: what is in a file, of every kind, as records, text and JSON."""
 
+import copy
 import gzip
 import io
 import json
@@ -16,6 +17,7 @@ import sample_classes
 import values
 from fastpersist import CorruptFileError, TruncatedFileError
 from fastpersist.report import words
+from fastpersist.report.file_report import FileReport
 from helpers import PROTOCOLS, file_bytes, run_python
 
 CODECS = ["zlib", "gzip", "bz2", "lzma", "xz", "lz4"]
@@ -516,3 +518,39 @@ def test_odd_things_are_told():
     report = fastpersist.inspect(io.BytesIO(b"(cos\nsystem\nS'exit 3'\no0N."))
     assert {odd.what for odd in report.odd} >= {"OBJ"}
     assert "OBJ" in check_shown(report)
+
+
+@pytest.mark.parametrize("way", ["ours", "protocol 2", "joblib", "ours lz4"])
+@pytest.mark.parametrize(
+    "again",
+    [lambda report: pickle.loads(pickle.dumps(report)), copy.copy, copy.deepcopy],
+    ids=["pickle", "copy", "deepcopy"],
+)
+def test_reports_are_pickled_and_copied(way, again, tmp_path):
+    """And all that is made of a report is the same of the copy; but arrays are not read."""
+    value = [model(), {"k" * 5000: [b"x" * 20_000] * 2}, {(1, "a"): np.zeros(3, "U4")}]
+    for _ in range(100):
+        value = [value, np.zeros(2)]
+    (tmp_path / "f").write_bytes(written(value)[way])
+    report = fastpersist.inspect(tmp_path / "f")
+    copied = again(again(report))
+    assert copied == report and report == copied
+    for text in (str, FileReport.to_dict, FileReport._repr_html_):
+        assert text(copied) == text(report)
+    assert copied.rows(50, sort="path") == report.rows(50, sort="path")
+    assert copied.requirements() == report.requirements()
+    for one, other in ((copied, report), (report, copied)):
+        assert not one.diff(other).sizes and not one.diff(other).arrays
+    if again is not copy.copy:
+        assert type(copied.arrays) is tuple
+        with pytest.raises(ValueError, match="pickled or copied"):
+            copied.arrays[0].read()
+
+
+def test_reports_of_several_dumps_and_of_damage_are_pickled(tmp_path):
+    for data in (file_bytes([1]) + pickle.dumps({"a": np.ones(9)}), file_bytes(model())[:-30]):
+        (tmp_path / "f").write_bytes(data)
+        report = fastpersist.inspect(tmp_path / "f")
+        copied = pickle.loads(pickle.dumps(report))
+        assert copied == report
+        assert (str(copied), copied.to_dict()) == (str(report), report.to_dict())

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import fastpersist
+import written_names
 from compare import shorten
 from hypothesis import settings
 
@@ -32,6 +33,7 @@ def file_bytes(value, **kwargs):
     """The bytes that dump() writes to a file object."""
     file = io.BytesIO()
     assert fastpersist.dump(value, file, **kwargs) is None
+    written_names.note(file.getvalue())
     return file.getvalue()
 
 
@@ -156,7 +158,9 @@ def run_command(*arguments, cwd=None, stdin=subprocess.DEVNULL, **env):
     )
 
 
-def run_python(code, *arguments, warnings="error", timeout=300, env=None, python=sys.executable):
+def run_python(
+    code, *arguments, warnings="error", timeout=300, env=None, python=sys.executable, given=""
+):
     """Runs a script in a process of its own that sees all tests, and returns what it printed."""
     path = [str(SUPPORT), *sorted(map(str, SUPPORT.parent.glob("*/")))]
     path += [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
@@ -164,7 +168,7 @@ def run_python(code, *arguments, warnings="error", timeout=300, env=None, python
     done = subprocess.run(
         [python, "-W", warnings, "-c", code, *map(str, arguments)],
         env=environment,
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         text=True,
         timeout=timeout,

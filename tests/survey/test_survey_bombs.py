@@ -18,24 +18,35 @@ import numpy
 import fastpersist
 from fastpersist import _core
 from peak import peak_kib
-head, unit, tail, end, n, ours = *(bytes.fromhex(a) for a in sys.argv[1:5]), *map(int, sys.argv[5:])
-with tempfile.TemporaryFile() as file:
-    file.write(head)
-    for part, times in ((unit, n), (tail, n)):
-        each = max(1, (1 << 16) // max(1, len(part)))
-        whole = part * each
-        for _ in range(times // each):
-            file.write(whole)
-        file.write(part * (times % each))
-    file.write(end)
-    file.flush()
-    before = peak_kib()
-    survey = _core.survey_descriptor(file.fileno(), "bomb", 1)[0]
-    after = peak_kib()
-    tables = [len(t) for t in (survey.nodes, survey.arrays, survey.leaves, survey.payloads)]
-    with_tables = peak_kib()
-    n_bytes = file.seek(0, 2)
-print(before, after, with_tables, survey.opcode_bytes, n_bytes, survey.complete, survey.n_opcodes)
+def measure(head, unit, tail, end, n):
+    with tempfile.TemporaryFile() as file:
+        file.write(head)
+        for part, times in ((unit, n), (tail, n)):
+            each = max(1, (1 << 16) // max(1, len(part)))
+            whole = part * each
+            for _ in range(times // each):
+                file.write(whole)
+            file.write(part * (times % each))
+        file.write(end)
+        file.flush()
+        before = peak_kib()
+        survey = _core.survey_descriptor(file.fileno(), "bomb", 1)[0]
+        after = peak_kib()
+        tables = [len(t) for t in (survey.nodes, survey.arrays, survey.leaves, survey.payloads)]
+        with_tables = peak_kib()
+        n_bytes = file.seek(0, 2)
+    print(before, after, with_tables, survey.opcode_bytes, n_bytes, survey.complete, flush=True)
+# Each in a child, whose peak begins anew.
+for line in sys.stdin:
+    name, *parts, n = line.rstrip("\\n").split("|")
+    child = os.fork()
+    if child == 0:
+        print(name, end="|")
+        measure(*map(bytes.fromhex, parts), int(n))
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        print(f"{name}|exit {status}", flush=True)
 """
 
 # (head, unit, tail, end): the unit n times, then the tail n times.
@@ -90,12 +101,20 @@ N_BYTES = 8 << 20
 LIMIT_KIB = 64 << 10
 
 
+@pytest.fixture(scope="module")
+def measured():
+    """What MEASURE says of each bomb: one interpreter for all."""
+    lines = []
+    for name, (head, unit, tail, end) in BOMBS.items():
+        parts = [part.hex() for part in (head, unit, tail, end)]
+        lines.append("|".join([name, *parts, str(N_BYTES // len(unit + tail))]))
+    out = run_python(MEASURE, env=FRUGAL, given="\n".join(lines))
+    return dict(line.split("|") for line in out.splitlines())
+
+
 @pytest.mark.parametrize("name", BOMBS)
-def test_memory(name):
-    head, unit, tail, end = BOMBS[name]
-    n = N_BYTES // len(unit + tail)
-    arguments = [part.hex() for part in (head, unit, tail, end)]
-    out = run_python(MEASURE, *arguments, n, 0, env=FRUGAL).split()
+def test_memory(name, measured):
+    out = measured[name].split()
     before, after, with_tables, opcode_bytes, n_bytes = map(int, out[:5])
     assert out[5] == "True"
     assert opcode_bytes == n_bytes > N_BYTES // 2

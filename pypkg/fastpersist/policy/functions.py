@@ -77,5 +77,5 @@ NAMES = frozenset(
 
 CLASSES = frozenset(
     ("builtins", name) for name in "bool int float complex str bytes object list tuple dict".split()
-)
-"""Classes as parameters, which stand for dtypes; beside NumPy's scalars."""
+) | {("sklearn.model_selection._split", name) for name in ("KFold", "StratifiedKFold")}
+"""Classes as parameters, which stand for dtypes, beside NumPy's scalars; and what RepeatedKFold repeats."""

@@ -32,6 +32,20 @@ _DTYPE = "a class of dtypes, as parameters may tell one; not called"
 
 _FUNCTION = "a function of arrays, as FeatureAgglomeration(pooling_func=) holds one"
 
+# What they are by another name, which platforms and versions differ in.
+_ALIASES = {
+    "bool": "bool_",
+    "bool_": "bool",
+    "int_": "int64 int32 intp long",
+    "uint": "uint64 uint32 uintp ulong",
+    "intc": "int32",
+    "uintc": "uint32",
+    "intp": "int64 int32",
+    "uintp": "uint64 uint32",
+    "long": "int64 int32",
+    "ulong": "uint64 uint32",
+}
+
 ROWS: tuple[Row, ...] = (
     # dtype: the state goes to csrc/build/dtype_guard.c, never to numpy's own __setstate__.
     Row(
@@ -67,20 +81,15 @@ ROWS: tuple[Row, ...] = (
     *rows(
         "numpy",
         "generic number integer signedinteger unsignedinteger inexact floating complexfloating "
-        "flexible character bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 longlong "
-        "ulonglong intc uintc intp uintp float16 float32 float64 longdouble complex64 complex128 "
+        "flexible character int8 int16 int32 int64 uint8 uint16 uint32 uint64 longlong "
+        "ulonglong float16 float32 float64 longdouble complex64 complex128 "
         "clongdouble object_ str_ bytes_ void datetime64 timedelta64",
         ARGUMENT,
         _SCALAR,
     ),
     *(
-        Row("numpy", name, ARGUMENT, _SCALAR, means=(("numpy", other),))
-        for name, other in (
-            ("bool", "bool_"),
-            ("intp", "int64"),
-            ("int_", "int64"),
-            ("uint", "uint64"),
-        )
+        Row("numpy", name, ARGUMENT, _SCALAR, means=tuple(("numpy", o) for o in others.split()))
+        for name, others in _ALIASES.items()
     ),
     *rows(
         "numpy.dtypes",
@@ -191,17 +200,23 @@ ROWS: tuple[Row, ...] = (
         state=rules_numpy.seed_sequence,
     ),
     # Polynomials: arrays of coefficients, evaluated in Python.
-    *rows(
-        "numpy.polynomial.polynomial",
-        "Polynomial",
-        NEW | BUILD,
-        "coefficients in an array; evaluated by NumPy",
+    *(
+        Row(
+            f"numpy.polynomial.{module}",
+            name,
+            NEW | BUILD,
+            "coefficients in an array, evaluated by NumPy",
+            state=rules_small.model_state,
+        )
+        for module, name in (
+            ("chebyshev", "Chebyshev"),
+            ("hermite", "Hermite"),
+            ("hermite_e", "HermiteE"),
+            ("laguerre", "Laguerre"),
+            ("legendre", "Legendre"),
+            ("polynomial", "Polynomial"),
+        )
     ),
-    Row("numpy.polynomial.chebyshev", "Chebyshev", NEW | BUILD, "as Polynomial"),
-    Row("numpy.polynomial.legendre", "Legendre", NEW | BUILD, "as Polynomial"),
-    Row("numpy.polynomial.hermite", "Hermite", NEW | BUILD, "as Polynomial"),
-    Row("numpy.polynomial.hermite_e", "HermiteE", NEW | BUILD, "as Polynomial"),
-    Row("numpy.polynomial.laguerre", "Laguerre", NEW | BUILD, "as Polynomial"),
     # Not here: numpy.vectorize (holds a function and calls it), StringDType's arrays (pointers),
     # numpy.memmap (opens files), recarray and record (their dtype is made of a class, which the
     # rule for dtypes does not take), chararray and poly1d (of old).

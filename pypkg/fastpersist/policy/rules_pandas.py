@@ -354,7 +354,7 @@ def masked_array_state(instance: Any, state: Any) -> Any:
     ):
         raise Refused(f"the data of {what}")
     attributes.pop("_cache", None)
-    unknown = set(attributes) - {"_data", "_mask", "_dtype"}
+    unknown = set(attributes) - {"_data", "_mask", "_dtype", "_readonly"}
     need(not unknown, f"{what} has no {min(unknown, default='')!r:.80}")
     if "_dtype" in attributes:
         need(_is_pandas(attributes["_dtype"]), f"the dtype of {what}")
@@ -391,7 +391,7 @@ def interval_state(instance: Any, state: Any) -> Any:
         and left.dtype == right.dtype,
         f"the bounds of {what}",
     )
-    unknown = set(attributes) - {"_left", "_right", "_dtype", "_closed"}
+    unknown = set(attributes) - {"_left", "_right", "_dtype", "_closed", "_readonly"}
     need(not unknown, f"{what} has no {min(unknown, default='')!r:.80}")
     return attributes if bare else (attributes,)
 
@@ -451,7 +451,8 @@ def sparse_array_state(instance: Any, state: Any) -> Any:
     dtype = attributes.get("_dtype")
     need(type(dtype).__name__ == "SparseDtype" and _is_pandas(dtype), f"the dtype of {what}")
     need(
-        set(attributes) <= {"_sparse_index", "_sparse_values", "_dtype"}, f"the state of {what}"
+        set(attributes) <= {"_sparse_index", "_sparse_values", "_dtype", "_readonly"},
+        f"the state of {what}",
     )
     return attributes
 

@@ -89,11 +89,11 @@ def model_state(instance: Any, state: Any) -> Any:
         if callable(value):
             check_callable(value, what, name)
         found = getattr(kind, name, None)
-        if isinstance(found, types.FunctionType) or (
-            found is not None and isinstance(found, property)
-        ):
+        # A property is not hidden by an attribute.
+        if isinstance(found, types.FunctionType):
             raise Refused(f"{name!r:.80} would hide what the class of {what} has of that name")
-    return state
+    # The load could go on to fill the one in the file.
+    return dict(state)
 
 
 def model_and(check: StateCheck) -> StateCheck:

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastpersist._core import Survey, survey_names
 from fastpersist.files.arrays import make_dtype
+from fastpersist.report.kept import KeptSurvey, keep
 from fastpersist.report.records import (
     ArrayReport,
     Environment,
@@ -50,7 +51,9 @@ _FLAGS = ((1, "computed"), (2, "unknown"), (4, "cut"), (8, "renamed"), (16, "ext
 class Facts:
     """One survey; `base` is where its file object stood in the decoded file."""
 
-    def __init__(self, survey: Survey, number: int, base: int, read: Reader | None) -> None:
+    def __init__(
+        self, survey: Survey | KeptSurvey, number: int, base: int, read: Reader | None
+    ) -> None:
         self.survey, self.number, self.base, self._read = survey, number, base, read
         self.arrays = np.frombuffer(survey.arrays, ARRAY)
         leaves = np.frombuffer(survey.leaves, LEAF)
@@ -58,6 +61,14 @@ class Facts:
         self.leaves = leaves[leaves["in_array"] == 0]
         self.globals = survey.globals
         self._dtypes: dict[int, str] = {}
+
+    def __reduce__(self) -> Any:
+        """Of plain values, without the file that arrays are read from."""
+        dtypes = {i: self.dtype(i) for i in np.unique(self.arrays["dtype"]).tolist()}
+        named = {each[7] for each in self.globals if each[7] is not None}
+        named.update(self.arrays["node"].tolist(), self.leaves["node"].tolist())
+        kept = keep(self.survey, len(self.arrays), self.nodes["parent"], named)
+        return Facts, (kept, self.number, self.base, None), {"_dtypes": dtypes}
 
     @cached_property
     def nodes(self) -> Any:
@@ -153,6 +164,8 @@ class Facts:
         return self._dtypes[i]
 
     def _dtype(self, i: int) -> str:
+        if isinstance(self.survey, KeptSurvey):
+            return "?"  # none of an array: those are all in _dtypes
         what: Any = self.survey.dtype(i)
         if self.survey.has_objects(i):
             return "object"

@@ -33,7 +33,8 @@ class FileReport(FileRecord):
     """What is in a file, with nothing of it loaded.
 
     Its parts are records whose fields are plain values; `to_dict` has all of them. ``print`` shows
-    the report, a notebook draws it, `save_html` writes a page.
+    the report, a notebook draws it, `save_html` writes a page. It can be pickled and copied, but
+    of what ``pickle`` or `copy.deepcopy` gives, arrays cannot be read.
 
     Examples
     --------

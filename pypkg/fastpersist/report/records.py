@@ -40,6 +40,10 @@ class Rows(Sequence[T], Generic[T]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __reduce__(self) -> Any:
+        """What makes them cannot be pickled: they are made now."""
+        return tuple, (tuple(self),)
+
     def __repr__(self) -> str:
         return f"<{self._n} rows>"
 
@@ -178,7 +182,8 @@ class ArrayReport:
         Raises
         ------
         ValueError
-            It holds objects, cannot be described, or came from a file object that cannot go back.
+            It holds objects, cannot be described, or came from a file object that cannot go back,
+            or the report was pickled or copied.
         CorruptFileError
             The file is damaged, or is not the one any more that was inspected.
 
@@ -190,8 +195,14 @@ class ArrayReport:
         array([0, 1, 2])
         """
         if self._read is None:
-            raise ValueError("the array is not kept of a file object that cannot go back")
+            raise ValueError(
+                "the array is not kept of a file object that cannot go back, nor in a report that "
+                "was pickled or copied: see fastpersist.read_array"
+            )
         return self._read(self.dump, self.path, mmap_mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_read": None}
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,9 @@ class Dump:
         self.sums = facts.survey.sums
         self.n_bytes = facts.survey.length
 
+    def __reduce__(self) -> tuple[type[Dump], tuple[Facts]]:
+        return Dump, (self.facts,)
+
     @functools.cached_property
     def tree(self) -> Tree:
         return Tree(self.facts)
