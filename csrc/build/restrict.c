@@ -547,11 +547,44 @@ note_built(fp_machine *machine, PyObject *instance)
     return status;
 }
 
+/* The rule of an instance's class, which the file need not have named: functions
+ * make random generators, say. NULL with an exception, or without where it has
+ * none. */
+static const rule *
+rule_of_class(fp_machine *machine, PyTypeObject *type)
+{
+    const fp_state *state = machine->state;
+    const rule *found = find_rule(machine, (PyObject *)type);
+    PyObject *module, *name = NULL, *answer = NULL, *object;
+
+    if (found != NULL) {
+        return found;
+    }
+    module = PyObject_GetAttr((PyObject *)type, state->str_module);
+    if (module != NULL) {
+        name = PyObject_GetAttr((PyObject *)type, state->str_qualname);
+    }
+    if (name != NULL && PyUnicode_CheckExact(module)
+        && PyUnicode_CheckExact(name))
+    {
+        answer = PyObject_CallFunctionObjArgs(machine->find_class, module,
+                                              name, NULL);
+    }
+    Py_XDECREF(name);
+    Py_XDECREF(module);
+    object = fp_restrict_global(machine, answer);
+    Py_XDECREF(object);
+    if (object == NULL && PyErr_ExceptionMatches(state->untrusted_error)) {
+        PyErr_Clear();
+    }
+    return object == (PyObject *)type ? find_rule(machine, object) : NULL;
+}
+
 int
 fp_restrict_state(fp_machine *machine, PyObject *instance, PyObject **state)
 {
     PyTypeObject *type = Py_TYPE(instance);
-    const rule *found = find_rule(machine, (PyObject *)type);
+    const rule *found;
     PyObject *answer;
 
     if (fp_is_dtype(machine->state, instance)) {
@@ -562,6 +595,10 @@ fp_restrict_state(fp_machine *machine, PyObject *instance, PyObject **state)
                    ? 0
                    : refuse(machine,
                             "another state for an array that is in use");
+    }
+    found = rule_of_class(machine, type);
+    if (found == NULL && PyErr_Occurred()) {
+        return -1;
     }
     if (found == NULL || !(found->use & FP_MAY_BUILD)) {
         return refuse(machine, "a state for %s%.200s, which takes none",

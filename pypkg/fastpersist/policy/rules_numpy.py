@@ -107,9 +107,12 @@ def _shape(value: Any) -> tuple[int, ...]:
 def ndarray_call(args: Arguments) -> None:
     """``numpy.ndarray(shape, dtype, buffer, offset, strides, order)``. Without a buffer it would
     show what was left in memory, which is why it has one."""
-    need(3 <= len(args) <= 6, "an array takes a shape, a dtype and a buffer")
+    need(2 <= len(args) <= 6, "an array takes a shape, a dtype and a buffer")
     _shape(args[0])
     need(holds_plain_bytes(args[1]), "the dtype of an array over a buffer")
+    if len(args) == 2:
+        need(0 in _shape(args[0]), "an array without a buffer has no elements")
+        return
     need(_is_buffer(args[2]), "the buffer of an array")
     if len(args) > 3:
         integer(args[3], 0, (1 << 63) - 1, "the offset of an array")
