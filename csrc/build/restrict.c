@@ -469,6 +469,27 @@ fp_restrict_attribute(fp_machine *machine, PyTypeObject *type, PyObject *name)
     return 0;
 }
 
+/* Keys of a Bunch are its attributes, and NumPy asks any object for those that
+ * say where in memory its elements are. */
+int
+fp_restrict_item_name(fp_machine *machine, PyTypeObject *type, PyObject *key)
+{
+    PyObject *name, *found;
+
+    if (!PyUnicode_Check(key) || !is_special(key)) {
+        return 0;
+    }
+    name = PyUnicode_FromString("__getattr__");
+    if (name == NULL) {
+        return -1;
+    }
+    found = fp_type_lookup(type, name);
+    Py_DECREF(name);
+    return found == NULL ? 0
+                         : refuse(machine, "an item of %.200s is named %R",
+                                  type->tp_name, key);
+}
+
 int
 fp_restrict_slot(fp_machine *machine, PyTypeObject *type, PyObject *name)
 {

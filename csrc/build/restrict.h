@@ -69,6 +69,9 @@ int fp_restrict_slot(fp_machine *machine, PyTypeObject *type, PyObject *name);
 /* Items go into what is not exactly list, dict or set. */
 int fp_restrict_items(fp_machine *machine, PyObject *target,
                       unsigned char opcode);
+/* The key of an item, where items are attributes as well. */
+int fp_restrict_item_name(fp_machine *machine, PyTypeObject *type,
+                          PyObject *key);
 /* A key, or a member of a set. */
 int fp_restrict_hashed(fp_machine *machine, PyObject *key);
 

@@ -194,7 +194,12 @@ set_items(fp_machine *machine, PyObject *target, size_t first, size_t last)
         if (!is_dict || !PyUnicode_CheckExact(key)) {
             fp_foreign_code(machine);
         }
-        if (machine->is_restricted && fp_restrict_key(machine, key) < 0) {
+        if (machine->is_restricted
+            && (fp_restrict_key(machine, key) < 0
+                || (!is_dict
+                    && fp_restrict_item_name(machine, Py_TYPE(target), key)
+                           < 0)))
+        {
             return -1;
         }
         status = is_dict ? PyDict_SetItem(target, key, value)

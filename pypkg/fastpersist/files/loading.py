@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from fastpersist._core import (
     CorruptFileError,
     OldJoblibFile,
+    Restriction,
     TruncatedFileError,
     load_descriptor,
     load_file,
@@ -125,7 +126,12 @@ def _dump_behind(request: Request, head: bytes, stream: Any, file: Any) -> Any:
 
 
 def _through_joblib(file: Any, name: Any, mmap_mode: str | None, request: Request) -> Any:
-    """joblib's own reader for what it wrote before 0.10; it warns that the file is old."""
+    """joblib's own reader for what it wrote before 0.10; it warns that the file is old.
+
+    Never under a restriction, which that reader would not know of.
+    """
+    if isinstance(request.find_class, Restriction):
+        raise OldJoblibFile("joblib wrote this file before 0.10")
     if request.max_bytes != registry.NO_LIMIT:
         raise ValueError(
             "joblib wrote this file before 0.10 and reads it itself: it knows no max_bytes"

@@ -113,8 +113,7 @@ def ndarray_call(args: Arguments) -> None:
     show what was left in memory, which is why it has one."""
     need(2 <= len(args) <= 6, "an array takes a shape, a dtype and a buffer")
     _shape(args[0])
-    dtype = numpy().dtype(args[1]) if _is_text_of_dtype(args[1]) else args[1]
-    need(holds_plain_bytes(dtype), "the dtype of an array over a buffer")
+    need(_names_plain_bytes(args[1]), "the dtype of an array over a buffer")
     if len(args) == 2:
         need(0 in _shape(args[0]), "an array without a buffer has no elements")
         return
@@ -127,6 +126,16 @@ def ndarray_call(args: Arguments) -> None:
             integer(stride, -(1 << 63), (1 << 63) - 1, "a stride of an array")
     if len(args) > 5:
         need(type(args[5]) is str and args[5] in ("C", "F"), "the order of an array")
+
+
+def _names_plain_bytes(dtype: Any) -> bool:
+    """Of a dtype, or of a text that names one, as dumps of ours have it."""
+    if _is_text_of_dtype(dtype):
+        try:
+            dtype = numpy().dtype(dtype)
+        except (TypeError, ValueError, SyntaxError):
+            return False
+    return holds_plain_bytes(dtype)
 
 
 def _is_buffer(value: Any) -> bool:
