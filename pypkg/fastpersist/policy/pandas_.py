@@ -281,14 +281,14 @@ ROWS: tuple[Row, ...] = (
     *rows(
         "pandas._libs.tslibs.offsets",
         "BHalfYearBegin BHalfYearEnd BQuarterBegin BQuarterEnd BYearBegin BYearEnd BusinessDay "
-        "BusinessHour BusinessMonthBegin BusinessMonthEnd Day Easter HalfYearBegin HalfYearEnd Hour "
-        "LastWeekOfMonth Micro Milli Minute MonthBegin MonthEnd Nano QuarterBegin QuarterEnd Second "
-        "SemiMonthBegin SemiMonthEnd Week WeekOfMonth YearBegin YearEnd",
+        "BusinessHour BusinessMonthBegin BusinessMonthEnd Day Easter HalfYearBegin HalfYearEnd "
+        "Hour LastWeekOfMonth Micro Milli Minute MonthBegin MonthEnd Nano QuarterBegin QuarterEnd "
+        "Second SemiMonthBegin SemiMonthEnd Week WeekOfMonth YearBegin YearEnd",
         CALL,
         _OFFSET,
         call=rules_pandas.offset_call,
     ),
-    # Opt-in: DateOffset (its state sets attributes by name, and brings dateutil), the custom
-    # offsets (calendars that hold functions and rules), FY5253 (counts years one by one), arrays of
-    # pyarrow, time zones by name: zoneinfo writes them with getattr, and pytz reads files.
+    # Opt-in: DateOffset (its state sets attributes by name, and brings dateutil), custom offsets
+    # (calendars hold functions and rules), FY5253 (counts years one by one), arrays of pyarrow,
+    # time zones by name (zoneinfo writes them with getattr, pytz reads files).
 )

@@ -302,7 +302,7 @@ ROWS: tuple[Row, ...] = (
             "cluster._bisect_k_means": "BisectingKMeans",
             "cluster._kmeans": "KMeans MiniBatchKMeans",
         },
-        rules_sklearn.kmeans_state,
+        rules_small.centers_state(rules_sklearn.kmeans_state),
     ),
     *_models(
         "its tree is cut anew by compiled code",
