@@ -122,15 +122,22 @@ def ndarray_call(args: Arguments) -> None:
 
 
 def _is_buffer(value: Any) -> bool:
-    return type(value) in (bytes, bytearray, memoryview) or is_array(value) or (
-        type(value).__name__ == "PickleBuffer" and type(value).__module__ in ("pickle", "_pickle")
+    return (
+        type(value) in (bytes, bytearray, memoryview)
+        or is_array(value)
+        or (
+            type(value).__name__ == "PickleBuffer"
+            and type(value).__module__ in ("pickle", "_pickle")
+        )
     )
 
 
 def _check_empty(args: Arguments) -> None:
     shape, typecode = args
-    need(type(shape) is tuple and len(shape) == 1 and type(shape[0]) is int and shape[0] == 0,
-         "an array before its state is empty")
+    need(
+        type(shape) is tuple and len(shape) == 1 and type(shape[0]) is int and shape[0] == 0,
+        "an array before its state is empty",
+    )
     need(
         (type(typecode) is bytes or type(typecode) is str) and typecode in (b"b", "b"),
         "an array before its state is one of bytes",
@@ -437,5 +444,3 @@ def masked_state(instance: Any, state: Any) -> Any:
     ):
         raise Refused("the fill value of a masked array")
     return state
-
-
