@@ -101,9 +101,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "pandas._libs.arrays",
         "__pyx_unpickle_NDArrayBacked",
-        CALL,
+        CALL | BUILD,
         "makes arrays of the listed classes only, as it would fill any other",
         call=rules_pandas.nd_backed_call,
+        state=rules_pandas.nd_backed_state,
     ),
     *(
         row
@@ -165,9 +166,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "pandas._libs.interval",
         "__pyx_unpickle_IntervalMixin",
-        CALL,
+        CALL | BUILD,
         "makes an IntervalArray only, as it would fill any other",
         call=rules_pandas.interval_call,
+        state=rules_pandas.interval_state,
     ),
     *_moved(
         "pandas.arrays",
