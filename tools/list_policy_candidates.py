@@ -10,7 +10,8 @@ pickle's protocols 2 and 5, and lists each name that `fastpersist.inspect` finds
 how many objects use it and which one does first. Then: how many there were, and which could not be
 made.
 
---missing  only names that the tables have no row for, or none for that use; exits with 1 if any
+--missing  only names that the tables have no row for, or none for that use, and that they do not
+           leave out on purpose (LEFT_OUT); exits with 1 if any
 --json     writes what was found into FILE as well; --add reads such a file in addition, so that one
            table shows several installations
 --only     only objects whose name has TEXT in it
@@ -48,6 +49,19 @@ import fastpersist  # noqa: E402
 TABLES = ("python", "numpy_", "scipy_", "sklearn_", "pandas_", "joblib_", "torch_")
 LIBRARIES = ("numpy", "scipy", "sklearn", "pandas", "joblib")
 CALL, NEW, BUILD = 1, 2, 4
+# Left out of the tables, which say why.
+LEFT_OUT = """
+    builtins.getattr dateutil.relativedelta. enum.Enum functools.partial numpy._core._internal.
+    numpy.char. numpy.chararray numpy.poly1d numpy.rec. numpy.recarray numpy.record numpy.vectorize
+    pandas.DateOffset pandas._libs.tslibs.offsets.Custom pandas._libs.tslibs.offsets.DateOffset
+    pandas._libs.tslibs.offsets.FY5253 pytz. scipy.interpolate._bary_rational.
+    scipy.interpolate._fitpack2. scipy.interpolate._interpnd. scipy.interpolate.interpnd.
+    scipy.interpolate._interpolate.NdPPoly scipy.interpolate._ndbspline.
+    scipy.interpolate._ndgriddata. scipy.interpolate._polyint. scipy.interpolate._rbf
+    scipy.interpolate._rgi. scipy.optimize. scipy.signal. scipy.spatial.
+    scipy.stats._discrete_distns. scipy.stats._distn_infrastructure.rv_discrete_frozen
+    scipy.stats._kde. scipy.stats._stats_ types.SimpleNamespace zoneinfo.
+""".split()
 USES = {"called": CALL, "class": NEW, "built": BUILD, "argument": 0}
 # Nothing that takes long, whatever an estimator's defaults are.
 SMALL = {
@@ -780,6 +794,8 @@ def main(arguments):
     n = 0
     for (module, name), (uses, objects, versions) in sorted(found.names.items(), key=str):
         show = lacking(uses, table.get((module, name))) if options.missing else sorted(uses)
+        if options.missing and f"{module}.{name}".startswith(tuple(LEFT_OUT)):
+            continue
         if show:
             n += 1
             first = next(iter(objects))

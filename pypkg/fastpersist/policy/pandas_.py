@@ -101,9 +101,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "pandas._libs.arrays",
         "__pyx_unpickle_NDArrayBacked",
-        CALL,
+        CALL | BUILD,
         "makes arrays of the listed classes only, as it would fill any other",
         call=rules_pandas.nd_backed_call,
+        state=rules_pandas.nd_backed_state,
     ),
     *(
         row
@@ -165,9 +166,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "pandas._libs.interval",
         "__pyx_unpickle_IntervalMixin",
-        CALL,
+        CALL | BUILD,
         "makes an IntervalArray only, as it would fill any other",
         call=rules_pandas.interval_call,
+        state=rules_pandas.interval_state,
     ),
     *_moved(
         "pandas.arrays",
@@ -281,14 +283,14 @@ ROWS: tuple[Row, ...] = (
     *rows(
         "pandas._libs.tslibs.offsets",
         "BHalfYearBegin BHalfYearEnd BQuarterBegin BQuarterEnd BYearBegin BYearEnd BusinessDay "
-        "BusinessHour BusinessMonthBegin BusinessMonthEnd Day Easter HalfYearBegin HalfYearEnd Hour "
-        "LastWeekOfMonth Micro Milli Minute MonthBegin MonthEnd Nano QuarterBegin QuarterEnd Second "
-        "SemiMonthBegin SemiMonthEnd Week WeekOfMonth YearBegin YearEnd",
+        "BusinessHour BusinessMonthBegin BusinessMonthEnd Day Easter HalfYearBegin HalfYearEnd "
+        "Hour LastWeekOfMonth Micro Milli Minute MonthBegin MonthEnd Nano QuarterBegin QuarterEnd "
+        "Second SemiMonthBegin SemiMonthEnd Week WeekOfMonth YearBegin YearEnd",
         CALL,
         _OFFSET,
         call=rules_pandas.offset_call,
     ),
-    # Opt-in: DateOffset (its state sets attributes by name, and brings dateutil), the custom
-    # offsets (calendars that hold functions and rules), FY5253 (counts years one by one), arrays of
-    # pyarrow, time zones by name: zoneinfo writes them with getattr, and pytz reads files.
+    # Opt-in: DateOffset (its state sets attributes by name, and brings dateutil), custom offsets
+    # (calendars hold functions and rules), FY5253 (counts years one by one), arrays of pyarrow,
+    # time zones by name (zoneinfo writes them with getattr, pytz reads files).
 )

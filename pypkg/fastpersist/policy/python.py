@@ -117,7 +117,7 @@ ROWS: tuple[Row, ...] = (
         "numbers of one type, from their bytes; it checks the format",
         call=rules_python.array_,
     ),
-    # Not here, although pickles of honest objects have them: functools.partial, operator.itemgetter,
-    # attrgetter and methodcaller, builtins.getattr (protocols 0 to 3 write methods with it, and
-    # every protocol ZoneInfo), types.SimpleNamespace (it would take any names).
+    # Not here, although pickles of honest objects have them: functools.partial, what operator has
+    # (itemgetter, attrgetter, methodcaller), builtins.getattr (protocols 0 to 3 write methods with
+    # it, and every protocol ZoneInfo), types.SimpleNamespace (it would take any names).
 )

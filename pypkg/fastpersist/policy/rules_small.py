@@ -10,14 +10,8 @@ from fastpersist._core import holds_callable
 from fastpersist.policy.functions import CLASSES, NAMES
 from fastpersist.policy.rows import Check, Refused, StateCheck
 
-_FUNCTIONS = (
-    types.FunctionType,
-    types.BuiltinFunctionType,
-    types.MethodType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-)
+# Instances of their classes may be called; functions are of classes of Python's or Cython's.
+_LIBRARIES = ("numpy", "scipy", "sklearn")
 
 
 def type_of_singleton(args: tuple[Any, ...]) -> None:
@@ -40,7 +34,7 @@ def array_state(instance: Any, state: Any) -> Any:
             raise Refused("a length in the shape of an array")
         count *= length
     if dtype.hasobject:
-        if type(data) is not list or len(data) != count or dtype != object:
+        if type(data) is not list or len(data) != count or dtype.kind != "O":
             raise Refused("the items of an array are not as many as its shape takes")
     elif type(data) in (bytes, bytearray) and len(data) != count * dtype.itemsize:
         raise Refused("the bytes of an array are not as many as its shape takes")
@@ -62,16 +56,14 @@ def check_callable(value: Any, what: str, name: str) -> None:
         if present in CLASSES or (numpy is not None and issubclass(value, numpy.generic)):
             return
         raise Refused(f"{name} of {what} is a class, {'.'.join(present)!s:.80}")
-    if kind in _FUNCTIONS or (kind.__module__ == "numpy" and kind.__name__ != "vectorize"):
-        if kind.__name__ == "ufunc" and kind.__module__ == "numpy":
-            return
-        if kind in _FUNCTIONS or kind.__name__ == "_ArrayFunctionDispatcher":
-            present = (
-                str(getattr(value, "__module__", None)),
-                str(getattr(value, "__qualname__", None)),
-            )
-            if present not in NAMES:
-                raise Refused(f"{name} of {what} is {'.'.join(present)!s:.80}")
+    home = kind.__module__.partition(".")[0]
+    if home == "numpy" and kind.__name__ == "ufunc":
+        return
+    if home in _LIBRARIES and kind.__name__ != "_ArrayFunctionDispatcher":
+        return  # a kernel, a scorer, an interpolator: made in this load, by a row of its own
+    present = (str(getattr(value, "__module__", None)), str(getattr(value, "__qualname__", None)))
+    if present not in NAMES:
+        raise Refused(f"{name} of {what} is {'.'.join(present)!s:.80}")
 
 
 def model_state(instance: Any, state: Any) -> Any:
@@ -142,6 +134,23 @@ def frozen_state(instance: Any, state: Any) -> Any:
 
 
 # scikit-learn
+
+
+def centers_state(check: StateCheck) -> StateCheck:
+    """`check`, and a count for each center, which compiled code adds to when training goes on."""
+
+    def both(instance: Any, state: Any) -> Any:
+        state = check(instance, state)
+        counts, centers = state.get("_counts"), state.get("cluster_centers_")
+        if counts is not None and (
+            type(counts) is not sys.modules["numpy"].ndarray
+            or centers is None
+            or counts.shape != centers.shape[:1]
+        ):
+            raise Refused(f"the counts of {type(instance).__name__}")
+        return state
+
+    return both
 
 
 def text_state(check: StateCheck) -> StateCheck:

@@ -199,11 +199,12 @@ def _compiled_losses() -> tuple[Row, ...]:
                 Row(
                     module,
                     unpickle,
-                    CALL,
+                    CALL | BUILD,
                     "makes its own class only, as it would fill any other",
                     call=rules_small.pyx_unpickle_numbers(_COMPILED_MODULE, name, count)
                     if count
                     else rules_sklearn.pyx_unpickle(_COMPILED_MODULE, name),
+                    state=rules_small.no_state,
                     means=((other, unpickle),),
                 ),
             ]
@@ -229,7 +230,14 @@ def _binary_trees() -> tuple[Row, ...]:
     out: list[Row] = []
     for module, name in (("_kd_tree", "KDTree"), ("_ball_tree", "BallTree")):
         full = f"sklearn.neighbors.{module}"
-        out += rows(full, "newObj", CALL, "makes an empty tree", call=rules_sklearn.binary_tree_new)
+        out += rows(
+            full,
+            "newObj",
+            CALL | BUILD,
+            "makes an empty tree",
+            call=rules_sklearn.binary_tree_new,
+            state=rules_sklearn.binary_tree_state,
+        )
         out += rows(
             full,
             f"{name} {name}32 {name}64",
@@ -302,7 +310,7 @@ ROWS: tuple[Row, ...] = (
             "cluster._bisect_k_means": "BisectingKMeans",
             "cluster._kmeans": "KMeans MiniBatchKMeans",
         },
-        rules_sklearn.kmeans_state,
+        rules_small.centers_state(rules_sklearn.kmeans_state),
     ),
     *_models(
         "its tree is cut anew by compiled code",
@@ -356,9 +364,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "sklearn.metrics._dist_metrics",
         "newObj",
-        CALL,
+        CALL | BUILD,
         "makes a metric before its state, of the listed classes only",
         call=rules_sklearn.metric_new,
+        state=rules_sklearn.metric_state,
     ),
     *rows(
         "sklearn.metrics._dist_metrics",
