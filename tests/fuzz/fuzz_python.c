@@ -2,8 +2,9 @@
  *
  * Everything of csrc/ is compiled into this program, with the sanitizers, and
  * takes the place of fastpersist._core. What is done with an input is said in
- * the module FUZZ_MODULE (unpickle_target.py, survey_target.py), whose one(data)
- * is called for each; an exception that it does not expect ends the program.
+ * the module FUZZ_MODULE (unpickle_target.py, survey_target.py,
+ * restricted_target.py), whose one(data) is called for each; an exception that
+ * it does not expect ends the program.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

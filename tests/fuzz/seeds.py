@@ -18,6 +18,7 @@ import numpy as np
 KIND_NUMBERS = {name: number for number, name in format_reader.KINDS.items()}
 HERE = pathlib.Path(__file__).resolve().parent
 TARGETS = ("layout", "blob_table", "sidecar_layout", "lz4_read", "lz4_write", "unpickle", "survey")
+TARGETS += ("restricted",)
 
 
 def all_inputs(target):
@@ -132,3 +133,9 @@ def survey_seeds():
     import survey_target
 
     yield from survey_target.seeds()
+
+
+def restricted_seeds():
+    import restricted_target
+
+    yield from restricted_target.seeds()

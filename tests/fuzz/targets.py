@@ -8,7 +8,7 @@ crashes a target is left in the work directory; it belongs into corpus/<target>.
 adds to that file what else was found and reaches code that its lines do not, as long as it takes
 no more than so many bytes: the tests replay it all.
 
-The targets "unpickle" and "survey" embed the Python that runs this script, which must have a
+The targets "unpickle", "survey" and "restricted" embed the Python that runs this script, which must have a
 shared libpython.
 """
 
@@ -37,7 +37,7 @@ ROOMS = {
     "lz4_write": LZ4,
 }
 # Those that run in Python, whose program is fuzz_python.c.
-IN_PYTHON = ["unpickle", "survey"]
+IN_PYTHON = ["unpickle", "survey", "restricted"]
 TARGETS = [*ROOMS, *IN_PYTHON]
 SANITIZERS = "address,undefined"
 LIBRARIES = ["-llz4", "-lxxhash", "-pthread"]

@@ -6,6 +6,7 @@ import subprocess
 import sysconfig
 
 import pytest
+import restricted_target
 import seeds
 import survey_target
 import targets
@@ -45,6 +46,14 @@ def test_survey_target():
             survey_target.one(data)
             n_inputs += 1
     assert n_inputs > 150
+
+
+def test_restricted_target():
+    n_inputs = 0
+    for data in seeds.all_inputs("restricted"):
+        restricted_target.one(data)
+        n_inputs += 1
+    assert n_inputs > 500
 
 
 def test_names_that_harm_are_refused():

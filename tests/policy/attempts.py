@@ -286,7 +286,7 @@ def _tried(
     return out
 
 
-CLEAN = (pickle.UnpicklingError, EOFError, ValueError, MemoryError, OverflowError)
+CLEAN = (pickle.PickleError, EOFError, ValueError, MemoryError, OverflowError)
 
 
 def prepared(directory: str) -> tuple[Any, Watch]:
