@@ -387,10 +387,9 @@ restrict_reconstructor(fp_machine *machine, PyObject *args)
     }
     if (found->use & FP_MAY_ALL
         || (base == (PyObject *)&PyBaseObject_Type && state == Py_None)
-        || (found->use & FP_MAY_ITEMS
-            && ((base == (PyObject *)&PyDict_Type && PyDict_CheckExact(state))
-                || (base == (PyObject *)&PyList_Type
-                    && PyList_CheckExact(state)))))
+        /* Filled by the base's own __init__: keys were looked at. */
+        || (base == (PyObject *)&PyDict_Type && PyDict_CheckExact(state))
+        || (base == (PyObject *)&PyList_Type && PyList_CheckExact(state)))
     {
         return 0;
     }

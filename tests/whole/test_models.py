@@ -229,7 +229,10 @@ def refused_by_the_policy(values, path):
                 fastpersist.loads(fastpersist.dumps(value, 2), trusted=()),
             ):
                 plain = fastpersist.load(path)
-                if fastpersist.dumps(got) != fastpersist.dumps(plain):
+                if hasattr(got, "equals"):  # what pandas keeps to compute less is not taken over
+                    assert type(got) is type(plain) and got.equals(plain), name
+                    assert str(getattr(got, "dtypes", "")) == str(getattr(plain, "dtypes", ""))
+                elif fastpersist.dumps(got) != fastpersist.dumps(plain):
                     assert_isomorphic(plain, got)
         except fastpersist.UntrustedError as error:
             refused[name] = [each.name for each in error.names] or str(error)
@@ -243,8 +246,7 @@ def test_every_estimator_under_the_policy(estimators, tmp_path):
         warnings.simplefilter("ignore")
         refused = refused_by_the_policy(fitted, tmp_path / "model")
     n = len(fitted) - len(refused)
-    assert n >= 0.95 * len(fitted) and n >= 185, f"{n} of {len(fitted)}; refused: {refused}"
-    assert set(refused) <= set(), refused
+    assert n >= 0.95 * len(fitted) and n >= 190, f"{n} of {len(fitted)}; refused: {refused}"
 
 
 # ---------------------------------------------------------------- pandas
