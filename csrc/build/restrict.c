@@ -26,6 +26,7 @@ typedef struct fp_restriction {
     size_t capacity; /* a power of two */
     PyObject *built; /* owned dict, address to instance: whose type has a rule
                       * for states */
+    PyObject *open; /* owned dict, address to instance: without a state yet */
 } restriction;
 
 /* --- refusals ------------------------------------------------------------ */
@@ -201,6 +202,7 @@ fp_restriction_free(fp_machine *machine)
     }
     PyMem_Free(rules->rules);
     Py_XDECREF(rules->built);
+    Py_XDECREF(rules->open);
     PyMem_Free(rules);
 }
 
@@ -542,8 +544,51 @@ note_built(fp_machine *machine, PyObject *instance)
     else if (!PyErr_Occurred()) {
         status = PyDict_SetItem(rules->built, address, instance);
     }
+    if (status == 0 && rules->open != NULL) {
+        status = PyDict_Contains(rules->open, address);
+        if (status > 0) {
+            status = PyDict_DelItem(rules->open, address);
+        }
+    }
     Py_DECREF(address);
     return status;
+}
+
+int
+fp_restrict_made(fp_machine *machine, PyObject *callable, PyObject *object)
+{
+    const rule *found = find_rule(machine, callable);
+    restriction *rules = machine->restriction;
+    PyObject *address;
+    int status;
+
+    if (found == NULL || !(found->use & FP_MUST_BUILD)) {
+        return 0;
+    }
+    if (rules->open == NULL && (rules->open = PyDict_New()) == NULL) {
+        return -1;
+    }
+    address = PyLong_FromVoidPtr(object);
+    status = address == NULL
+                 ? -1
+                 : PyDict_SetItem(rules->open, address, object);
+    Py_XDECREF(address);
+    return status;
+}
+
+int
+fp_restrict_end(fp_machine *machine)
+{
+    PyObject *key, *object;
+    Py_ssize_t position = 0;
+
+    if (machine->restriction == NULL || machine->restriction->open == NULL
+        || !PyDict_Next(machine->restriction->open, &position, &key, &object))
+    {
+        return 0;
+    }
+    return refuse(machine, "an instance of %.200s never gets a state",
+                  Py_TYPE(object)->tp_name);
 }
 
 /* The rule of an instance's class, which the file need not have named: functions

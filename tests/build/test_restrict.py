@@ -11,7 +11,7 @@ import pytest
 
 from fastpersist._core import Restriction, UntrustedError, find_name, load_file, loads
 
-CALL, NEW, BUILD, ITEMS, ALL = 1, 2, 4, 8, 16
+CALL, NEW, BUILD, ITEMS, ALL, WHOLE = 1, 2, 4, 8, 16, 32
 
 
 class Point:
@@ -224,6 +224,21 @@ def test_a_ruled_instance_is_built_once():
     state = b"}\x8c\x01xK\x01sb"
     assert run(pickled(made + state), Point=(NEW | BUILD, None, rule)).seen == {"x": 1}
     refused(made + state + state, "second state", Point=(NEW | BUILD, None, rule))
+
+
+def make_point():
+    return Point()
+
+
+def test_what_must_get_a_state_gets_one():
+    def rule(instance, state):
+        return state
+
+    made = names(make_point) + b")R\x94"
+    rows = {"make_point": (CALL | WHOLE,), "Point": (BUILD, None, rule)}
+    assert run(pickled(made + b"}\x8c\x01xK\x02sb"), **rows).x == 2
+    for body in (made, b"]" + made + b"a", made + b"0N", made + b"}b0" + made):
+        refused(body, "never gets a state", **rows)
 
 
 def test_a_rule_for_states_says_why():

@@ -75,12 +75,9 @@ def test_too_few_items_of_an_object_array():
 # ---------------------------------------------------------------- models
 
 
-def test_attributes_that_hide_methods():
-    refused({"predict": 1}, "hide")
-    refused({"__class__": 1}, "no name")
-    refused({1: 1}, "no name")
+def test_a_state_is_a_dict():
+    """What it may be named is the core's to look at: tests/build/test_restrict.py."""
     refused([], "no dict")
-    # A property wins over an attribute.
     assert rules_small.model_state(Model(), {"coef_": 2}) == {"coef_": 2}
 
 
