@@ -42,7 +42,7 @@ enum {
     FP_MAY_BUILD = 4,
     FP_MAY_ITEMS = 8,
     FP_MUST_BUILD = 32, /* what CALL makes has got its state at the end */
-    FP_MAY_ALL = 16, /* named by the caller: any arguments, any state */
+    FP_MAY_ALL = 16,    /* named by the caller: any arguments, any state */
 };
 
 void fp_restriction_free(fp_machine *machine);

@@ -447,8 +447,7 @@ put:
             if (p < end && *p == OP_NEWOBJ && top > floor
                 && fp_has_plain_new(top[-1])
                 && (!machine->is_restricted
-                    || fp_restrict_is_plain(machine,
-                                            (PyTypeObject *)top[-1])))
+                    || fp_restrict_is_plain(machine, (PyTypeObject *)top[-1])))
             {
                 PyTypeObject *type = (PyTypeObject *)top[-1];
                 PyObject *instance;

@@ -8,7 +8,6 @@ from collections import Counter, OrderedDict, defaultdict, deque
 import joblib
 import numpy as np
 import pytest
-
 from fastpersist._core import Restriction, UntrustedError, find_name, load_file, loads
 
 CALL, NEW, BUILD, ITEMS, ALL, WHOLE = 1, 2, 4, 8, 16, 32
@@ -289,7 +288,9 @@ def test_copyreg_stands_for_new():
 # ---------------------------------------------------------------- items and keys
 
 
-@pytest.mark.parametrize("value", [Bag(a=1), OrderedDict(a=1), Counter("aab"), defaultdict(int, a=2)])
+@pytest.mark.parametrize(
+    "value", [Bag(a=1), OrderedDict(a=1), Counter("aab"), defaultdict(int, a=2)]
+)
 def test_items_go_into_listed_dicts(value):
     rows = {"int": (0,), "dict": (0,), type(value).__name__: (CALL | NEW | ITEMS,)}
     assert run(pickle.dumps(value), **rows) == value
@@ -367,7 +368,11 @@ ARRAYS = {"_reconstruct": (CALL,), "ndarray": (CALL,), "dtype": (CALL,), "_fromb
 @pytest.mark.parametrize("protocol", range(6))
 def test_arrays(protocol):
     rows = {**ARRAYS, "encode": (CALL,)}
-    for value in (np.arange(9.0), np.array(["a", 1], object), np.zeros(2, [("a", "i4"), ("b", "S3")])):
+    for value in (
+        np.arange(9.0),
+        np.array(["a", 1], object),
+        np.zeros(2, [("a", "i4"), ("b", "S3")]),
+    ):
         out = run(pickle.dumps(value, protocol), **rows)
         assert out.dtype == value.dtype and (out == value).all()
 
@@ -391,9 +396,9 @@ def test_joblib_s_arrays_import_nothing():
     assert out["a"].tolist() == [0, 1, 2, 3, 4] and out["b"].tolist() == [1, "x"]
     assert not any(module.startswith("joblib") for module, _ in table.asked)
     file.seek(0)
-    assert load_file(
-        file, None, True, 1, None, 1, None, 1 << 40, 0, None, Table(**ARRAYS)
-    )["a"].tolist() == [0, 1, 2, 3, 4]
+    assert load_file(file, None, True, 1, None, 1, None, 1 << 40, 0, None, Table(**ARRAYS))[
+        "a"
+    ].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_names_in_an_array_of_objects_are_asked_for():
