@@ -19,7 +19,7 @@ np = pytest.importorskip("numpy")
 sklearn = pytest.importorskip("sklearn")
 sparse = pytest.importorskip("scipy.sparse")
 
-from sklearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans  # noqa: E402
+from sklearn.cluster import Birch, BisectingKMeans, KMeans, MiniBatchKMeans  # noqa: E402
 from sklearn.datasets import make_classification  # noqa: E402
 from sklearn.ensemble import (  # noqa: E402
     ExtraTreesRegressor,
@@ -85,6 +85,7 @@ states: dict[str, Any] = {
     "KernelDensity": rules_sklearn.kernel_density_state,
     **by_name("SVC NuSVC SVR OneClassSVM", rules_sklearn.svm_state),
     **by_name("KMeans MiniBatchKMeans BisectingKMeans", rules_sklearn.kmeans_state),
+    "Birch": rules_sklearn.birch_state,
     "OneHotEncoder": rules_sklearn.one_hot_state,
     **by_name("CountVectorizer DictVectorizer", rules_sklearn.vocabulary_state),
     "FeatureHasher": rules_sklearn.hasher_state,
@@ -150,6 +151,7 @@ MODELS = [
     (KMeans(3, n_init=1), X),
     (MiniBatchKMeans(3, n_init=1), X),
     (BisectingKMeans(3), X),
+    (Birch(n_clusters=3), X),
     (OneHotEncoder(handle_unknown="ignore"), ROUND),
     (OneHotEncoder(drop="first", min_frequency=5), ROUND),
     (OneHotEncoder(drop="if_binary"), np.array([["a"], ["b"], [None]] * 30, object)),
@@ -504,6 +506,7 @@ def test_states_of_neighbours() -> None:
     refuses(model, _tree=KDTree(X[:5]))
     refuses(model, _tree=KDTree.__new__(KDTree))
     refuses(model, _tree=print)
+    refuses(model, effective_metric_params_={"Y_norm_squared": np.ones(1)})
     refuses(fitted(NearestNeighbors()), _tree=BallTree.__new__(BallTree))
     refuses(fitted(KernelDensity()), tree_=KDTree.__new__(KDTree))
 
@@ -550,6 +553,10 @@ def test_states_of_clusters() -> None:
         refuses(model, cluster_centers_=None)
         refuses(model, _n_threads=1 << 20)
         refuses(model, n_features_in_=7)
+    birch = fitted(Birch(n_clusters=3))
+    refuses(birch, _subcluster_norms=np.ones(1))
+    refuses(birch, subcluster_centers_=np.ones((1, 6)))
+    refuses(birch, subcluster_centers_=None)
     narrow = copy.deepcopy(model)
     narrow._bisecting_tree.left.center = np.ones(2)
     refuses(model, _bisecting_tree=narrow._bisecting_tree)

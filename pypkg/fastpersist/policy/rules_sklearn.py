@@ -741,8 +741,12 @@ def neighbors_state(instance: Any, state: Any) -> Any:
     tree = attributes.get("_tree")
     if tree is not None:
         _complete_tree(tree, shape, what)
-    if type(attributes.get("effective_metric_params_")) is dict:
-        attributes["effective_metric_params_"] = dict(attributes["effective_metric_params_"])
+    for name in ("effective_metric_params_", "metric_params"):
+        if attributes.get(name) is not None:
+            # Squared norms, if any are given, are taken to be one for each point.
+            parameters = attributes[name] = dict(exact_dict(attributes[name], what))
+            unknown = set(parameters) - {"p", "w", "V", "VI"}
+            need(not unknown, f"a parameter of the metric of {what}")
     if "classes_" in attributes:
         _check_labels(attributes, shape[0], what)
     elif "_y" in attributes:
@@ -912,6 +916,20 @@ def _check_bisecting(root: Any, n_features: int, what: str) -> None:
         children = [fitted.get(side) for side in ("left", "right")]
         if children[0] is not None or children[1] is not None:
             waiting.extend(children)
+
+
+def birch_state(instance: Any, state: Any) -> Any:
+    """Birch: as many squared norms as centers, which nobody compares."""
+    what = "Birch"
+    attributes = _attributes(instance, state)
+    if "subcluster_centers_" in attributes or "_subcluster_norms" in attributes:
+        centers = attributes.get("subcluster_centers_")
+        _check_centers(centers, _features(attributes, what), what)
+        _array(attributes.get("_subcluster_norms"), "f", (centers.shape[0],), f"norms of {what}")
+        labels = attributes.get("subcluster_labels_")
+        if labels is not None:
+            _array(labels, "iu", (centers.shape[0],), f"labels of {what}")
+    return attributes
 
 
 def hdbscan_state(instance: Any, state: Any) -> Any:
