@@ -450,12 +450,13 @@ bytes_taken(PyObject *module, PyObject *args)
     return n_bytes < 0 ? NULL : PyLong_FromSsize_t(n_bytes);
 }
 
-PyDoc_STRVAR(check_tree_doc,
-             "check_tree($module, nodes, itemsize, n_features, max_depth, /)\n"
-             "--\n"
-             "\n"
-             "Raises ValueError where the nodes are no tree of that depth, or\n"
-             "split by features that there are not.");
+PyDoc_STRVAR(
+    check_tree_doc,
+    "check_tree($module, nodes, itemsize, n_features, max_depth, /)\n"
+    "--\n"
+    "\n"
+    "Raises ValueError where the nodes are no tree of that depth, or\n"
+    "split by features that there are not.");
 
 PyDoc_STRVAR(
     check_predictor_doc,

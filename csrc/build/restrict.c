@@ -387,10 +387,9 @@ restrict_reconstructor(fp_machine *machine, PyObject *args)
     }
     if (found->use & FP_MAY_ALL
         || (base == (PyObject *)&PyBaseObject_Type && state == Py_None)
-        || (found->use & FP_MAY_ITEMS
-            && ((base == (PyObject *)&PyDict_Type && PyDict_CheckExact(state))
-                || (base == (PyObject *)&PyList_Type
-                    && PyList_CheckExact(state)))))
+        /* Filled by the base's own __init__: keys were looked at. */
+        || (base == (PyObject *)&PyDict_Type && PyDict_CheckExact(state))
+        || (base == (PyObject *)&PyList_Type && PyList_CheckExact(state)))
     {
         return 0;
     }
@@ -794,7 +793,33 @@ set_restricted_loads(PyObject *module, PyObject *function)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(holds_callable_doc,
+             "holds_callable($module, dict, /)\n"
+             "--\n"
+             "\n"
+             "Whether a value of the dict can be called.");
+
+static PyObject *
+holds_callable(PyObject *module, PyObject *dict)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+
+    (void)module;
+    if (!PyDict_Check(dict)) {
+        PyErr_SetString(PyExc_TypeError, "holds_callable takes a dict");
+        return NULL;
+    }
+    while (PyDict_Next(dict, &position, &key, &value)) {
+        if (PyCallable_Check(value)) {
+            Py_RETURN_TRUE;
+        }
+    }
+    Py_RETURN_FALSE;
+}
+
 static PyMethodDef functions[] = {
+    {"holds_callable", holds_callable, METH_O, holds_callable_doc},
     {"set_restricted_loads", set_restricted_loads, METH_O, set_loads_doc},
     {"find_name", find_name, METH_VARARGS, find_name_doc},
     {NULL, NULL, 0, NULL},

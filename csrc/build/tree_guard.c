@@ -74,7 +74,9 @@ visit(tree *t, Py_ssize_t i, const tree_node *node, Py_ssize_t n_features)
         return refuse(i, "splits by a feature that there is not");
     }
     return visit_child(t, i, node->left) < 0
-           || visit_child(t, i, node->right) < 0 ? -1 : 0;
+                   || visit_child(t, i, node->right) < 0
+               ? -1
+               : 0;
 }
 
 static int
@@ -127,8 +129,8 @@ fp_check_tree(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
     {
         return NULL;
     }
-    result = open_tree(&t, &view, sizes[0],
-                       (Py_ssize_t)(3 * sizeof(Py_ssize_t)));
+    result =
+        open_tree(&t, &view, sizes[0], (Py_ssize_t)(3 * sizeof(Py_ssize_t)));
     if (result == 0) {
         result = check_nodes(&t, sizes[1], sizes[2]);
         PyMem_Free(t.depths);
@@ -142,7 +144,15 @@ fp_check_tree(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 
 /* --- boosted trees ------------------------------------------------------- */
 
-enum { LEFT, RIGHT, FEATURE, IS_LEAF, IS_CATEGORICAL, BITSET, N_FIELDS };
+enum {
+    LEFT,
+    RIGHT,
+    FEATURE,
+    IS_LEAF,
+    IS_CATEGORICAL,
+    BITSET,
+    N_FIELDS
+};
 
 static const Py_ssize_t widths[N_FIELDS] = {
     sizeof(uint32_t), sizeof(uint32_t), sizeof(Py_ssize_t), 1, 1,

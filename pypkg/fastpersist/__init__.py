@@ -15,8 +15,8 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     files          which file it is; file objects, pairs, checks
 #     policy         which names a restricted load may use, and for what
 #     report         what inspect gives: records, text, HTML
-#     __init__       the API: names, arguments, what a plain dump and load need; imports files late
 #     restricted     loads under trusted=: a survey first, then a load held to rules
+#     __init__       the API: names, arguments, what a plain dump and load need; imports files late
 #     joblib         joblib's names, with ours among them
 #     convert        a file written anew in another layout, with nothing of it run
 #     compare        one value in several formats

@@ -8,14 +8,14 @@ import copy
 import datetime
 import decimal
 import fractions
+import os
 import pickle
 import uuid
 from typing import Any
 
 import pytest
-
 from fastpersist.policy import rules_numpy, rules_python, rules_scipy
-from rules_at_work import STATES, Ruled, ends_process, refused, through_rules
+from rules_at_work import STATES, Ruled, ended_by_signal, refused, through_rules
 
 np = pytest.importorskip("numpy")
 
@@ -35,7 +35,7 @@ np = pytest.importorskip("numpy")
         fractions.Fraction(-3, 7),
         datetime.date(2024, 2, 29),
         datetime.time(23, 59, 59, 999999),
-        datetime.datetime(2024, 2, 29, 1, 2, 3, 4, tzinfo=datetime.timezone.utc),
+        datetime.datetime(2024, 2, 29, 1, 2, 3, 4, tzinfo=datetime.UTC),
         datetime.timedelta(-1, 2, 3),
         datetime.timezone(datetime.timedelta(hours=2), "name"),
         collections.OrderedDict([("b", 1), ("a", 2)]),
@@ -154,19 +154,6 @@ def test_a_position_of_a_generator_is_an_index(changes: dict[str, Any]) -> None:
     refused(rules_numpy.bit_generator_state, np.random.MT19937(1), mt_state(**changes))
     state = {**mt_state(**changes), "has_gauss": 0, "gauss": 0.0}
     refused(rules_numpy.random_state, np.random.RandomState(1), state)
-
-
-def test_positions_of_generators_read_elsewhere_without_the_rule() -> None:
-    assert ends_process(
-        """
-        import numpy
-        g = numpy.random.MT19937(1)
-        state = g.state
-        state["state"]["pos"] = -(1 << 30)
-        g.state = state
-        g.random_raw(10)
-        """
-    )
 
 
 def test_other_states_of_generators() -> None:
@@ -355,15 +342,23 @@ def test_room_behind_the_last_entry_is_cut_off() -> None:
     assert len(rules_scipy.csr_state(value, state)["indices"]) == 4
 
 
-def test_indices_read_elsewhere_without_the_rule() -> None:
-    assert ends_process(
-        """
-        import numpy, scipy.sparse
-        m = scipy.sparse.csr_matrix(numpy.eye(3))
-        m.__dict__["indptr"] = numpy.array([0, 1, 2, 1 << 30], numpy.int32)
-        m @ numpy.ones(3)
-        """
-    )
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_without_the_rules_the_process_ends() -> None:
+    pieces = {
+        "position": """
+        generator = numpy.random.MT19937(1)
+        state = generator.state
+        state["state"]["pos"] = -(1 << 30)
+        generator.state = state
+        generator.random_raw(10)
+        """,
+        "indptr": """
+        matrix = scipy.sparse.csr_matrix(numpy.eye(3))
+        matrix.__dict__["indptr"] = numpy.array([0, 1, 2, 1 << 30], numpy.int32)
+        matrix @ numpy.ones(3)
+        """,
+    }
+    assert all(ended_by_signal("import numpy, scipy.sparse", pieces).values())
 
 
 def test_splines_come_back() -> None:

@@ -4,14 +4,14 @@ its compiled code read or write elsewhere are refused."""
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import warnings
 from typing import Any
 
 import pytest
-
 from fastpersist.policy import rules_sklearn
-from rules_at_work import CALLS, STATES, Ruled, by_name, ends_process, refused
+from rules_at_work import CALLS, STATES, Ruled, by_name, ended_by_signal, refused
 
 pytestmark = pytest.mark.models
 
@@ -19,7 +19,7 @@ np = pytest.importorskip("numpy")
 sklearn = pytest.importorskip("sklearn")
 sparse = pytest.importorskip("scipy.sparse")
 
-from sklearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans  # noqa: E402
+from sklearn.cluster import Birch, BisectingKMeans, KMeans, MiniBatchKMeans  # noqa: E402
 from sklearn.datasets import make_classification  # noqa: E402
 from sklearn.ensemble import (  # noqa: E402
     ExtraTreesRegressor,
@@ -85,6 +85,7 @@ states: dict[str, Any] = {
     "KernelDensity": rules_sklearn.kernel_density_state,
     **by_name("SVC NuSVC SVR OneClassSVM", rules_sklearn.svm_state),
     **by_name("KMeans MiniBatchKMeans BisectingKMeans", rules_sklearn.kmeans_state),
+    "Birch": rules_sklearn.birch_state,
     "OneHotEncoder": rules_sklearn.one_hot_state,
     **by_name("CountVectorizer DictVectorizer", rules_sklearn.vocabulary_state),
     "FeatureHasher": rules_sklearn.hasher_state,
@@ -150,6 +151,7 @@ MODELS = [
     (KMeans(3, n_init=1), X),
     (MiniBatchKMeans(3, n_init=1), X),
     (BisectingKMeans(3), X),
+    (Birch(n_clusters=3), X),
     (OneHotEncoder(handle_unknown="ignore"), ROUND),
     (OneHotEncoder(drop="first", min_frequency=5), ROUND),
     (OneHotEncoder(drop="if_binary"), np.array([["a"], ["b"], [None]] * 30, object)),
@@ -157,9 +159,7 @@ MODELS = [
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("model", "points"), MODELS, ids=[repr(model)[:60] for model, _ in MODELS]
-)
+@pytest.mark.parametrize(("model", "points"), MODELS, ids=[repr(model)[:60] for model, _ in MODELS])
 def test_models_predict_the_same(model: Any, points: Any) -> None:
     model = fitted(copy.deepcopy(model), points)
     loaded = through(model)
@@ -277,60 +277,51 @@ def test_arguments_of_trees(args: tuple[Any, ...]) -> None:
     refused(rules_sklearn.tree_call, args)
 
 
-CRASH = """
-    import numpy, warnings
+SETUP = """
+    import warnings
+    import numpy
     from sklearn.datasets import make_classification
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.feature_extraction import FeatureHasher
+    from sklearn.preprocessing import OneHotEncoder
+    from sklearn.svm import SVC
+    from sklearn.tree import DecisionTreeClassifier
     warnings.simplefilter("ignore")
     X, y = make_classification(90, 6, n_informative=4, n_classes=3, random_state=0)
 """
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        """
-    from sklearn.tree import DecisionTreeClassifier
+CRASHES = {
+    "tree": """
     tree = DecisionTreeClassifier().fit(X, y).tree_
     state = tree.__getstate__()
     state["nodes"] = state["nodes"].copy()
-    state["nodes"]["left_child"][0] = 1 << 28
-    state["nodes"]["right_child"][0] = 1 << 28
+    state["nodes"]["left_child"][0] = state["nodes"]["right_child"][0] = 1 << 28
     tree.__setstate__(state)
     tree.predict(X.astype(numpy.float32))
     """,
-        """
-    from sklearn.ensemble import HistGradientBoostingRegressor
+    "histogram": """
     model = HistGradientBoostingRegressor(max_iter=1).fit(X, y)
     model._predictors[0][0].nodes["feature_idx"] = 1 << 40
     model.predict(X)
     """,
-        """
-    from sklearn.neighbors import KNeighborsClassifier
-    model = KNeighborsClassifier(algorithm="brute").fit(X, y)
-    model._y[:] = 1 << 40
-    model.predict_proba(X)
-    """,
-        """
-    from sklearn.preprocessing import OneHotEncoder
+    "one hot": """
     model = OneHotEncoder(sparse_output=False).fit(numpy.round(X))
     model._n_features_outs = [1 << 28, -(1 << 28), 1, 1, 1, 1]
     model.transform(numpy.round(X))
     """,
-        """
-    from sklearn.feature_extraction import FeatureHasher
+    "hasher": """
     FeatureHasher(n_features=0).transform([{"a": 1}])
     """,
-        """
-    from sklearn.svm import SVC
+    "support vectors": """
     model = SVC().fit(X, y)
     model._n_support = numpy.array([1 << 30, -(1 << 30), len(model.support_)], numpy.int32)
     model.predict(X)
     """,
-    ],
-    ids=["tree", "hist", "neighbours", "one-hot", "hasher", "svm"],
-)
-def test_without_the_rules_the_process_ends(code: str) -> None:
-    assert ends_process(CRASH + code)
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_without_the_rules_the_process_ends() -> None:
+    assert all(ended_by_signal(SETUP, CRASHES).values())
 
 
 def test_owners_of_trees_know_their_width(tree: Any) -> None:
@@ -515,6 +506,7 @@ def test_states_of_neighbours() -> None:
     refuses(model, _tree=KDTree(X[:5]))
     refuses(model, _tree=KDTree.__new__(KDTree))
     refuses(model, _tree=print)
+    refuses(model, effective_metric_params_={"Y_norm_squared": np.ones(1)})
     refuses(fitted(NearestNeighbors()), _tree=BallTree.__new__(BallTree))
     refuses(fitted(KernelDensity()), tree_=KDTree.__new__(KDTree))
 
@@ -543,6 +535,7 @@ def test_states_of_support_vector_machines() -> None:
     refuses(model, _dual_coef_=sparse.csr_matrix(np.eye(2, len(model.support_))))
     refuses(model, _n_support=np.array([1, 1, 1], np.int32))
     refuses(model, kernel="precomputed")
+    refuses(model, _effective_probability=True)
     refuses(model, _sparse=False)
     model = fitted(SVC(kernel="precomputed"), X @ X.T)
     refuses(model, support_=model.support_ + 1000)
@@ -560,6 +553,10 @@ def test_states_of_clusters() -> None:
         refuses(model, cluster_centers_=None)
         refuses(model, _n_threads=1 << 20)
         refuses(model, n_features_in_=7)
+    birch = fitted(Birch(n_clusters=3))
+    refuses(birch, _subcluster_norms=np.ones(1))
+    refuses(birch, subcluster_centers_=np.ones((1, 6)))
+    refuses(birch, subcluster_centers_=None)
     narrow = copy.deepcopy(model)
     narrow._bisecting_tree.left.center = np.ones(2)
     refuses(model, _bisecting_tree=narrow._bisecting_tree)

@@ -1,6 +1,7 @@
 """The policy's tables: what is approved, held to the libraries that are installed."""
 
 import collections
+import functools
 import importlib
 import pathlib
 import subprocess
@@ -9,7 +10,6 @@ import types
 import warnings
 
 import pytest
-
 from fastpersist.policy import never
 from fastpersist.policy.rows import BUILD, CALL, ITEMS, NEW
 
@@ -52,7 +52,8 @@ def found(row):
                 value = getattr(value, part)
             except AttributeError:
                 return None
-    return value
+    # asarray() of scipy 1.14, which no pickle of that version has: it does not present itself.
+    return None if isinstance(value, functools.partial) else value
 
 
 def installed():
@@ -171,13 +172,14 @@ def test_python_2_names_are_not_in_the_tables():
 
 
 def test_importing_the_tables_imports_no_library():
-    code = """
+    tables = ", ".join(TABLES)
+    code = f"""
 import sys
 import fastpersist
 before = set(sys.modules)
-from fastpersist.policy import never, %s
+from fastpersist.policy import never, {tables}
 print(*(set(sys.modules) - before))
-""" % ", ".join(TABLES)
+"""
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     others = {name for name in out.stdout.split() if not name.startswith("fastpersist")}
     libraries = {"scipy", "sklearn", "pandas", "joblib", "torch"}
@@ -211,7 +213,7 @@ def test_names_stand_for_classes_and_functions(found_rows):
             assert row.use == 0, label(row)
         elif isinstance(value, type):
             pass
-        elif not is_function(value) or row.use & ~CALL:
+        elif not is_function(value) or row.use & ~(CALL | BUILD):
             bad.append(label(row))
     assert not bad
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from fastpersist.policy import rules_numpy, rules_python, rules_scipy
 from fastpersist.policy.rows import Refused
 
@@ -128,9 +128,24 @@ def refused(rule: Any, *args: Any) -> str:
     return str(error.value)
 
 
-def ends_process(code: str) -> bool:
-    """Whether the code ends its process by a signal."""
+def ended_by_signal(setup: str, pieces: dict[str, str]) -> dict[str, bool]:
+    """Which of these pieces of code end their process by a signal: each in a child of its own of
+    one process that has run `setup`."""
+    lines = [textwrap.dedent(setup), "import os, json", "ended = {}"]
+    for name, piece in pieces.items():
+        lines.append(
+            "pid = os.fork()\n"
+            "if pid == 0:\n"
+            "    os.close(2)\n"
+            "    try:\n"
+            f"        exec({textwrap.dedent(piece)!r})\n"
+            "    finally:\n"
+            "        os._exit(0)\n"
+            f"ended[{name!r}] = os.WIFSIGNALED(os.waitpid(pid, 0)[1])"
+        )
+    lines.append("print(json.dumps(ended))")
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, timeout=100, check=True
     )
-    return done.returncode < 0
+    result: dict[str, bool] = json.loads(done.stdout)
+    return result

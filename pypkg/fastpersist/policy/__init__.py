@@ -14,7 +14,11 @@ first. What is found under the name must be what the row means: its own ``__modu
 # Storeys of the policy, from the ground.
 #     rows           what a row is
 #     never          names that no load may use
-#     rules_python, rules_numpy, rules_scipy, rules_sklearn, rules_pandas  arguments and states
+#     functions      functions and classes that models may hold
+#     rules_python   arguments and states of the standard library's
+#     rules_numpy    of NumPy's
+#     rules_small    of several libraries', a few lines each
+#     rules_scipy, rules_sklearn, rules_pandas
 #     python, numpy_, scipy_, sklearn_, pandas_, joblib_, torch_  the tables
 #     __init__       the tables together; one load's restriction
 
@@ -51,6 +55,15 @@ _REFUSED_ODDITIES = {
     "STOP in front of its frame's end": "readers differ in what they make of it",
 }
 _MAX_SHOWN = 20
+# The classes of what a row may stand for besides classes: functions, and constants.
+_FUNCTIONS = {
+    "function",
+    "builtin_function_or_method",
+    "cython_function_or_method",
+    "ufunc",
+    "_ArrayFunctionDispatcher",
+}
+_CONSTANTS = {"NAType", "ellipsis", "NotImplementedType"}
 # Names that the core answers itself, with a class of its own (csrc/load/joblib_layout.c).
 _WRAPPERS = {
     ("joblib.numpy_pickle", "NumpyArrayWrapper"),
@@ -156,7 +169,7 @@ class Policy(Restriction):
         row = _table().get(key)
         if row is not None:
             value = find_name(module, name)
-            if presented(value) not in (key, *row.means):
+            if not _is_meant(row, value):
                 raise self._not_meant(module, name, value)
             answer = value, row.use, row.call, row.state
         elif self.use_of(module, name) is not None:
@@ -167,10 +180,6 @@ class Policy(Restriction):
             answer = value, _ALL, None, None
         else:
             raise untrusted([self.untrusted_name(module, name, "argument", 1, None)], [])
-        if not isinstance(answer[0], (type, FunctionType, BuiltinFunctionType)):
-            # An instance that is found by name could be given another state.
-            if not hasattr(answer[0], "__call__") or answer[1] & (NEW | BUILD) and row is not None:
-                raise self._not_meant(module, name, answer[0])
         self._found[key] = answer
         return answer
 
@@ -251,6 +260,15 @@ def untrusted(names: Sequence[UntrustedName], reasons: Sequence[str]) -> Untrust
     error.names = tuple(names)
     error.reasons = tuple(reasons)
     return error
+
+
+def _is_meant(row: Row, value: object) -> bool:
+    kind = type(value)
+    if isinstance(value, type) or kind.__qualname__ in _FUNCTIONS:
+        return presented(value) in ((row.module, row.name), *row.means)
+    # A constant: of a class that takes no state, or the load could give it another one.
+    own = (kind.__module__, kind.__qualname__)
+    return row.use == 0 and kind.__qualname__ in _CONSTANTS and own not in _table()
 
 
 def presented(value: object) -> tuple[str, str] | None:

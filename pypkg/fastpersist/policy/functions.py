@@ -1,6 +1,8 @@
-"""Functions that models may hold as parameters, by exact names: what a load only refers to, and what
-a model calls later with the data of whoever uses it. None runs text, opens a file or takes a
-function of its own."""
+"""Functions that models may hold as parameters, by exact names.
+
+A load only refers to them; a model calls them later, with the data of whoever uses it. None runs
+text, opens a file or takes a function of its own.
+"""
 
 from __future__ import annotations
 
@@ -78,4 +80,4 @@ NAMES = frozenset(
 CLASSES = frozenset(
     ("builtins", name) for name in "bool int float complex str bytes object list tuple dict".split()
 ) | {("sklearn.model_selection._split", name) for name in ("KFold", "StratifiedKFold")}
-"""Classes as parameters, which stand for dtypes, beside NumPy's scalars; and what RepeatedKFold repeats."""
+"""Classes as parameters: for dtypes, beside NumPy's scalars, and what RepeatedKFold repeats."""

@@ -46,6 +46,8 @@ _ALIASES = {
     "ulong": "uint64 uint32",
 }
 
+# A function with BUILD: a survey counts a state for what made the object; it is set by the rule of
+# the object's class, which is the same.
 ROWS: tuple[Row, ...] = (
     # dtype: the state goes to csrc/build/dtype_guard.c, never to numpy's own __setstate__.
     Row(
@@ -111,9 +113,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "numpy.ma.core",
         "_mareconstruct",
-        CALL,
+        CALL | BUILD,
         "a masked array of NumPy's own classes, empty before its state",
         call=rules_numpy.masked_call,
+        state=rules_numpy.masked_state,
     ),
     Row(
         "numpy.ma.core",
@@ -131,29 +134,37 @@ ROWS: tuple[Row, ...] = (
         state=rules_numpy.masked_state,
         means=(("numpy.ma.core", "MaskedArray"),),
     ),
-    Row("numpy.ma.core", "MaskedConstant", CALL, "numpy.ma.masked, which is one object",
-        call=rules_python.no_arguments),
+    Row(
+        "numpy.ma.core",
+        "MaskedConstant",
+        CALL,
+        "numpy.ma.masked, which is one object",
+        call=rules_python.no_arguments,
+    ),
     # Random generators.
     Row(
         "numpy.random._pickle",
         "__bit_generator_ctor",
-        CALL,
+        CALL | BUILD,
         _RANDOM,
         call=rules_numpy.bit_generator_ctor,
+        state=rules_numpy.bit_generator_state,
     ),
     Row(
         "numpy.random._pickle",
         "__generator_ctor",
-        CALL,
+        CALL | BUILD,
         _RANDOM,
         call=rules_numpy.generator_ctor,
+        state=rules_numpy.generator_state,
     ),
     Row(
         "numpy.random._pickle",
         "__randomstate_ctor",
-        CALL,
+        CALL | BUILD,
         _RANDOM,
         call=rules_numpy.randomstate_ctor,
+        state=rules_numpy.random_state,
     ),
     *(
         Row(
@@ -188,9 +199,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "numpy.random.bit_generator",
         "__pyx_unpickle_SeedSequence",
-        CALL,
+        CALL | BUILD,
         "the seed of a bit generator; its class only, as it would fill any other",
         call=rules_numpy.seed_sequence_call,
+        state=rules_numpy.seed_sequence,
     ),
     Row(
         "numpy.random.bit_generator",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastpersist.policy import rules_pandas
+from fastpersist.policy import rules_pandas, rules_small
 from fastpersist.policy.rows import ARGUMENT, BUILD, CALL, NEW, Row, rows
 
 _FRAME = "frame or series: blocks, axes and columns have to agree before it gets them"
@@ -16,7 +16,9 @@ _VALUE = "an immutable value; the rule takes only what its pickles have"
 _OFFSET = "a frequency: numbers and names of days, not large, as some are counted one by one"
 
 
-def _moved(public: str, home: str, names: str, use: int, reason: str, **rules: Any) -> tuple[Row, ...]:
+def _moved(
+    public: str, home: str, names: str, use: int, reason: str, **rules: Any
+) -> tuple[Row, ...]:
     """Rows for both names of each class: the public one, and that of the module it is made in."""
     return (
         *rows(public, names, use, reason, means=home, **rules),
@@ -99,9 +101,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "pandas._libs.arrays",
         "__pyx_unpickle_NDArrayBacked",
-        CALL,
+        CALL | BUILD,
         "makes arrays of the listed classes only, as it would fill any other",
         call=rules_pandas.nd_backed_call,
+        state=rules_pandas.nd_backed_state,
     ),
     *(
         row
@@ -163,9 +166,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "pandas._libs.interval",
         "__pyx_unpickle_IntervalMixin",
-        CALL,
+        CALL | BUILD,
         "makes an IntervalArray only, as it would fill any other",
         call=rules_pandas.interval_call,
+        state=rules_pandas.interval_state,
     ),
     *_moved(
         "pandas.arrays",
@@ -232,9 +236,10 @@ ROWS: tuple[Row, ...] = (
         "pandas",
         "pandas.core.arrays.string_",
         "StringDtype",
-        CALL,
+        CALL | NEW | BUILD,
         "a dtype of texts that Python keeps; pyarrow's is opt-in",
         call=rules_pandas.string_dtype_call,
+        state=rules_small.string_dtype_state,
     ),
     # Values.
     Row(
@@ -278,14 +283,14 @@ ROWS: tuple[Row, ...] = (
     *rows(
         "pandas._libs.tslibs.offsets",
         "BHalfYearBegin BHalfYearEnd BQuarterBegin BQuarterEnd BYearBegin BYearEnd BusinessDay "
-        "BusinessHour BusinessMonthBegin BusinessMonthEnd Day Easter HalfYearBegin HalfYearEnd Hour "
-        "LastWeekOfMonth Micro Milli Minute MonthBegin MonthEnd Nano QuarterBegin QuarterEnd Second "
-        "SemiMonthBegin SemiMonthEnd Week WeekOfMonth YearBegin YearEnd",
+        "BusinessHour BusinessMonthBegin BusinessMonthEnd Day Easter HalfYearBegin HalfYearEnd "
+        "Hour LastWeekOfMonth Micro Milli Minute MonthBegin MonthEnd Nano QuarterBegin QuarterEnd "
+        "Second SemiMonthBegin SemiMonthEnd Week WeekOfMonth YearBegin YearEnd",
         CALL,
         _OFFSET,
         call=rules_pandas.offset_call,
     ),
-    # Opt-in: DateOffset (its state sets attributes by name, and brings dateutil), the custom
-    # offsets (calendars that hold functions and rules), FY5253 (counts years one by one), arrays of
-    # pyarrow, time zones by name: zoneinfo writes them with getattr, and pytz reads files.
+    # Opt-in: DateOffset (its state sets attributes by name, and brings dateutil), custom offsets
+    # (calendars hold functions and rules), FY5253 (counts years one by one), arrays of pyarrow,
+    # time zones by name (zoneinfo writes them with getattr, pytz reads files).
 )

@@ -70,7 +70,14 @@ ROWS: tuple[Row, ...] = (
     Row("datetime", "datetime", CALL, _VALUE, call=rules_python.datetime_),
     Row("datetime", "timedelta", CALL, _VALUE, call=rules_python.timedelta_),
     Row("datetime", "timezone", CALL, _VALUE, call=rules_python.timezone_),
-    Row("decimal", "Decimal", CALL, _VALUE, call=rules_python.decimal_, means=(("_pydecimal", "Decimal"),)),
+    Row(
+        "decimal",
+        "Decimal",
+        CALL,
+        _VALUE,
+        call=rules_python.decimal_,
+        means=(("_pydecimal", "Decimal"),),
+    ),
     Row("fractions", "Fraction", CALL, _VALUE, call=rules_python.fraction_),
     Row(
         "uuid",
@@ -110,7 +117,7 @@ ROWS: tuple[Row, ...] = (
         "numbers of one type, from their bytes; it checks the format",
         call=rules_python.array_,
     ),
-    # Not here, although pickles of honest objects have them: functools.partial, operator.itemgetter,
-    # attrgetter and methodcaller, builtins.getattr (protocols 0 to 3 write methods with it, and
-    # every protocol ZoneInfo), types.SimpleNamespace (it would take any names).
+    # Not here, although pickles of honest objects have them: functools.partial, what operator has
+    # (itemgetter, attrgetter, methodcaller), builtins.getattr (protocols 0 to 3 write methods with
+    # it, and every protocol ZoneInfo), types.SimpleNamespace (it would take any names).
 )

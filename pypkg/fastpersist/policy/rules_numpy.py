@@ -7,6 +7,7 @@ bytes are no pointers and lie within their buffer. Here is what a restricted loa
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 from fastpersist.policy.rows import Refused
@@ -86,12 +87,15 @@ def exact_array(value: Any, dtype: str, shape: tuple[int | None, ...], what: str
     return value
 
 
+def _is_text_of_dtype(value: Any) -> bool:
+    # T: NumPy's variable-width strings are pointers to memory of their own.
+    return type(value) is str and len(value) < 256 and "T" not in value and "," not in value
+
+
 def dtype_call(args: Arguments) -> None:
     """``numpy.dtype(text, align, copy)``, as every pickle has it: no list of fields, no class."""
     need(1 <= len(args) <= 3, "a dtype takes its text, and two flags")
-    need(type(args[0]) is str and len(args[0]) < 256, "a dtype takes its text")
-    # NumPy's variable-width strings are pointers to memory of their own.
-    need("T" not in args[0] and "," not in args[0], "a dtype that no pickle writes so")
+    need(_is_text_of_dtype(args[0]), "a dtype takes its text, as pickle writes it")
     for flag in args[1:]:
         need(type(flag) in (bool, int), "the flags of a dtype")
 
@@ -126,7 +130,7 @@ def ndarray_call(args: Arguments) -> None:
 
 def _names_plain_bytes(dtype: Any) -> bool:
     """Of a dtype, or of a text that names one, as dumps of ours have it."""
-    if type(dtype) is str:
+    if _is_text_of_dtype(dtype):
         try:
             dtype = numpy().dtype(dtype)
         except (TypeError, ValueError, SyntaxError):
@@ -135,15 +139,22 @@ def _names_plain_bytes(dtype: Any) -> bool:
 
 
 def _is_buffer(value: Any) -> bool:
-    return type(value) in (bytes, bytearray, memoryview) or is_array(value) or (
-        type(value).__name__ == "PickleBuffer" and type(value).__module__ in ("pickle", "_pickle")
+    return (
+        type(value) in (bytes, bytearray, memoryview)
+        or is_array(value)
+        or (
+            type(value).__name__ == "PickleBuffer"
+            and type(value).__module__ in ("pickle", "_pickle")
+        )
     )
 
 
 def _check_empty(args: Arguments) -> None:
     shape, typecode = args
-    need(type(shape) is tuple and len(shape) == 1 and type(shape[0]) is int and shape[0] == 0,
-         "an array before its state is empty")
+    need(
+        type(shape) is tuple and len(shape) == 1 and type(shape[0]) is int and shape[0] == 0,
+        "an array before its state is empty",
+    )
     need(
         (type(typecode) is bytes or type(typecode) is str) and typecode in (b"b", "b"),
         "an array before its state is one of bytes",
@@ -162,8 +173,21 @@ def reconstruct_call(args: Arguments) -> None:
     _check_empty(args[1:])
 
 
+@cache
+def _numbers() -> frozenset[Any]:
+    """The classes of dtypes of numbers: a forest has thousands of scalars."""
+    return frozenset(type(numpy().dtype(code)) for code in "?bhilqBHILQefdgFDG")
+
+
 def scalar_call(args: Arguments) -> None:
     """``scalar(dtype, bytes)``."""
+    if (
+        len(args) == 2
+        and type(args[0]) in _numbers()
+        and type(args[1]) is bytes
+        and len(args[1]) == args[0].itemsize
+    ):
+        return
     need(len(args) == 2 and holds_plain_bytes(args[0]), "the dtype of a scalar")
     value = args[1]
     if type(value) is str:
@@ -450,5 +474,3 @@ def masked_state(instance: Any, state: Any) -> Any:
     ):
         raise Refused("the fill value of a masked array")
     return state
-
-

@@ -56,7 +56,7 @@ def is_offset(value: Any) -> bool:
 
 def is_na(value: Any) -> bool:
     kind = type(value).__name__
-    return value is None or value != value or kind in ("NAType", "NaTType")  # noqa: PLR0124
+    return value is None or value != value or kind in ("NAType", "NaTType")
 
 
 # Blocks and managers
@@ -138,17 +138,15 @@ def block_manager_call(args: Arguments) -> Arguments:
 
 def _old_manager(state: Any, ndim: int, what: str) -> Any:
     need(type(state) is tuple and len(state) >= 4, f"the state of {what}")
-    extra = exact_dict(state[3], what).get("0.14.1")
-    need(type(extra) is dict, f"the state of {what}")
+    extra = exact_dict(exact_dict(state[3], what).get("0.14.1"), what)
     axes = _axes(extra.get("axes"), ndim, what)
     listed = extra.get("blocks")
     need(type(listed) in (list, tuple), f"the blocks of {what}")
-    blocks, places = [], []
+    blocks = []
+    places: list[int] = []
     rows = len(axes[-1])
     for entry in listed:
-        need(
-            type(entry) is dict and set(entry) == {"values", "mgr_locs"}, f"a block of {what}"
-        )
+        need(type(entry) is dict and set(entry) == {"values", "mgr_locs"}, f"a block of {what}")
         values, place = entry["values"], entry["mgr_locs"]
         width = _placement(place, what)
         _values(values, ndim, width, what)
@@ -182,14 +180,14 @@ _FRAME_KEYS = {"_mgr", "_typ", "_metadata", "attrs", "_flags", "_name"}
 def frame_state(instance: Any, state: Any) -> Any:
     """State of a DataFrame or a Series."""
     what = type(instance).__name__
-    attributes = dict(exact_dict(state, what))
+    attributes: Any = dict(exact_dict(state, what))
     unknown = set(attributes) - _FRAME_KEYS
     need(not unknown, f"{what} has no {min(unknown, default='')!r:.80}")
     manager = "SingleBlockManager" if what == "Series" else "BlockManager"
     need(
         _is(attributes.get("_mgr"), "pandas.core.internals.managers", manager)
-        and hasattr(attributes["_mgr"], "axes")
-        and hasattr(attributes["_mgr"], "blocks"),
+        and type(getattr(attributes["_mgr"], "axes", None)) is list
+        and type(getattr(attributes["_mgr"], "blocks", None)) is tuple,
         f"the data of {what}",
     )
     typ = attributes.get("_typ")
@@ -257,7 +255,7 @@ ND_BACKED = (
 def _check_nd_backed(name: str, dtype: Any, array: Any, what: str) -> Any:
     np = numpy()
     if name == "Categorical":
-        categories = getattr(dtype, "categories", None)
+        categories: Any = getattr(dtype, "categories", None)
         need(
             type(dtype).__name__ == "CategoricalDtype" and is_index(categories),
             f"the dtype of {what}",
@@ -340,7 +338,7 @@ _MASKED_KINDS = {"IntegerArray": "iu", "FloatingArray": "f", "BooleanArray": "b"
 def masked_array_state(instance: Any, state: Any) -> Any:
     """IntegerArray, FloatingArray, BooleanArray: a mask as long as the data."""
     what = type(instance).__name__
-    attributes = dict(exact_dict(state, what))
+    attributes: Any = dict(exact_dict(state, what))
     data, mask = attributes.get("_data"), attributes.get("_mask")
     kinds = _MASKED_KINDS.get(what)
     if (
@@ -381,7 +379,7 @@ def interval_state(instance: Any, state: Any) -> Any:
     what = "an IntervalArray"
     bare = type(state) is dict
     need(bare or (type(state) is tuple and len(state) == 1), f"the state of {what}")
-    attributes = dict(exact_dict(state if bare else state[0], what))
+    attributes: Any = dict(exact_dict(state if bare else state[0], what))
     left, right = attributes.get("_left"), attributes.get("_right")
     need(
         _bounds(left)
@@ -440,7 +438,7 @@ def block_index_call(args: Arguments) -> Arguments:
 def sparse_array_state(instance: Any, state: Any) -> Any:
     """State of a SparseArray: a value for each of its positions."""
     what = "a SparseArray"
-    attributes = dict(exact_dict(state, what))
+    attributes: Any = dict(exact_dict(state, what))
     index, values = attributes.get("_sparse_index"), attributes.get("_sparse_values")
     need(
         _is(index, "pandas._libs.sparse", "IntIndex", "BlockIndex")
@@ -466,7 +464,7 @@ _INDEX_KEYS = {
 }  # fmt: skip
 
 
-def _check_multi(described: dict[str, Any]) -> None:
+def _check_multi(described: Any) -> None:
     """Nobody looks at the codes of a MultiIndex that comes out of a pickle."""
     what = "a MultiIndex"
     for name in ("levels", "codes"):
@@ -499,7 +497,7 @@ def new_index(args: Arguments) -> Arguments:
         "makes indexes of pandas' own",
     )
     what = kind.__name__
-    described = dict(exact_dict(args[1], what))
+    described: Any = dict(exact_dict(args[1], what))
     unknown = set(described) - _INDEX_KEYS
     need(not unknown, f"{what} has no {min(unknown, default='')!r:.80}")
     if what == "MultiIndex":
@@ -590,7 +588,8 @@ def offset_call(args: Arguments) -> None:
         elif type(value) is tuple or type(value) is list:
             need(
                 all(
-                    type(v) in PLAIN or type(v) in (datetime.time, datetime.date)
+                    type(v) in PLAIN
+                    or type(v) in (datetime.time, datetime.date)
                     or is_scalar_value(v)
                     for v in value
                 ),
@@ -606,7 +605,7 @@ def offset_call(args: Arguments) -> None:
 
 
 def categorical_dtype_state(instance: Any, state: Any) -> Any:
-    attributes = dict(exact_dict(state, "a CategoricalDtype"))
+    attributes: Any = dict(exact_dict(state, "a CategoricalDtype"))
     need(set(attributes) <= {"categories", "ordered", "_cache"}, "a CategoricalDtype")
     attributes.pop("_cache", None)
     categories = attributes.get("categories")
@@ -622,7 +621,7 @@ def dtype_state(instance: Any, state: Any) -> Any:
     what = type(instance).__name__
     if state is None:
         return None
-    attributes = dict(exact_dict(state, what))
+    attributes: Any = dict(exact_dict(state, what))
     attributes.pop("_cache", None)
     attributes.pop("_cache_dtypes", None)
     for name, value in attributes.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 import re
+import sys
 from typing import Any
 
 from fastpersist.policy.rows import Refused
@@ -32,8 +33,8 @@ def need(condition: object, reason: str) -> None:
         raise Refused(reason)
 
 
-def exact_dict(state: Any, what: str) -> dict[str, Any]:
-    """`state`, where it is a dict with names for keys."""
+def exact_dict(state: Any, what: str) -> Any:
+    """`state`, where it is a dict with names for keys (a dict[str, Any])."""
     if type(state) is not dict:
         raise Refused(f"the state of {what} is no dict")
     for key in state:
@@ -67,8 +68,10 @@ def is_number(value: Any) -> bool:
     kind = type(value)
     if kind is int or kind is float or kind is bool:
         return True
-    return kind.__module__ == "numpy" and getattr(value, "dtype", None) is not None and (
-        value.dtype.kind in "biuf" and value.ndim == 0 and kind.__name__ != "ndarray"
+    return (
+        kind.__module__ == "numpy"
+        and getattr(value, "dtype", None) is not None
+        and (value.dtype.kind in "biuf" and value.ndim == 0 and kind.__name__ != "ndarray")
     )
 
 
@@ -148,10 +151,11 @@ def check_hashable(value: Any) -> None:
 def is_scalar(value: Any) -> bool:
     """Whether `value` is one of NumPy's scalars, of a type that NumPy itself defines, without
     fields."""
-    import numpy
-
-    return isinstance(value, numpy.generic) and type(value) is not numpy.void and (
-        type(value) is value.dtype.type
+    numpy = sys.modules["numpy"]
+    return (
+        isinstance(value, numpy.generic)
+        and type(value) is not numpy.void
+        and (type(value) is value.dtype.type)
     )
 
 
@@ -309,9 +313,7 @@ def zone_info(args: Arguments) -> None:
 
 def uuid_(instance: Any, state: Any) -> Any:
     state = exact_dict(state, "a UUID")
-    need(
-        type(state.get("int")) is int and 0 <= state["int"] < 1 << 128, "the number of a UUID"
-    )
+    need(type(state.get("int")) is int and 0 <= state["int"] < 1 << 128, "the number of a UUID")
     kept = {"int": state["int"]}
     if "is_safe" in state:
         need(type(state["is_safe"]) in PLAIN, "is_safe of a UUID")

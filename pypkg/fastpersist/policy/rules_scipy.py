@@ -18,7 +18,7 @@ _FLAGS = ("_has_sorted_indices", "has_sorted_indices", "_has_canonical_format",
           "has_canonical_format")  # fmt: skip
 
 
-def _state(state: Any, what: str, *names: str) -> dict[str, Any]:
+def _state(state: Any, what: str, *names: str) -> Any:
     """The state's known part; what is not known is refused."""
     state = exact_dict(state, what)
     result = {}
@@ -119,9 +119,7 @@ def bsr_state(instance: Any, state: Any) -> Any:
     need(rows % high == 0 and columns % wide == 0, f"the blocks of {what} do not fill its shape")
     count = _pointers(state, rows // high, what)
     indices = _indices(state.get("indices"), 1, f"indices of {what}")
-    need(
-        count == indices.shape[0] == values.shape[0], f"indptr of {what} does not end at its end"
-    )
+    need(count == indices.shape[0] == values.shape[0], f"indptr of {what} does not end at its end")
     _in_range(indices, columns // wide, f"indices of {what}")
     state["indices"] = indices
     state.pop("blocksize", None)
@@ -145,9 +143,7 @@ def coo_state(instance: Any, state: Any) -> Any:
     checked = []
     for axis, (indices, length) in enumerate(zip(coords, shape, strict=True)):
         indices = _indices(indices, 1, f"coordinates of {what}")
-        need(
-            indices.shape[0] == values.shape[0], f"{what} has not as many coordinates as values"
-        )
+        need(indices.shape[0] == values.shape[0], f"{what} has not as many coordinates as values")
         _in_range(indices, length, f"coordinates of axis {axis} of {what}")
         checked.append(indices)
     if "coords" in state:
@@ -169,16 +165,16 @@ def dia_state(instance: Any, state: Any) -> Any:
             int(offsets.min()) >= -rows and int(offsets.max()) <= columns,
             f"a diagonal of {what} lies outside",
         )
-        need(
-            len(numpy().unique(offsets)) == offsets.shape[0], f"{what} has a diagonal twice"
-        )
+        need(len(numpy().unique(offsets)) == offsets.shape[0], f"{what} has a diagonal twice")
     state["offsets"] = offsets
     return state
 
 
 def _number(value: Any) -> bool:
-    return type(value) is complex or is_number(value) or (
-        is_scalar_value(value) and value.dtype.kind in "biufc"
+    return (
+        type(value) is complex
+        or is_number(value)
+        or (is_scalar_value(value) and value.dtype.kind in "biufc")
     )
 
 
@@ -269,8 +265,7 @@ def _check_asarray(function: Any, what: str) -> None:
     need(
         getattr(function, "__name__", None) == "asarray"
         and str(getattr(function, "__module__", "")).startswith(
-            ("scipy._lib.array_api_compat.numpy", "scipy._external.array_api_compat.numpy",
-             "numpy")
+            ("scipy._lib.array_api_compat.numpy", "scipy._external.array_api_compat.numpy", "numpy")
         ),  # fmt: skip
         f"_asarray of {what}",
     )
@@ -339,7 +334,8 @@ def interp1d_state(instance: Any, state: Any) -> Any:
     """interp1d of any kind: it indexes through NumPy, which checks; its function is its own."""
     what = "an interp1d"
     need(type(state) is tuple and len(state) == 2, f"the state of {what}")
-    attributes, slots = dict(exact_dict(state[0], what)), dict(exact_dict(state[1], what))
+    attributes: Any = dict(exact_dict(state[0], what))
+    slots = dict(exact_dict(state[1], what))
     function = attributes.get("_call")
     name = getattr(function, "__name__", None)
     need(

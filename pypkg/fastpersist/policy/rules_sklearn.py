@@ -41,7 +41,7 @@ def _is(value: Any, module: str, *names: str) -> bool:
     return loaded is not None and any(kind is getattr(loaded, name, None) for name in names)
 
 
-def _attributes(instance: Any, state: Any) -> dict[str, Any]:
+def _attributes(instance: Any, state: Any) -> Any:
     return dict(exact_dict(state, type(instance).__name__))
 
 
@@ -139,7 +139,8 @@ def tree_state(instance: Any, state: Any) -> Any:
     """State of ``sklearn.tree._tree.Tree``."""
     if type(state) is not dict or instance.node_count:
         raise Refused("the state of a Tree")
-    nodes, values = state.get("nodes"), state.get("values")
+    nodes: Any = state.get("nodes")
+    values: Any = state.get("values")
     if (
         type(nodes) is _Known.array
         and nodes.dtype is _Known.nodes
@@ -151,7 +152,7 @@ def tree_state(instance: Any, state: Any) -> Any:
     else:
         checked = _node_records(nodes)
     count = len(checked)
-    max_depth = state.get("max_depth")
+    max_depth: Any = state.get("max_depth")
     if type(state.get("node_count")) is not int or type(max_depth) is not int:
         max_depth = integer(max_depth, 0, MOST, "max_depth of a Tree")
         integer(state.get("node_count"), count, count, "node_count of a Tree")
@@ -249,7 +250,7 @@ def isolation_state(instance: Any, state: Any) -> Any:
     return attributes
 
 
-def _init_columns(attributes: dict[str, Any], what: str) -> int:
+def _init_columns(attributes: Any, what: str) -> int:
     """How many columns of raw predictions gradient boosting starts with. Its trees add to them by
     number, so nothing but what it starts with by itself is taken."""
     init = attributes.get("init_")
@@ -356,7 +357,7 @@ def predictor_state(instance: Any, state: Any) -> Any:
     return attributes
 
 
-def _threads(attributes: dict[str, Any], name: str, what: str) -> None:
+def _threads(attributes: Any, name: str, what: str) -> None:
     if attributes.get(name) is not None:
         integer(attributes[name], -THREADS, THREADS, f"{name} of {what}")
 
@@ -366,9 +367,7 @@ def bin_mapper_state(instance: Any, state: Any) -> Any:
     attributes = _attributes(instance, state)
     _threads(attributes, "n_threads", what)
     if "is_categorical_" in attributes or "bin_thresholds_" in attributes:
-        thresholds = attributes["bin_thresholds_"] = _list(
-            attributes.get("bin_thresholds_"), what
-        )
+        thresholds = attributes["bin_thresholds_"] = _list(attributes.get("bin_thresholds_"), what)
         for values in thresholds:
             _array(values, "f", (None,), f"bin_thresholds_ of {what}")
         count = len(thresholds)
@@ -419,8 +418,7 @@ def _preprocessed(preprocessor: Any, n_features: int, what: str) -> int:
         if type(transformer) is str and transformer == "drop":
             continue
         need(
-            (type(transformer) is str and transformer == "passthrough")
-            or _same_width(transformer),
+            (type(transformer) is str and transformer == "passthrough") or _same_width(transformer),
             f"_preprocessor of {what}",
         )
         count += _selected(columns, what)
@@ -644,9 +642,7 @@ def binary_tree_state(instance: Any, state: Any) -> Any:
     n_samples, n_features = data.shape
     need(n_samples >= 1 and n_features >= 1, f"{what} is empty")
     indices = own(exact_array(state[1], "intp", (n_samples,), f"idx_array of {what}"))
-    need(
-        int(indices.min()) >= 0 and int(indices.max()) < n_samples, f"idx_array of {what}"
-    )
+    need(int(indices.min()) >= 0 and int(indices.max()) < n_samples, f"idx_array of {what}")
     leaf_size = integer(state[4], 1, MOST, f"leaf_size of {what}")
     n_levels = integer(state[5], 1, 40, f"n_levels of {what}")
     n_nodes = integer(state[6], 1, 1 << 40, f"n_nodes of {what}")
@@ -745,8 +741,12 @@ def neighbors_state(instance: Any, state: Any) -> Any:
     tree = attributes.get("_tree")
     if tree is not None:
         _complete_tree(tree, shape, what)
-    if type(attributes.get("effective_metric_params_")) is dict:
-        attributes["effective_metric_params_"] = dict(attributes["effective_metric_params_"])
+    for name in ("effective_metric_params_", "metric_params"):
+        if attributes.get(name) is not None:
+            # Squared norms, if any are given, are taken to be one for each point.
+            parameters = attributes[name] = dict(exact_dict(attributes[name], what))
+            unknown = set(parameters) - {"p", "w", "V", "VI"}
+            need(not unknown, f"a parameter of the metric of {what}")
     if "classes_" in attributes:
         _check_labels(attributes, shape[0], what)
     elif "_y" in attributes:
@@ -758,7 +758,7 @@ def neighbors_state(instance: Any, state: Any) -> Any:
     return attributes
 
 
-def _check_labels(attributes: dict[str, Any], n_samples: int, what: str) -> None:
+def _check_labels(attributes: Any, n_samples: int, what: str) -> None:
     """Labels are counted in tables that have as many places as there are classes."""
     labels = attributes.get("_y")
     if not is_array(labels) or labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
@@ -807,6 +807,10 @@ def svm_state(instance: Any, state: Any) -> Any:
         values = exact_array(attributes.get(name), "float64", (None,), f"{name} of {what}")
         lengths.add(values.shape[0])
     need(len(lengths) == 1 and lengths <= {0, pairs}, f"the probabilities of {what}")
+    # Said to give probabilities, its sparse half copies as many as there are pairs.
+    flags = [attributes.get(name) for name in ("_effective_probability", "probability")]
+    gives = any(flag and not (type(flag) is str and flag == "deprecated") for flag in flags)
+    need(not (sparse and gives) or lengths == {pairs}, f"the probabilities of {what}")
     kernel = attributes.get("kernel")
     shape = attributes.get("shape_fit_")
     need(type(shape) is tuple and 1 <= len(shape) <= 2, f"shape_fit_ of {what}")
@@ -823,19 +827,13 @@ def svm_state(instance: Any, state: Any) -> Any:
     return attributes
 
 
-def _dense_vectors(
-    attributes: dict[str, Any], kernel: Any, n_classes: int, n_fitted: int, what: str
-) -> int:
+def _dense_vectors(attributes: Any, kernel: Any, n_classes: int, n_fitted: int, what: str) -> int:
     support = own(exact_array(attributes.get("support_"), "int32", (None,), "support_"))
     attributes["support_"] = support
     n_vectors = int(support.shape[0])
     need(n_vectors >= 1, f"{what} has no support vectors")
-    need(
-        int(support.min()) >= 0 and int(support.max()) < n_fitted, f"a support vector of {what}"
-    )
-    exact_array(
-        attributes.get("_dual_coef_"), "float64", (n_classes - 1, n_vectors), "_dual_coef_"
-    )
+    need(int(support.min()) >= 0 and int(support.max()) < n_fitted, f"a support vector of {what}")
+    exact_array(attributes.get("_dual_coef_"), "float64", (n_classes - 1, n_vectors), "_dual_coef_")
     vectors = exact_array(
         attributes.get("support_vectors_"), "float64", (None, None), "support_vectors_"
     )
@@ -847,9 +845,7 @@ def _dense_vectors(
     return n_vectors
 
 
-def _sparse_vectors(
-    attributes: dict[str, Any], kernel: Any, n_classes: int, what: str
-) -> int:
+def _sparse_vectors(attributes: Any, kernel: Any, n_classes: int, what: str) -> int:
     need(type(kernel) is str and kernel != "precomputed", f"the kernel of {what}")
     matrices = []
     for name in ("support_vectors_", "_dual_coef_"):
@@ -911,8 +907,7 @@ def _check_bisecting(root: Any, n_features: int, what: str) -> None:
     while waiting:
         node = waiting.pop()
         need(
-            _is(node, "sklearn.cluster._bisect_k_means", "_BisectingTree")
-            and id(node) not in seen,
+            _is(node, "sklearn.cluster._bisect_k_means", "_BisectingTree") and id(node) not in seen,
             f"the tree of {what}",
         )
         seen.add(id(node))
@@ -921,6 +916,20 @@ def _check_bisecting(root: Any, n_features: int, what: str) -> None:
         children = [fitted.get(side) for side in ("left", "right")]
         if children[0] is not None or children[1] is not None:
             waiting.extend(children)
+
+
+def birch_state(instance: Any, state: Any) -> Any:
+    """Birch: as many squared norms as centers, which nobody compares."""
+    what = "Birch"
+    attributes = _attributes(instance, state)
+    if "subcluster_centers_" in attributes or "_subcluster_norms" in attributes:
+        centers = attributes.get("subcluster_centers_")
+        _check_centers(centers, _features(attributes, what), what)
+        _array(attributes.get("_subcluster_norms"), "f", (centers.shape[0],), f"norms of {what}")
+        labels = attributes.get("subcluster_labels_")
+        if labels is not None:
+            _array(labels, "iu", (centers.shape[0],), f"labels of {what}")
+    return attributes
 
 
 def hdbscan_state(instance: Any, state: Any) -> Any:
@@ -940,9 +949,7 @@ def hdbscan_state(instance: Any, state: Any) -> Any:
     for name in ("left_node", "right_node"):
         column = tree[name]
         need(
-            column.dtype.kind == "i"
-            and bool((column >= 0).all())
-            and bool((column < made).all()),
+            column.dtype.kind == "i" and bool((column >= 0).all()) and bool((column < made).all()),
             f"the tree of {what}",
         )
     return attributes
@@ -951,7 +958,7 @@ def hdbscan_state(instance: Any, state: Any) -> Any:
 # Encoders and vectorizers: they make sparse matrices of the numbers that their tables give
 
 
-def _own_table(table: Any, what: str) -> dict[Any, Any]:
+def _own_table(table: Any, what: str) -> Any:
     """A dict whose values are numbers below its length."""
     if type(table) is not dict:
         raise Refused(f"the vocabulary of {what}")
@@ -1001,9 +1008,7 @@ def _category_count(categories: Any, what: str) -> int:
     need(kind == "O", f"the categories of {what}")
     if is_number(last) and last == last:
         for value in categories.tolist():
-            need(
-                not is_number(value) or value <= last, f"the categories of {what} are not sorted"
-            )
+            need(not is_number(value) or value <= last, f"the categories of {what} are not sorted")
     return count
 
 

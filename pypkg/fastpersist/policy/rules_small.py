@@ -6,17 +6,12 @@ import sys
 import types
 from typing import Any
 
+from fastpersist._core import holds_callable
 from fastpersist.policy.functions import CLASSES, NAMES
 from fastpersist.policy.rows import Check, Refused, StateCheck
 
-_FUNCTIONS = (
-    types.FunctionType,
-    types.BuiltinFunctionType,
-    types.MethodType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-)
+# Instances of their classes may be called; functions are of classes of Python's or Cython's.
+_LIBRARIES = ("numpy", "scipy", "sklearn")
 
 
 def type_of_singleton(args: tuple[Any, ...]) -> None:
@@ -39,7 +34,7 @@ def array_state(instance: Any, state: Any) -> Any:
             raise Refused("a length in the shape of an array")
         count *= length
     if dtype.hasobject:
-        if type(data) is not list or len(data) != count or dtype != object:
+        if type(data) is not list or len(data) != count or dtype.kind != "O":
             raise Refused("the items of an array are not as many as its shape takes")
     elif type(data) in (bytes, bytearray) and len(data) != count * dtype.itemsize:
         raise Refused("the bytes of an array are not as many as its shape takes")
@@ -61,37 +56,27 @@ def check_callable(value: Any, what: str, name: str) -> None:
         if present in CLASSES or (numpy is not None and issubclass(value, numpy.generic)):
             return
         raise Refused(f"{name} of {what} is a class, {'.'.join(present)!s:.80}")
-    if kind in _FUNCTIONS or (kind.__module__ == "numpy" and kind.__name__ != "vectorize"):
-        if kind.__name__ == "ufunc" and kind.__module__ == "numpy":
-            return
-        if kind in _FUNCTIONS or kind.__name__ == "_ArrayFunctionDispatcher":
-            present = (
-                str(getattr(value, "__module__", None)),
-                str(getattr(value, "__qualname__", None)),
-            )
-            if present not in NAMES:
-                raise Refused(f"{name} of {what} is {'.'.join(present)!s:.80}")
+    home = kind.__module__.partition(".")[0]
+    if home == "numpy" and kind.__name__ == "ufunc":
+        return
+    if home in _LIBRARIES and kind.__name__ != "_ArrayFunctionDispatcher":
+        return  # a kernel, a scorer, an interpolator: made in this load, by a row of its own
+    present = (str(getattr(value, "__module__", None)), str(getattr(value, "__qualname__", None)))
+    if present not in NAMES:
+        raise Refused(f"{name} of {what} is {'.'.join(present)!s:.80}")
 
 
 def model_state(instance: Any, state: Any) -> Any:
-    """Any estimator, kernel, splitter, scorer or part of one: attributes that hide no method of the
-    class, and no functions but those that models may hold."""
-    kind = type(instance)
-    what = kind.__name__
+    """Any estimator, kernel, splitter, scorer or part of one: no functions but those that models
+    may hold. That its attributes hide no method is looked at by the core."""
     if type(state) is not dict:
-        raise Refused(f"the state of {what} is no dict")
-    for name, value in state.items():
-        if type(name) is not str or (name.startswith("__") and name.endswith("__")):
-            raise Refused(f"{what} has an attribute that is no name")
-        if name == "memory" and value is not None:
-            # Fitted anew it would load what lies at a place that the file says.
-            raise Refused(f"{what} has a memory")
-        if callable(value):
-            check_callable(value, what, name)
-        found = getattr(kind, name, None)
-        # A property is not hidden by an attribute.
-        if isinstance(found, types.FunctionType):
-            raise Refused(f"{name!r:.80} would hide what the class of {what} has of that name")
+        raise Refused(f"the state of {type(instance).__name__} is no dict")
+    if state.get("memory") is not None:
+        # Fitted anew it would load what lies at a place that the file says.
+        raise Refused(f"{type(instance).__name__} has a memory")
+    if holds_callable(state):
+        for name, value in state.items():
+            check_callable(value, type(instance).__name__, name)
     # The load could go on to fill the one in the file.
     return dict(state)
 
@@ -149,6 +134,23 @@ def frozen_state(instance: Any, state: Any) -> Any:
 
 
 # scikit-learn
+
+
+def centers_state(check: StateCheck) -> StateCheck:
+    """`check`, and a count for each center, which compiled code adds to when training goes on."""
+
+    def both(instance: Any, state: Any) -> Any:
+        state = check(instance, state)
+        counts, centers = state.get("_counts"), state.get("cluster_centers_")
+        if counts is not None and (
+            type(counts) is not sys.modules["numpy"].ndarray
+            or centers is None
+            or counts.shape != centers.shape[:1]
+        ):
+            raise Refused(f"the counts of {type(instance).__name__}")
+        return state
+
+    return both
 
 
 def text_state(check: StateCheck) -> StateCheck:
@@ -210,3 +212,18 @@ def wrapper_state(instance: Any, state: Any) -> Any:
     if type(state.get("order")) is not str or state["order"] not in ("C", "F"):
         raise Refused("the order of an array")
     return state
+
+
+# pandas
+
+
+def string_dtype_state(instance: Any, state: Any) -> Any:
+    """State of a StringDtype, of pandas 2."""
+    if type(state) is not dict or set(state) - {"storage", "_na_value", "_cache_dtypes"}:
+        raise Refused("the state of a StringDtype")
+    if type(state.get("storage")) is not str or state["storage"] != "python":
+        raise Refused("a StringDtype of Python's own strings only")
+    missing = state.get("_na_value")
+    if type(missing) not in (type(None), float) and type(missing).__name__ != "NAType":
+        raise Refused("what is missing in a StringDtype")
+    return {key: value for key, value in state.items() if key != "_cache_dtypes"}

@@ -8,8 +8,8 @@ from fastpersist.policy.rows import ARGUMENT, BUILD, NEW, Row, rows
 _SPARSE = "a sparse matrix: its compiled code follows indices, which the rule holds to the shape"
 _PIECEWISE = "piecewise polynomials: breakpoints and coefficients have to agree"
 _DISTRIBUTION = (
-    "a distribution, as RandomizedSearchCV holds one; its own state is text that it executes, so it "
-    "gets that of scipy's own object of the name"
+    "a distribution, as RandomizedSearchCV holds one; its own state is text that it executes, so "
+    "it gets that of scipy's own object of the name"
 )
 
 _STATES = {
@@ -52,7 +52,7 @@ ROWS: tuple[Row, ...] = (
         "scipy.interpolate._bsplines",
         "BSpline",
         NEW | BUILD,
-        "a spline, as SplineTransformer has them: knots in order, as many coefficients as they take",
+        "a spline, as SplineTransformer has them: knots in order, and coefficients to each",
         state=rules_scipy.bspline_state,
     ),
     *rows(
@@ -100,8 +100,8 @@ ROWS: tuple[Row, ...] = (
     ),
     *rows(
         "scipy.stats._continuous_distns",
-        "norm_gen uniform_gen reciprocal_gen expon_gen gamma_gen beta_gen lognorm_gen truncnorm_gen "
-        "triang_gen halfnorm_gen laplace_gen",
+        "norm_gen uniform_gen reciprocal_gen expon_gen gamma_gen beta_gen lognorm_gen "
+        "truncnorm_gen triang_gen halfnorm_gen laplace_gen",
         NEW | BUILD,
         _DISTRIBUTION,
         state=rules_small.distribution_state,
@@ -116,6 +116,6 @@ ROWS: tuple[Row, ...] = (
     # Opt-in, as their compiled code takes indices and lengths as they come: cKDTree, KDTree,
     # Delaunay, ConvexHull, LinearNDInterpolator, CloughTocher2DInterpolator, NdPPoly, NdBSpline,
     # RegularGridInterpolator, RBFInterpolator, AAA, UnivariateSpline and its like (FITPACK),
-    # Rotation. For want of use: Rbf, gaussian_kde, lti, results of statistics. Discrete distributions hold a
-    # numpy.vectorize. Distributions of other classes than these: each executes text.
+    # Rotation. For want of use: Rbf, gaussian_kde, lti, results of statistics. Distributions of
+    # other classes than these, as each executes text; discrete ones hold a numpy.vectorize.
 )

@@ -1,9 +1,9 @@
 """What is approved of scikit-learn, from 1.4 on: its public estimators, and what they are made of.
 
-An estimator's state is its attributes, which scikit-learn sets without a look. Methods in Python and
-NumPy check what they index; where compiled code does not, the row has a rule of its own. Every rule
-goes through `rules_small.model_state`: no attribute that hides a method, no functions but those
-listed in `functions`, no ``memory``.
+An estimator's state is its attributes, which scikit-learn sets without a look. Methods in Python
+and NumPy check what they index; where compiled code does not, the row has a rule of its own. Every
+rule goes through `rules_small.model_state`: no attribute that hides a method, no functions but
+those listed in `functions`, no ``memory``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from fastpersist.policy.rows import ARGUMENT, BUILD, CALL, ITEMS, NEW, Row, Stat
 
 _ESTIMATOR = "a public estimator: its methods are Python, and NumPy checks what they index"
 _META = "a public estimator that holds others; its methods are Python and call theirs"
-_TREES = "trees: compiled code follows their nodes, so that the trees have to be whole and of one width"
+_TREES = (
+    "trees: compiled code follows their nodes, so that the trees have to be whole and of one width"
+)
 _NEIGHBOURS = "compiled searches give numbers of points: points, labels and tree have to agree"
 _VECTORS = "libsvm takes lengths from its arrays: they have to agree"
 _CENTERS = "compiled code measures distances to centers: they have to be as wide as the input"
@@ -72,9 +74,7 @@ _PLAIN = {
         "GenericUnivariateSelect SelectFdr SelectFpr SelectFwe SelectKBest SelectPercentile"
     ),
     "feature_selection._variance_threshold": "VarianceThreshold",
-    "gaussian_process._gpc": (
-        "GaussianProcessClassifier _BinaryGaussianProcessClassifierLaplace"
-    ),
+    "gaussian_process._gpc": ("GaussianProcessClassifier _BinaryGaussianProcessClassifierLaplace"),
     "gaussian_process._gpr": "GaussianProcessRegressor",
     "impute._base": "MissingIndicator SimpleImputer",
     "impute._knn": "KNNImputer",
@@ -199,11 +199,12 @@ def _compiled_losses() -> tuple[Row, ...]:
                 Row(
                     module,
                     unpickle,
-                    CALL,
+                    CALL | BUILD,
                     "makes its own class only, as it would fill any other",
                     call=rules_small.pyx_unpickle_numbers(_COMPILED_MODULE, name, count)
                     if count
                     else rules_sklearn.pyx_unpickle(_COMPILED_MODULE, name),
+                    state=rules_small.no_state,
                     means=((other, unpickle),),
                 ),
             ]
@@ -230,7 +231,12 @@ def _binary_trees() -> tuple[Row, ...]:
     for module, name in (("_kd_tree", "KDTree"), ("_ball_tree", "BallTree")):
         full = f"sklearn.neighbors.{module}"
         out += rows(
-            full, "newObj", CALL, "makes an empty tree", call=rules_sklearn.binary_tree_new
+            full,
+            "newObj",
+            CALL | BUILD,
+            "makes an empty tree",
+            call=rules_sklearn.binary_tree_new,
+            state=rules_sklearn.binary_tree_state,
         )
         out += rows(
             full,
@@ -245,7 +251,7 @@ def _binary_trees() -> tuple[Row, ...]:
 ROWS: tuple[Row, ...] = (
     *_models(_ESTIMATOR, _PLAIN),
     *_models(_META, _METAS),
-    # ------------------------------------------------- estimators whose compiled code trusts numbers
+    # --------------------------------------------- whose compiled code trusts numbers
     *_models(
         _TREES,
         {
@@ -292,9 +298,7 @@ ROWS: tuple[Row, ...] = (
         },
         rules_sklearn.neighbors_state,
     ),
-    *_models(
-        _NEIGHBOURS, {"neighbors._kde": "KernelDensity"}, rules_sklearn.kernel_density_state
-    ),
+    *_models(_NEIGHBOURS, {"neighbors._kde": "KernelDensity"}, rules_sklearn.kernel_density_state),
     *_models(
         _VECTORS,
         {"svm._classes": "NuSVC NuSVR OneClassSVM SVC SVR"},
@@ -306,7 +310,7 @@ ROWS: tuple[Row, ...] = (
             "cluster._bisect_k_means": "BisectingKMeans",
             "cluster._kmeans": "KMeans MiniBatchKMeans",
         },
-        rules_sklearn.kmeans_state,
+        rules_small.centers_state(rules_sklearn.kmeans_state),
     ),
     *_models(
         "its tree is cut anew by compiled code",
@@ -322,9 +326,7 @@ ROWS: tuple[Row, ...] = (
         rules_sklearn.vocabulary_state,
     ),
     *_models(_TABLE, {"preprocessing._encoders": "OneHotEncoder"}, rules_sklearn.one_hot_state),
-    *_models(
-        _TABLE, {"feature_extraction._hash": "FeatureHasher"}, rules_sklearn.hasher_state
-    ),
+    *_models(_TABLE, {"feature_extraction._hash": "FeatureHasher"}, rules_sklearn.hasher_state),
     *rows(
         "sklearn.feature_extraction.text",
         "CountVectorizer TfidfVectorizer",
@@ -362,9 +364,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "sklearn.metrics._dist_metrics",
         "newObj",
-        CALL,
+        CALL | BUILD,
         "makes a metric before its state, of the listed classes only",
         call=rules_sklearn.metric_new,
+        state=rules_sklearn.metric_state,
     ),
     *rows(
         "sklearn.metrics._dist_metrics",
@@ -438,6 +441,14 @@ ROWS: tuple[Row, ...] = (
                 "_ProbaScorer _ThresholdScorer"
             )
         },
+    ),
+    Row(
+        "sklearn.model_selection._classification_threshold",
+        "_CurveScorer",
+        NEW | BUILD,
+        "as scikit-learn 1.5 named it",
+        state=rules_small.model_state,
+        means=(("sklearn.metrics._scorer", "_CurveScorer"),),
     ),
     *(
         row

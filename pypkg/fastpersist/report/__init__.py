@@ -6,7 +6,7 @@ Nothing that a file names is imported or called, and every name of a file is cut
 
 # Storeys, from the ground; tools/check_imports.py holds every import to them.
 #     __init__                   nothing but this map
-#     words, squarify, progress  names and sizes as they are shown; rectangles of a tree map
+#     words, squarify, progress, kept  names and sizes as they are shown; rectangles of a tree map
 #     records                    the parts of a report
 #     facts                      what a survey found, as records
 #     lists                      the largest of each kind

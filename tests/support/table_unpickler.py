@@ -7,7 +7,6 @@ import io
 import pickle
 
 import numpy
-
 from fastpersist.policy.rows import BUILD, CALL, ITEMS, NEW, Refused
 
 TABLES = ("python", "numpy_", "scipy_", "sklearn_", "pandas_", "joblib_", "torch_")
