@@ -76,7 +76,8 @@ def model_state(instance: Any, state: Any) -> Any:
         raise Refused(f"{type(instance).__name__} has a memory")
     if holds_callable(state):
         for name, value in state.items():
-            check_callable(value, type(instance).__name__, name)
+            if callable(value):
+                check_callable(value, type(instance).__name__, name)
     # The load could go on to fill the one in the file.
     return dict(state)
 
