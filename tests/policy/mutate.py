@@ -607,8 +607,8 @@ def case(made: list[Subject], seed: int, i: int) -> tuple[Subject, str, bytes]:
 # ---------------------------------------------------------------- children
 
 SECONDS_PER_CASE = 20
-MORE_MEMORY = 6 << 30
-BATCH = 500
+MORE_MEMORY = 1 << 30
+BATCH = 4000
 
 
 def warm_up(made: list[Subject]) -> None:
