@@ -497,7 +497,8 @@ def load(
         The file asks for what `trusted` does not allow: the exception lists everything.
     pickle.UnpicklingError
         CorruptFileError and UntrustedError are. Otherwise the file is of a later version of
-        fastpersist, or holds more than `max_bytes`; or it is an EnvironmentMismatchError, where that was asked for.
+        fastpersist, or holds more than `max_bytes`; or it is an EnvironmentMismatchError, where
+        that was asked for.
     EOFError
         The file is empty, or the file object is at its end.
     """

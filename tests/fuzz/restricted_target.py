@@ -84,7 +84,7 @@ def outcome(function, *arguments, **keywords):
 
 def refused_names(data):
     """What the survey stands for: an UntrustedError with names, or None."""
-    survey = fastpersist._core.survey_file(io.BytesIO(data), None, (1 << 64) - 1)
+    survey = survey_target._core.survey_file(io.BytesIO(data), None, (1 << 64) - 1)
     if survey is None:
         return None
     error = outcome(restricted.audit, survey, RULES)

@@ -4,9 +4,9 @@ hashes right again, and loads what came of it under the built-in policy.
     python tests/policy/mutate.py [--cases N] [--seconds N] [--seed N] [--models NAME ...]
 
 Each case must be refused, fail cleanly, or load; what loads is shown (repr) and used (predict,
-sums) and must neither crash nor reach for anything outside: an audit hook watches. Cases run in children,
-many in one; a child that dies is noted with its case, and another goes on behind it. Each case is
-made from (seed, number) alone: `--only N` runs one again, in this process. Under sanitizers: set
+sums) and must neither crash nor reach for anything outside: an audit hook watches. Cases
+run in children, many in one; a child that dies is noted with its case, and another goes on behind
+it. Each case is made from (seed, number) alone: `--only N` runs one again, in this process. Under sanitizers: set
 LD_PRELOAD and so on as the target `asan` of the Makefile does.
 """
 
@@ -607,8 +607,8 @@ def case(made: list[Subject], seed: int, i: int) -> tuple[Subject, str, bytes]:
 # ---------------------------------------------------------------- children
 
 SECONDS_PER_CASE = 20
-MORE_MEMORY = 6 << 30
-BATCH = 500
+MORE_MEMORY = 1 << 30
+BATCH = 4000
 
 
 def warm_up(made: list[Subject]) -> None:

@@ -442,6 +442,14 @@ ROWS: tuple[Row, ...] = (
             )
         },
     ),
+    Row(
+        "sklearn.model_selection._classification_threshold",
+        "_CurveScorer",
+        NEW | BUILD,
+        "as scikit-learn 1.5 named it",
+        state=rules_small.model_state,
+        means=(("sklearn.metrics._scorer", "_CurveScorer"),),
+    ),
     *(
         row
         for module, names in functions.SKLEARN.items()
