@@ -175,6 +175,18 @@ def test_a_distribution_executes_nothing_of_the_file():
     assert known["__doc__"] is not ran
 
 
+def test_a_distribution_in_a_file_executes_nothing(capfd):
+    stats = pytest.importorskip("scipy.stats")
+    state = stats.norm.__getstate__()
+    text = "import os\nos.write(1, b'executed')\n" + state["_parse_arg_template"]
+    inner = pickle.dumps({**state, "_parse_arg_template": text}, 3)[2:-1]
+    stream = b"\x80\x03cscipy.stats._continuous_distns\nnorm_gen\n)\x81" + inner + b"b."
+    assert loads(stream).pdf(0) == stats.norm.pdf(0)
+    assert capfd.readouterr().out == ""
+    pickle.loads(stream)
+    assert capfd.readouterr().out == "executed"
+
+
 @pytest.mark.parametrize(
     "change", [{"name": "uniform"}, {"name": "norm"}, {"name": "np"}, {"numargs": 3}, {"a": []}]
 )

@@ -45,7 +45,6 @@ _PLAIN = {
     "cluster._affinity_propagation": "AffinityPropagation",
     "cluster._agglomerative": "AgglomerativeClustering FeatureAgglomeration",
     "cluster._bicluster": "SpectralBiclustering SpectralCoclustering",
-    "cluster._birch": "Birch",
     "cluster._dbscan": "DBSCAN",
     "cluster._mean_shift": "MeanShift",
     "cluster._optics": "OPTICS",
@@ -312,6 +311,7 @@ ROWS: tuple[Row, ...] = (
         },
         rules_small.centers_state(rules_sklearn.kmeans_state),
     ),
+    *_models(_CENTERS, {"cluster._birch": "Birch"}, rules_sklearn.birch_state),
     *_models(
         "its tree is cut anew by compiled code",
         {"cluster._hdbscan.hdbscan": "HDBSCAN"},
