@@ -451,6 +451,21 @@ bytes_taken(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(
+    is_plain_tree_doc,
+    "is_plain_tree($module, state, dtype, n_features, n_outputs,\n"
+    "              max_n_classes, /)\n"
+    "--\n"
+    "\n"
+    "Whether the state of a Tree is written as scikit-learn writes it;\n"
+    "ValueError where its nodes are wrong.");
+
+PyDoc_STRVAR(is_plain_tree_call_doc,
+             "is_plain_tree_call($module, args, /)\n"
+             "--\n"
+             "\n"
+             "Whether a Tree is made as scikit-learn makes it.");
+
+PyDoc_STRVAR(
     check_tree_doc,
     "check_tree($module, nodes, itemsize, n_features, max_depth, /)\n"
     "--\n"
@@ -484,6 +499,10 @@ static PyMethodDef functions[] = {
     {"verify_pickle", verify_pickle, METH_VARARGS, verify_pickle_doc},
     {"write_counts", write_counts, METH_VARARGS, write_counts_doc},
     {"bytes_taken", bytes_taken, METH_VARARGS, bytes_taken_doc},
+    {"is_plain_tree", (PyCFunction)(void (*)(void))fp_is_plain_tree,
+     METH_FASTCALL, is_plain_tree_doc},
+    {"is_plain_tree_call", fp_is_plain_tree_call, METH_O,
+     is_plain_tree_call_doc},
     {"check_tree", (PyCFunction)(void (*)(void))fp_check_tree, METH_FASTCALL,
      check_tree_doc},
     {"check_predictor", (PyCFunction)(void (*)(void))fp_check_predictor,

@@ -399,6 +399,26 @@ restrict_reconstructor(fp_machine *machine, PyObject *args)
                   name_of(base));
 }
 
+/* A tuple of exact ints, 0 among them. */
+static int
+is_empty_shape(PyObject *args)
+{
+    PyObject *shape = PyTuple_GET_ITEM(args, 0);
+    int has_zero = 0;
+
+    if (!PyTuple_CheckExact(shape)) {
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(shape); i++) {
+        PyObject *length = PyTuple_GET_ITEM(shape, i);
+        if (!PyLong_CheckExact(length)) {
+            return 0;
+        }
+        has_zero |= PyObject_IsTrue(length) == 0;
+    }
+    return has_zero;
+}
+
 int
 fp_restrict_call(fp_machine *machine, PyObject *callable, PyObject **args)
 {
@@ -420,6 +440,14 @@ fp_restrict_call(fp_machine *machine, PyObject *callable, PyObject **args)
     }
     if (callable == state->reconstructor_function) {
         return restrict_reconstructor(machine, *args);
+    }
+    /* Made as other arrays of ours are: no elements, no memory. */
+    if (callable == state->ndarray_type && machine->blobs != NULL
+        && PyTuple_GET_SIZE(*args) == 2 && is_empty_shape(*args)
+        && (PyUnicode_CheckExact(PyTuple_GET_ITEM(*args, 1))
+            || fp_is_dtype(state, PyTuple_GET_ITEM(*args, 1))))
+    {
+        return 0;
     }
     return ask(machine, found, args);
 }

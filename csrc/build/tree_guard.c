@@ -1,5 +1,7 @@
 #include "tree_guard.h"
 
+#include "base/numpy_api.h"
+
 #include <stdint.h>
 #include <string.h>
 
@@ -140,6 +142,119 @@ fp_check_tree(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
         return NULL;
     }
     Py_RETURN_NONE;
+}
+
+/* The array where it is a plain one, of so many dimensions, in memory that
+ * nobody else holds; else NULL. */
+static PyArrayObject *
+own_array(PyObject *object, int n_dims)
+{
+    PyArrayObject *array = (PyArrayObject *)object;
+
+    return object != NULL && PyArray_CheckExact(object)
+                   && PyArray_NDIM(array) == n_dims
+                   && PyArray_CHKFLAGS(array,
+                                       NPY_ARRAY_OWNDATA | NPY_ARRAY_CARRAY_RO)
+                   && PyArray_BASE(array) == NULL
+               ? array
+               : NULL;
+}
+
+/* -1 where it is no exact int, or none that fits. */
+static Py_ssize_t
+count_of(PyObject *object)
+{
+    Py_ssize_t count = -1;
+
+    if (object != NULL && PyLong_CheckExact(object)) {
+        count = PyLong_AsSsize_t(object);
+        if (count == -1 && PyErr_Occurred()) {
+            PyErr_Clear();
+        }
+    }
+    return count;
+}
+
+PyObject *
+fp_is_plain_tree(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
+{
+    PyArrayObject *nodes, *values;
+    Py_ssize_t sizes[3], max_depth;
+    npy_intp *shape;
+    Py_buffer view = {.buf = NULL};
+    tree t;
+    int result;
+
+    (void)module;
+    if (n_args != 5) {
+        PyErr_SetString(PyExc_TypeError, "is_plain_tree() takes 5 arguments");
+        return NULL;
+    }
+    if (read_sizes(args + 2, 3, sizes) < 0) {
+        return NULL;
+    }
+    if (!PyDict_CheckExact(args[0]) || PyDict_GET_SIZE(args[0]) != 4) {
+        Py_RETURN_FALSE;
+    }
+    nodes = own_array(PyDict_GetItemString(args[0], "nodes"), 1);
+    values = own_array(PyDict_GetItemString(args[0], "values"), 3);
+    max_depth = count_of(PyDict_GetItemString(args[0], "max_depth"));
+    if (nodes == NULL || values == NULL
+        || (PyObject *)PyArray_DESCR(nodes) != args[1]
+        || PyArray_TYPE(values) != NPY_DOUBLE || max_depth < 0
+        || max_depth > PyArray_DIM(nodes, 0)
+        || count_of(PyDict_GetItemString(args[0], "node_count"))
+               != PyArray_DIM(nodes, 0))
+    {
+        Py_RETURN_FALSE;
+    }
+    shape = PyArray_DIMS(values);
+    if (shape[0] != PyArray_DIM(nodes, 0) || shape[1] != sizes[1]
+        || shape[2] != sizes[2])
+    {
+        Py_RETURN_FALSE;
+    }
+    view.buf = PyArray_DATA(nodes);
+    view.len = PyArray_NBYTES(nodes);
+    result = open_tree(&t, &view, PyArray_ITEMSIZE(nodes),
+                       (Py_ssize_t)(3 * sizeof(Py_ssize_t)));
+    if (result == 0) {
+        result = check_nodes(&t, sizes[0], max_depth);
+        PyMem_Free(t.depths);
+    }
+    if (result < 0) {
+        return NULL;
+    }
+    Py_RETURN_TRUE;
+}
+
+PyObject *
+fp_is_plain_tree_call(PyObject *module, PyObject *args)
+{
+    PyArrayObject *counts;
+    Py_ssize_t n_outputs, most = 0;
+
+    (void)module;
+    if (!PyTuple_CheckExact(args) || PyTuple_GET_SIZE(args) != 3) {
+        Py_RETURN_FALSE;
+    }
+    n_outputs = count_of(PyTuple_GET_ITEM(args, 2));
+    counts = own_array(PyTuple_GET_ITEM(args, 1), 1);
+    if (counts == NULL || PyArray_TYPE(counts) != NPY_INTP || n_outputs < 1
+        || n_outputs > INT32_MAX || PyArray_DIM(counts, 0) != n_outputs
+        || count_of(PyTuple_GET_ITEM(args, 0)) < 0
+        || count_of(PyTuple_GET_ITEM(args, 0)) > INT32_MAX)
+    {
+        Py_RETURN_FALSE;
+    }
+    for (Py_ssize_t i = 0; i < n_outputs; i++) {
+        npy_intp count = ((const npy_intp *)PyArray_DATA(counts))[i];
+        if (count < 1 || count > INT32_MAX) {
+            Py_RETURN_FALSE;
+        }
+        most = count > most ? count : most;
+    }
+    return PyBool_FromLong((int64_t)most * n_outputs <= INT64_C(1) << 40);
 }
 
 /* --- boosted trees ------------------------------------------------------- */

@@ -28,6 +28,18 @@
 PyObject *fp_check_tree(PyObject *module, PyObject *const *args,
                         Py_ssize_t n_args);
 
+/* Method is_plain_tree(state, dtype, n_features, n_outputs, max_n_classes): the
+ * state as scikit-learn writes it, its parts looked at without a line of
+ * Python: nodes of just that dtype object and values of doubles, in memory of
+ * their own, and the nodes as check_tree() wants them. True; False where it is
+ * written otherwise, and the caller has to look. */
+PyObject *fp_is_plain_tree(PyObject *module, PyObject *const *args,
+                           Py_ssize_t n_args);
+
+/* Method is_plain_tree_call(args): ints and an array of counts in memory of its
+ * own, as scikit-learn writes them. True; False as above. */
+PyObject *fp_is_plain_tree_call(PyObject *module, PyObject *args);
+
 /* Method check_predictor(nodes, itemsize, offsets, n_features, n_bitsets): the
  * same of records with fields at the given offsets (left: uint32, right: uint32,
  * feature: Py_ssize_t, is_leaf: uint8, is_categorical: uint8, bitset: uint32);

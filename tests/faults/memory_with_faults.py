@@ -117,6 +117,33 @@ def compressed(codec):
     return dump_way(lambda value: fastpersist.dump(value, text, (codec, 1), threads=threads))
 
 
+class Everything(_core.Restriction):
+    """All names with any arguments, answered from what was found before: little Python code runs."""
+
+    def __init__(self):
+        self.found = {}
+
+    def __call__(self, module, name):
+        try:
+            return self.found[module, name]
+        except KeyError:
+            answer = self.found[module, name] = (_core.find_name(module, name), 31, None, None)
+            return answer
+
+
+everything = Everything()
+
+
+def load_restricted(data):
+    return fastpersist.loads(data, trusted=everything)
+
+
+def known_dumps(value):
+    data = fastpersist.dumps(value)
+    load_restricted(data)
+    return data
+
+
 # Their arrays go through dtype.__reduce__(), where NumPy dereferences NULL.
 IN_BAND = ("dumps", "old dumps", "Pickler")
 WAYS = {
@@ -135,6 +162,7 @@ WAYS = {
     "load, sidecar": load_way(lambda value: dumped(value, sidecar=str(sidecar)), load_pair),
     "loads": load_way(fastpersist.dumps, fastpersist.loads),
     "loads, old": load_way(lambda value: fastpersist.dumps(value, 2), fastpersist.loads),
+    "loads, restricted": load_way(known_dumps, load_restricted),
     "load": load_way(dumped, lambda source: fastpersist.load(source, threads=2)),
     "load, mapped": load_way(dumped, map_read_only),
     "load, file object": load_way(dumped, load_opened),

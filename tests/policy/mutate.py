@@ -6,8 +6,8 @@ hashes right again, and loads what came of it under the built-in policy.
 Each case must be refused, fail cleanly, or load; what loads is shown (repr) and used (predict,
 sums) and must neither crash nor reach for anything outside: an audit hook watches. Cases
 run in children, many in one; a child that dies is noted with its case, and another goes on behind
-it. Each case is made from (seed, number) alone: `--only N` runs one again, in this process. Under sanitizers: set
-LD_PRELOAD and so on as the target `asan` of the Makefile does.
+it. Each case is made from (seed, number) alone: `--only N` runs one again, in this process. Under
+sanitizers: set LD_PRELOAD and so on as the target `asan` of the Makefile does.
 """
 
 from __future__ import annotations

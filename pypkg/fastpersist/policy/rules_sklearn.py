@@ -78,6 +78,9 @@ class _Known:
     """The dtype of nodes, and one that was found to be equal to it: comparing takes longer than
     looking at the nodes of a small tree."""
     nodes: Any = None
+    predictor: Any = None
+    offsets: Any = None
+    """The same of boosted trees, and where in it its fields are."""
     double: Any = None
     integer: Any = None
 
@@ -95,8 +98,10 @@ def _know() -> None:
     _Known.double, _Known.integer = np.dtype(np.float64), np.dtype(np.intp)
 
 
-def tree_call(args: Arguments) -> Arguments:
+def tree_call(args: Arguments) -> Arguments | None:
     """``Tree(n_features, n_classes, n_outputs)``."""
+    if _core.is_plain_tree_call(args):
+        return None
     need(len(args) == 3, "a Tree takes three arguments")
     n_features, n_classes, n_outputs = args
     if type(n_features) is not int or type(n_outputs) is not int:
@@ -139,6 +144,12 @@ def tree_state(instance: Any, state: Any) -> Any:
     """State of ``sklearn.tree._tree.Tree``."""
     if type(state) is not dict or instance.node_count:
         raise Refused("the state of a Tree")
+    try:
+        sizes = instance.n_features, instance.n_outputs, instance.max_n_classes
+        if _core.is_plain_tree(state, _Known.nodes, *sizes):
+            return state
+    except ValueError as error:
+        raise Refused(f"a Tree: {error}") from None
     nodes: Any = state.get("nodes")
     values: Any = state.get("values")
     if (
@@ -209,6 +220,14 @@ def _tree_classes() -> frozenset[Any]:
     return frozenset(getattr(module, name) for name in TREES)
 
 
+def _reads_all(estimator: Any, kinds: frozenset[Any], n_features: int) -> bool:
+    """Whether it is a complete tree of just so many columns, as of every honest forest."""
+    if type(estimator) not in kinds:
+        return False
+    tree = estimator.__dict__.get("tree_")
+    return type(tree) is _Known.tree and tree.n_features == n_features and tree.node_count > 0
+
+
 def _estimator_features(estimator: Any, what: str, classes: frozenset[Any]) -> int:
     if type(estimator) not in classes:
         raise Refused(f"an estimator of {what} is no tree")
@@ -224,7 +243,10 @@ def forest_state(instance: Any, state: Any) -> Any:
         trees = attributes["estimators_"] = _list(attributes["estimators_"], what)
         classes = _tree_classes()
         for tree in trees:
-            if _estimator_features(tree, what, classes) > n_features:
+            if (
+                not _reads_all(tree, classes, n_features)
+                and _estimator_features(tree, what, classes) > n_features
+            ):
                 raise Refused(f"{what} has a tree of more features")
     return attributes
 
@@ -292,7 +314,14 @@ def gradient_boosting_state(instance: Any, state: Any) -> Any:
     trees = attributes["estimators_"] = trees.copy()
     n_features = _features(attributes, what)
     classes = _tree_classes()
+    regressors = frozenset({_module("sklearn.tree._classes").DecisionTreeRegressor})
     for tree in trees.flat:
+        if (
+            _reads_all(tree, regressors, n_features)
+            and type(width := tree.__dict__.get("n_features_in_")) is int
+            and width == n_features
+        ):
+            continue
         need(_is(tree, "sklearn.tree._classes", "DecisionTreeRegressor"), f"a tree of {what}")
         need(
             _estimator_features(tree, what, classes) == n_features
@@ -315,33 +344,39 @@ def _predictor_records(nodes: Any) -> Any:
     known = _module("sklearn.ensemble._hist_gradient_boosting.common").PREDICTOR_RECORD_DTYPE
     if not is_array(nodes) or nodes.ndim != 1:
         raise Refused("the nodes of a TreePredictor are no array")
-    if nodes.dtype != known:
+    dtype = nodes.dtype
+    if dtype is not _Known.predictor and dtype != known:
         need(
             nodes.dtype.names == known.names
             and all(nodes.dtype[name].kind == known[name].kind for name in known.names),
             "the nodes of a TreePredictor have fields of another version",
         )
         return nodes.astype(known, casting="same_kind")
+    if dtype is not _Known.predictor:
+        _Known.offsets = tuple(dtype.fields[name][1] for name in _OFFSETS)
+        _Known.predictor = dtype
     nodes = own(nodes)
     return nodes if nodes.flags.c_contiguous else nodes.copy(order="C")
 
 
 def _check_predictor(nodes: Any, n_features: int, n_bitsets: int) -> tuple[int, bool]:
-    fields = nodes.dtype.fields
+    dtype = nodes.dtype
+    if dtype is _Known.predictor:
+        offsets = _Known.offsets
+    else:
+        offsets = tuple(dtype.fields[name][1] for name in _OFFSETS)
     try:
-        return _core.check_predictor(
-            nodes,
-            nodes.itemsize,
-            tuple(fields[name][1] for name in _OFFSETS),
-            n_features,
-            n_bitsets,
-        )
+        return _core.check_predictor(nodes, nodes.itemsize, offsets, n_features, n_bitsets)
     except ValueError as error:
         raise Refused(f"a TreePredictor: {error}") from None
 
 
+_U4 = "<u4" if sys.byteorder == "little" else ">u4"
+
+
 def _bitsets(value: Any, what: str) -> Any:
-    value = exact_array(value, "uint32", (None, 8), what)
+    if not is_array(value) or value.dtype.str != _U4 or value.shape[1:] != (8,):
+        value = exact_array(value, "uint32", (None, 8), what)
     return value if value.flags.c_contiguous else value.copy(order="C")
 
 
