@@ -118,7 +118,7 @@ def compressed(codec):
 
 
 class Everything(_core.Restriction):
-    """All names with any arguments, answered from what was found before: little Python code runs."""
+    """All names with any arguments, as they were found before: little Python code runs."""
 
     def __init__(self):
         self.found = {}

@@ -63,7 +63,7 @@ EVERYBODY = pytest.mark.skipif(sys.version_info >= (3, 12), reason="the interpre
 @pytest.mark.parametrize(
     "way",
     ["dump", "dump, lz4", "dump, sidecar", "load", "load, mapped", "load, lz4", "load, memory"]
-    + ["survey", "survey, ours", "survey, old", "survey, joblib"],
+    + ["loads, restricted", "survey", "survey, ours", "survey, old", "survey, joblib"],
 )
 def test_allocations_fail(way, everybody, memory, tmp_path):
     counts = run_with(
