@@ -39,7 +39,15 @@ RULES = policy.restriction(())
 APPROVED = {(row.module, row.name) for row in policy.approved()}
 APPROVED |= {("joblib.numpy_pickle", "NumpyArrayWrapper")}
 APPROVED |= {("sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper")}
-HARMFUL = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.remove", "os.rename")
+HARMFUL = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "os.remove",
+    "os.rename",
+)
 HARMFUL += ("os.mkdir", "os.rmdir", "os.chmod", "subprocess.", "socket.", "shutil.", "pty.")
 HARMFUL += ("builtins.input", "builtins.breakpoint", "signal.", "tempfile.", "urllib.")
 MAY_RAISE = (*EXPECTED, pickle.PickleError, ArithmeticError)

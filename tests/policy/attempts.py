@@ -132,6 +132,7 @@ def _plain(data: bytes, shows: str, is_joblib: bool) -> bool:
 def plain() -> None:
     """Whether each file that says so does it, by attack and label."""
     import attack_marks
+
     with contextlib.suppress(ImportError):
         importlib.import_module("fastpersist.policy")
 

@@ -3,11 +3,11 @@ hashes right again, and loads what came of it under the built-in policy.
 
     python tests/policy/mutate.py [--cases N] [--seconds N] [--seed N] [--models NAME ...]
 
-Each case must be refused, fail cleanly, or load; what loads is shown (repr) and used (predict, sums)
-and must neither crash nor reach for anything outside: an audit hook watches. Cases run in children,
-many in one; a child that dies is noted with its case, and another goes on behind it. Each case is
-made from (seed, number) alone: `--only N` runs one again, in this process. Under the sanitizers: set
-LD_PRELOAD and so on as the target `asan` of the Makefile does.
+Each case must be refused, fail cleanly, or load; what loads is shown (repr) and used (predict,
+sums) and must neither crash nor reach for anything outside: an audit hook watches. Cases run in
+children, many in one; a child that dies is noted with its case, and another goes on behind it. Each
+case is made from (seed, number) alone: `--only N` runs one again, in this process. Under the
+sanitizers: set LD_PRELOAD and so on as the target `asan` of the Makefile does.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import argparse  # noqa: E402
-import contextlib  # noqa: E402
-import importlib  # noqa: E402
-import io  # noqa: E402
-import mmap  # noqa: E402
-import pathlib  # noqa: E402
-import pickle  # noqa: E402
-import pickletools  # noqa: E402
-import random  # noqa: E402
-import resource  # noqa: E402
-import signal  # noqa: E402
-import struct  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-import traceback  # noqa: E402
-import warnings  # noqa: E402
-from collections import Counter  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from dataclasses import dataclass, field  # noqa: E402
-from typing import Any  # noqa: E402
+import argparse
+import contextlib
+import importlib
+import io
+import mmap
+import pathlib
+import pickle
+import pickletools
+import random
+import resource
+import signal
+import struct
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 SUPPORT = str(pathlib.Path(__file__).resolve().parents[1] / "support")
 if SUPPORT not in sys.path:
@@ -726,7 +726,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=None)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--only", type=int, default=None, metavar="CASE", help="here, not in a child")
+    parser.add_argument(
+        "--only", type=int, default=None, metavar="CASE", help="here, not in a child"
+    )
     parser.add_argument("--save", default=None, metavar="PATH", help="with --only: the file")
     parser.add_argument("--without-audit", action="store_true", help="the machine alone refuses")
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))

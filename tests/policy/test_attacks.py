@@ -1,4 +1,4 @@
-"""Restricted loads beside plain pickle: what plain pickle runs is refused, with nothing done for it.
+"""Restricted loads beside plain pickle: what plain pickle runs is refused, and nothing is done.
 
 Each attack of support/attacks.py is tried in every protocol that has it, in our own layout with
 right hashes, in joblib's, below every codec, from paths, file objects, memory and maps: with both
@@ -202,8 +202,9 @@ def test_everything_is_said_at_once():
     assert error.names[3].never is None and error.names[3].use == "called"
     assert all(each.count == 1 for each in error.names)
     assert all(each.name in str(error) for each in error.names)
-    assert not any(line.startswith("  trusted=") and "os.system" in line
-                   for line in str(error).splitlines())
+    assert not any(
+        line.startswith("  trusted=") and "os.system" in line for line in str(error).splitlines()
+    )
     text = str(refused(data, ["attack_marks.mark", "shutil.rmtree"]))
     assert "attack_marks.mark" not in text and "os.system" in text
 
@@ -257,7 +258,9 @@ def test_dumps_of_our_own(kind, tmp_path):
 
     path = tmp_path / "file"
     before = len(marks())
-    fastpersist.dump([np.arange(5000), Evil(), {"k": np.array([Evil()], object)}], path, **KINDS[kind])
+    fastpersist.dump(
+        [np.arange(5000), Evil(), {"k": np.array([Evil()], object)}], path, **KINDS[kind]
+    )
     for mode in (None, "r"):
         with pytest.raises(fastpersist.UntrustedError) as caught:
             fastpersist.load(path, mode, trusted=())
@@ -292,7 +295,10 @@ def test_a_pickle_in_place_of_a_sidecar(tmp_path):
     main, sidecar = tmp_path / "main", tmp_path / "sidecar"
     before = len(marks())
     fastpersist.dump([np.arange(5000)], main, sidecar=sidecar)
-    for data in (attacks.plain(4, attacks.Form(4).payload()), attacks.plain(0, attacks.inst(attacks.Form(0)))):
+    for data in (
+        attacks.plain(4, attacks.Form(4).payload()),
+        attacks.plain(0, attacks.inst(attacks.Form(0))),
+    ):
         sidecar.write_bytes(data)
         with pytest.raises(fastpersist.UnpicklingError):
             fastpersist.load(main, sidecar=sidecar, trusted=())

@@ -501,8 +501,9 @@ def dotted_name_of_globals(f):
 
 @attack("numpy's own __builtins__", protocols=(4, 5), needs="numpy")
 def dotted_name_of_builtins(f):
-    return f.call(f.name("collections", "namedtuple.__builtins__.__class__.get") + POP + f.exec_(),
-                  f.code())
+    return f.call(
+        f.name("collections", "namedtuple.__builtins__.__class__.get") + POP + f.exec_(), f.code()
+    )
 
 
 @attack("names of Python 2, mapped", protocols=(0, 1, 2))
@@ -582,8 +583,9 @@ def stack_global_behind_texts_that_are_popped(f):
     return f.call(names + lure + STACK_GLOBAL, f.code()) + op("TUPLE2")
 
 
-@attack("GHSA-9gvj-pp9x-gcfr: DUP in place of a second text", "value.__name__ == 'time'",
-        protocols=(4,))
+@attack(
+    "GHSA-9gvj-pp9x-gcfr: DUP in place of a second text", "value.__name__ == 'time'", protocols=(4,)
+)
 def stack_global_of_one_text_twice(f):
     return f.text("time") + DUP + STACK_GLOBAL
 
@@ -690,8 +692,9 @@ def build_on_a_function(f):
     return f.name("sklearn.base", "clone") + f.attributes(patched=f.number(1)) + BUILD
 
 
-@attack("modelscan#85: BUILD on a function", "sklearn.base.clone.__defaults__ == (1,)",
-        needs="sklearn")
+@attack(
+    "modelscan#85: BUILD on a function", "sklearn.base.clone.__defaults__ == (1,)", needs="sklearn"
+)
 def build_of_a_functions_defaults(f):
     return f.name("sklearn.base", "clone") + f.slots(__defaults__=f.tuple(f.number(1))) + BUILD
 
@@ -751,33 +754,50 @@ def attribute_that_hides_a_method(f):
     return f.new(f.name(*LINEAR)) + f.attributes(predict=f.name("builtins", "len")) + BUILD
 
 
-@attack("attributes that hide methods: without a name that is not approved",
-        "value.fit is numpy.float64", needs="sklearn", protocols=(2, 4))
+@attack(
+    "attributes that hide methods: without a name that is not approved",
+    "value.fit is numpy.float64",
+    needs="sklearn",
+    protocols=(2, 4),
+)
 def attribute_that_hides_a_method_by_a_class_that_is_approved(f):
     return f.new(f.name(*LINEAR)) + f.attributes(fit=f.name("numpy", "float64")) + BUILD
 
 
-@attack("a state that changes the class", "type(value).__name__ == 'Trace'", needs="sklearn",
-        protocols=(2, 4))
+@attack(
+    "a state that changes the class",
+    "type(value).__name__ == 'Trace'",
+    needs="sklearn",
+    protocols=(2, 4),
+)
 def class_in_a_slot_state(f):
     return f.new(f.name(*FOLD)) + f.slots(__class__=f.ours("Trace")) + BUILD
 
 
-@attack("a state that changes the class: to one that is approved",
-        "type(value).__name__ == 'GroupKFold'", needs="sklearn", protocols=(2, 4))
+@attack(
+    "a state that changes the class: to one that is approved",
+    "type(value).__name__ == 'GroupKFold'",
+    needs="sklearn",
+    protocols=(2, 4),
+)
 def class_that_is_approved_in_a_slot_state(f):
     other = f.name("sklearn.model_selection._split", "GroupKFold")
     return f.new(f.name(*FOLD)) + f.slots(__class__=other) + BUILD
 
 
-@attack("a state that changes the dict", "vars(value) == {'a': 1}", needs="sklearn",
-        protocols=(2, 4))
+@attack(
+    "a state that changes the dict", "vars(value) == {'a': 1}", needs="sklearn", protocols=(2, 4)
+)
 def dict_in_a_slot_state(f):
     return f.new(f.name(*FOLD)) + f.slots(__dict__=f.attributes(a=f.number(1))) + BUILD
 
 
-@attack("a slot state on an instance without slots", "value.split is len", needs="sklearn",
-        protocols=(2, 4))
+@attack(
+    "a slot state on an instance without slots",
+    "value.split is len",
+    needs="sklearn",
+    protocols=(2, 4),
+)
 def slot_state_that_hides_a_method(f):
     return f.new(f.name(*FOLD)) + f.slots(split=f.name("builtins", "len")) + BUILD
 
@@ -790,21 +810,33 @@ def interface(f: Form) -> bytes:
     )
 
 
-@attack("an instance that NumPy takes for memory at an address",
-        "numpy.asarray(value).size == 0", needs="sklearn", protocols=(2, 4))
+@attack(
+    "an instance that NumPy takes for memory at an address",
+    "numpy.asarray(value).size == 0",
+    needs="sklearn",
+    protocols=(2, 4),
+)
 def array_interface_in_a_state(f):
     return f.new(f.name(*LINEAR)) + f.attributes(__array_interface__=interface(f)) + BUILD
 
 
-@attack("a Bunch, whose keys are attributes, that NumPy takes for memory at an address",
-        "numpy.asarray(value).size == 0", needs="sklearn", protocols=(2, 4))
+@attack(
+    "a Bunch, whose keys are attributes, that NumPy takes for memory at an address",
+    "numpy.asarray(value).size == 0",
+    needs="sklearn",
+    protocols=(2, 4),
+)
 def array_interface_as_a_key_of_a_bunch(f):
     bunch = f.new(f.name("sklearn.utils._bunch", "Bunch"))
     return bunch + MARK + f.text("__array_interface__") + interface(f) + op("SETITEMS")
 
 
-@attack("a Bunch, whose keys are attributes, that NumPy asks for an array",
-        "callable(value.__array__)", needs="sklearn", protocols=(2, 4))
+@attack(
+    "a Bunch, whose keys are attributes, that NumPy asks for an array",
+    "callable(value.__array__)",
+    needs="sklearn",
+    protocols=(2, 4),
+)
 def array_method_as_a_key_of_a_bunch(f):
     bunch = f.new(f.name("sklearn.utils._bunch", "Bunch"))
     value = f.name("numpy", "float64")
@@ -831,13 +863,17 @@ def setitem_on_dispatch_table(f):
 
 @attack("CVE-2026-24747", "sklearn._config._global_config['patched'] == 1", needs="sklearn")
 def setitem_on_a_librarys_settings(f):
-    return f.name("sklearn._config", "_global_config") + f.text("patched") + f.number(1) + op(
-        "SETITEM"
+    return (
+        f.name("sklearn._config", "_global_config")
+        + f.text("patched")
+        + f.number(1)
+        + op("SETITEM")
     )
 
 
-@attack("CVE-2026-24747: SETITEMS on the globals of a module", "posixpath.patched == 1",
-        protocols=(4,))
+@attack(
+    "CVE-2026-24747: SETITEMS on the globals of a module", "posixpath.patched == 1", protocols=(4,)
+)
 def setitems_on_a_modules_dict(f):
     module = f.name("os", "path.__dict__") + MARK
     return module + f.text("patched") + f.number(1) + op("SETITEMS")
@@ -848,8 +884,11 @@ def append_to_sys_path(f):
     return f.name("sys", "path") + f.text("/marked") + op("APPEND")
 
 
-@attack("CVE-2026-24747: APPENDS to what was fetched by name", "warnings.filters[-1] == 1",
-        protocols=(2, 4))
+@attack(
+    "CVE-2026-24747: APPENDS to what was fetched by name",
+    "warnings.filters[-1] == 1",
+    protocols=(2, 4),
+)
 def appends_to_warnings_filters(f):
     return f.name("warnings", "filters") + MARK + f.number(1) + op("APPENDS")
 
@@ -961,19 +1000,31 @@ def defaultdict_factory_that_is_a_partial(f):
     return f.call(f.name("collections", "defaultdict"), partial)
 
 
-@attack("a parameter that is called", "value.transform([[1]]) is not None and attack_marks.marks",
-        needs="sklearn", protocols=(2, 4))
+@attack(
+    "a parameter that is called",
+    "value.transform([[1]]) is not None and attack_marks.marks",
+    needs="sklearn",
+    protocols=(2, 4),
+)
 def function_transformer(f):
     cls = f.name("sklearn.preprocessing._function_transformer", "FunctionTransformer")
     state = f.attributes(
-        func=f.ours("mark"), inverse_func=NONE, validate=op("NEWFALSE"), kw_args=NONE,
-        accept_sparse=op("NEWFALSE"), feature_names_out=NONE,
+        func=f.ours("mark"),
+        inverse_func=NONE,
+        validate=op("NEWFALSE"),
+        kw_args=NONE,
+        accept_sparse=op("NEWFALSE"),
+        feature_names_out=NONE,
     )
     return f.new(cls) + state + BUILD
 
 
-@attack("a parameter that is called: os.system", "value.func is os.system", needs="sklearn",
-        protocols=(2, 4))
+@attack(
+    "a parameter that is called: os.system",
+    "value.func is os.system",
+    needs="sklearn",
+    protocols=(2, 4),
+)
 def function_transformer_of_os_system(f):
     cls = f.name("sklearn.preprocessing._function_transformer", "FunctionTransformer")
     return f.new(cls) + f.attributes(func=f.name("os", "system")) + BUILD
@@ -982,15 +1033,20 @@ def function_transformer_of_os_system(f):
 # ---- what checks
 
 
-@attack("fickling#249: the file imports what checks it",
-        "fastpersist.load.__kwdefaults__ == {'patched': 1}")
+@attack(
+    "fickling#249: the file imports what checks it",
+    "fastpersist.load.__kwdefaults__ == {'patched': 1}",
+)
 def patch_of_our_load(f):
     state = f.slots(__kwdefaults__=f.attributes(patched=f.number(1)))
     return f.name("fastpersist", "load") + state + BUILD
 
 
-@attack("fickling#249: the file imports what checks it", "fastpersist.UntrustedError is Exception",
-        protocols=(4,))
+@attack(
+    "fickling#249: the file imports what checks it",
+    "fastpersist.UntrustedError is Exception",
+    protocols=(4,),
+)
 def patch_of_our_exception(f):
     names = f.name("fastpersist", "load.__globals__") + MARK
     return names + f.text("UntrustedError") + f.name("builtins", "Exception") + op("SETITEMS")
@@ -1001,8 +1057,10 @@ def patch_of_our_policy(f):
     return f.name("fastpersist", "policy") + f.attributes(patched=f.number(1)) + BUILD
 
 
-@attack("GHSA-cffv-grgg-g429: a name that was approved, replaced before it is asked for again",
-        protocols=(4,))
+@attack(
+    "GHSA-cffv-grgg-g429: a name that was approved, replaced before it is asked for again",
+    protocols=(4,),
+)
 def name_replaced_behind_a_cache(f):
     first = f.name("collections", "OrderedDict") + POP
     patch = f.name("collections", "namedtuple.__globals__") + MARK
@@ -1010,8 +1068,12 @@ def name_replaced_behind_a_cache(f):
     return first + patch + f.call(f.name("collections", "OrderedDict"), f.code())
 
 
-@attack("GHSA-cffv-grgg-g429: two names whose keys would be one", "value.__name__ == 'Tree'",
-        protocols=(4,), needs="sklearn")
+@attack(
+    "GHSA-cffv-grgg-g429: two names whose keys would be one",
+    "value.__name__ == 'Tree'",
+    protocols=(4,),
+    needs="sklearn",
+)
 def name_split_elsewhere(f):
     return f.name("sklearn.tree", "_tree.Tree")
 
@@ -1066,8 +1128,11 @@ def function_of_a_module_that_is_approved(f):
     return f.name("sklearn.linear_model._base", "make_dataset")
 
 
-@attack("another library's name, re-exported by a module that is approved",
-        "value is warnings", needs="sklearn")
+@attack(
+    "another library's name, re-exported by a module that is approved",
+    "value is warnings",
+    needs="sklearn",
+)
 def name_that_a_module_that_is_approved_has_imported(f):
     return f.name("sklearn.base", "warnings")
 
@@ -1388,9 +1453,13 @@ def protocols_mixed():
     return {
         "names by GLOBAL in protocol 4": plain(4, old.payload()),
         "PROTO 2, then 4": proto(2) + proto(4) + new.payload() + STOP,
-        "PROTO in the middle": proto(4) + new.exec_() + proto(0) + proto(2) + new.tuple(
-            new.code()
-        ) + REDUCE + STOP,
+        "PROTO in the middle": proto(4)
+        + new.exec_()
+        + proto(0)
+        + proto(2)
+        + new.tuple(new.code())
+        + REDUCE
+        + STOP,
         "STACK_GLOBAL without PROTO": new.payload() + STOP,
     }
 
@@ -1450,14 +1519,17 @@ def files_of_old_joblib():
     old += f.attributes(filename=f.text("../secret.npy"), subclass=f.name("numpy", "ndarray"))
     compressed = f.new(f.name("joblib.numpy_pickle_compat", "ZNDArrayWrapper"))
     compressed += f.attributes(
-        filename=f.text("x.z"), init_args=f.tuple(f.ours("Array"), f.tuple(), f.data(b"b")),
+        filename=f.text("x.z"),
+        init_args=f.tuple(f.ours("Array"), f.tuple(), f.data(b"b")),
         state=NONE,
     )
     return {
         "ZF": b"ZF" + hex(len(body)).ljust(19).encode() + body,
         "NDArrayWrapper": plain(2, old + BUILD),
         "ZNDArrayWrapper": plain(2, compressed + BUILD),
-        "its other name": plain(2, (old + BUILD).replace(b"numpy_pickle\n", b"numpy_pickle_compat\n")),
+        "its other name": plain(
+            2, (old + BUILD).replace(b"numpy_pickle\n", b"numpy_pickle_compat\n")
+        ),
     }
 
 
