@@ -624,6 +624,9 @@ def _child(made: list[Subject], seed: int, first: int, last: int, results: Any) 
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
+        errors = os.dup(2)
+        if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # whose last words are wanted
+            os.dup2(null, 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if "libasan" not in os.environ.get("LD_PRELOAD", ""):
             with open("/proc/self/statm") as file:
@@ -643,8 +646,7 @@ def _child(made: list[Subject], seed: int, first: int, last: int, results: Any) 
             signal.setitimer(signal.ITIMER_REAL, 0)
         status = 0
     except Exception:
-        traceback.print_exc()
-        sys.stderr.flush()
+        os.write(errors, traceback.format_exc().encode())
     finally:
         os._exit(status)
 
