@@ -585,7 +585,7 @@ def special_models():
     yield multioutput.ClassifierChain(logistic(), order=[0, 1]), ""
     yield multioutput.RegressorChain(linear_model.Ridge(), order=[0, 1]), ""
     yield decomposition.SparseCoder(np.eye(4)), ""
-    yield Unchanged(manifold.TSNE(perplexity=5, max_iter=250, init="random")), ""
+    yield Unchanged(manifold.TSNE(perplexity=5, init="random")), ""
     yield Unchanged(neighbors.NearestNeighbors(algorithm="ball_tree", metric="haversine"), 2), ""
     if importlib.util.find_spec("sklearn.frozen"):
         from sklearn.frozen import FrozenEstimator

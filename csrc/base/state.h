@@ -104,16 +104,16 @@ typedef struct fp_state {
     PyObject *codecs_encode;
     PyObject *getattr;
     PyObject *partial;
-    PyObject *ndarray_type;        /* numpy.ndarray */
-    PyObject *memmap_type;         /* numpy.memmap */
-    PyObject *matrix_type;         /* numpy.matrix */
-    PyObject *scalar_function;     /* numpy's multiarray.scalar */
-    PyObject *frombuffer_function; /* numpy's numeric._frombuffer */
-    PyObject *builtin_frombuffer;  /* numpy.frombuffer */
-    PyTypeObject *dtype_metaclass; /* the type of every dtype's class */
-    getbufferproc array_getbuffer; /* what all array classes inherit */
-    PyObject *newobj_function;     /* copyreg.__newobj__ */
-    PyObject *newobj_ex_function;  /* copyreg.__newobj_ex__ */
+    PyObject *ndarray_type;           /* numpy.ndarray */
+    PyObject *memmap_type;            /* numpy.memmap */
+    PyObject *matrix_type;            /* numpy.matrix */
+    PyObject *scalar_function;        /* numpy's multiarray.scalar */
+    PyObject *frombuffer_function;    /* numpy's numeric._frombuffer */
+    PyObject *builtin_frombuffer;     /* numpy.frombuffer */
+    PyTypeObject *dtype_metaclass;    /* the type of every dtype's class */
+    getbufferproc array_getbuffer;    /* what all array classes inherit */
+    PyObject *newobj_function;        /* copyreg.__newobj__ */
+    PyObject *newobj_ex_function;     /* copyreg.__newobj_ex__ */
     PyObject *reconstructor_function; /* copyreg._reconstructor */
     PyObject *restricted_loads; /* loads(trusted=): of the package, or NULL */
     /* How arrays between opcodes are read (build/unpickle.h). */

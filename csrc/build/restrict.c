@@ -26,6 +26,7 @@ typedef struct fp_restriction {
     size_t capacity; /* a power of two */
     PyObject *built; /* owned dict, address to instance: whose type has a rule
                       * for states */
+    PyObject *open;  /* owned dict, address to instance: without a state yet */
 } restriction;
 
 /* --- refusals ------------------------------------------------------------ */
@@ -72,11 +73,11 @@ fp_restrict_opcode(fp_machine *machine, const char *what)
 static const char *
 name_of(PyObject *object)
 {
-    return PyType_Check(object)          ? ((PyTypeObject *)object)->tp_name
-           : PyCFunction_Check(object)   ? ((PyCFunctionObject *)object)
-                                             ->m_ml->ml_name
-           : PyFunction_Check(object)    ? "a function"
-                                         : Py_TYPE(object)->tp_name;
+    return PyType_Check(object) ? ((PyTypeObject *)object)->tp_name
+           : PyCFunction_Check(object)
+               ? ((PyCFunctionObject *)object)->m_ml->ml_name
+           : PyFunction_Check(object) ? "a function"
+                                      : Py_TYPE(object)->tp_name;
 }
 
 /* A rule has raised: what it says, as ours. */
@@ -201,6 +202,7 @@ fp_restriction_free(fp_machine *machine)
     }
     PyMem_Free(rules->rules);
     Py_XDECREF(rules->built);
+    Py_XDECREF(rules->open);
     PyMem_Free(rules);
 }
 
@@ -227,8 +229,8 @@ fp_restrict_global(fp_machine *machine, PyObject *answer)
         PyErr_SetString(PyExc_TypeError, "a Restriction answers with a tuple");
     }
     else if (PyArg_ParseTuple(answer, "OkOO:Restriction", &object, &use, &call,
-                         &state)
-        && add_rule(machine, object, use, call, state) == 0)
+                              &state)
+             && add_rule(machine, object, use, call, state) == 0)
     {
         Py_INCREF(object);
     }
@@ -542,8 +544,50 @@ note_built(fp_machine *machine, PyObject *instance)
     else if (!PyErr_Occurred()) {
         status = PyDict_SetItem(rules->built, address, instance);
     }
+    if (status == 0 && rules->open != NULL) {
+        status = PyDict_Contains(rules->open, address);
+        if (status > 0) {
+            status = PyDict_DelItem(rules->open, address);
+        }
+    }
     Py_DECREF(address);
     return status;
+}
+
+int
+fp_restrict_made(fp_machine *machine, PyObject *callable, PyObject *object)
+{
+    const rule *found = find_rule(machine, callable);
+    restriction *rules = machine->restriction;
+    PyObject *address;
+    int status;
+
+    if (found == NULL || !(found->use & FP_MUST_BUILD)) {
+        return 0;
+    }
+    if (rules->open == NULL && (rules->open = PyDict_New()) == NULL) {
+        return -1;
+    }
+    address = PyLong_FromVoidPtr(object);
+    status =
+        address == NULL ? -1 : PyDict_SetItem(rules->open, address, object);
+    Py_XDECREF(address);
+    return status;
+}
+
+int
+fp_restrict_end(fp_machine *machine)
+{
+    PyObject *key, *object;
+    Py_ssize_t position = 0;
+
+    if (machine->restriction == NULL || machine->restriction->open == NULL
+        || !PyDict_Next(machine->restriction->open, &position, &key, &object))
+    {
+        return 0;
+    }
+    return refuse(machine, "an instance of %.200s never gets a state",
+                  Py_TYPE(object)->tp_name);
 }
 
 /* The rule of an instance's class, which the file need not have named: functions
@@ -608,8 +652,8 @@ fp_restrict_state(fp_machine *machine, PyObject *instance, PyObject **state)
         if (note_built(machine, instance) < 0) {
             return -1;
         }
-        answer = PyObject_CallFunctionObjArgs(found->state, instance, *state,
-                                              NULL);
+        answer =
+            PyObject_CallFunctionObjArgs(found->state, instance, *state, NULL);
         if (answer == NULL) {
             return refuse_by_rule(machine, (PyObject *)type);
         }
@@ -777,12 +821,13 @@ find_name(PyObject *module, PyObject *args)
     return object;
 }
 
-PyDoc_STRVAR(set_loads_doc,
-             "set_restricted_loads($module, function, /)\n"
-             "--\n"
-             "\n"
-             "What loads(..., trusted=) calls, with the same arguments, where\n"
-             "trusted is neither None nor a Restriction.");
+PyDoc_STRVAR(
+    set_loads_doc,
+    "set_restricted_loads($module, function, /)\n"
+    "--\n"
+    "\n"
+    "What loads(..., trusted=) calls, with the same arguments, where\n"
+    "trusted is neither None nor a Restriction.");
 
 static PyObject *
 set_restricted_loads(PyObject *module, PyObject *function)
@@ -793,11 +838,10 @@ set_restricted_loads(PyObject *module, PyObject *function)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(holds_callable_doc,
-             "holds_callable($module, dict, /)\n"
-             "--\n"
-             "\n"
-             "Whether a value of the dict can be called.");
+PyDoc_STRVAR(holds_callable_doc, "holds_callable($module, dict, /)\n"
+                                 "--\n"
+                                 "\n"
+                                 "Whether a value of the dict can be called.");
 
 static PyObject *
 holds_callable(PyObject *module, PyObject *dict)
@@ -827,7 +871,8 @@ static PyMethodDef functions[] = {
 
 PyDoc_STRVAR(
     untrusted_doc,
-    "A file asks for what a load under `trusted=` does not allow; nothing of it\n"
+    "A file asks for what a load under `trusted=` does not allow; nothing of "
+    "it\n"
     "was run.\n"
     "\n"
     "Attributes\n"
@@ -850,9 +895,9 @@ fp_restrict_init(PyObject *module, fp_state *state)
     if (state->restriction_type == NULL || attributes == NULL) {
         goto done;
     }
-    state->untrusted_error = PyErr_NewExceptionWithDoc(
-        "fastpersist.UntrustedError", untrusted_doc, state->unpickling_error,
-        attributes);
+    state->untrusted_error =
+        PyErr_NewExceptionWithDoc("fastpersist.UntrustedError", untrusted_doc,
+                                  state->unpickling_error, attributes);
     if (state->untrusted_error != NULL
         && PyModule_AddObjectRef(module, "Restriction",
                                  state->restriction_type)

@@ -15,6 +15,7 @@
  *            keys are exact str that hide no method and are no special name. An
  *            instance whose type has a `state` is built once at most, so that
  *            what was looked at stays as it was
+ *   the end  nothing is left without a state that must have one
  *   items    into exact list, dict and set, and what has FP_MAY_ITEMS and takes
  *            them as its base does
  *   keys     of types whose hash and comparison are Python's own C code
@@ -40,7 +41,8 @@ enum {
     FP_MAY_NEW = 2,
     FP_MAY_BUILD = 4,
     FP_MAY_ITEMS = 8,
-    FP_MAY_ALL = 16, /* named by the caller: any arguments, any state */
+    FP_MUST_BUILD = 32, /* what CALL makes has got its state at the end */
+    FP_MAY_ALL = 16,    /* named by the caller: any arguments, any state */
 };
 
 void fp_restriction_free(fp_machine *machine);
@@ -50,6 +52,12 @@ void fp_restriction_free(fp_machine *machine);
 PyObject *fp_restrict_global(fp_machine *machine, PyObject *answer);
 /* An object of ours that the stream got under a name: may be made and built. */
 int fp_restrict_own(fp_machine *machine, PyObject *cls);
+
+/* What a call has made: borrowed. */
+int fp_restrict_made(fp_machine *machine, PyObject *callable,
+                     PyObject *object);
+/* STOP, or the end of a graph. */
+int fp_restrict_end(fp_machine *machine);
 
 /* Each may replace what it is given by another new reference. */
 int fp_restrict_call(fp_machine *machine, PyObject *callable, PyObject **args);

@@ -447,8 +447,7 @@ put:
             if (p < end && *p == OP_NEWOBJ && top > floor
                 && fp_has_plain_new(top[-1])
                 && (!machine->is_restricted
-                    || fp_restrict_is_plain(machine,
-                                            (PyTypeObject *)top[-1])))
+                    || fp_restrict_is_plain(machine, (PyTypeObject *)top[-1])))
             {
                 PyTypeObject *type = (PyTypeObject *)top[-1];
                 PyObject *instance;
@@ -636,7 +635,9 @@ fp_machine_run(fp_machine *machine, int until_end)
         machine->memo_hint = (size_t)(at_most / 8);
     }
     /* The file stands behind STOP before anything is handed out. */
-    if (run(machine, until_end) == 0 && fp_input_settle(machine->input) == 0) {
+    if (run(machine, until_end) == 0 && fp_input_settle(machine->input) == 0
+        && (!machine->is_restricted || fp_restrict_end(machine) == 0))
+    {
         result = take_result(machine, until_end);
     }
     fp_reset_stack(machine);

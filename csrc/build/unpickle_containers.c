@@ -425,8 +425,8 @@ fp_load_marked(fp_machine *machine, unsigned char opcode)
     case OP_DICT:
         return load_dict(machine, first);
     default: /* FROZENSET */
-        for (size_t i = first;
-             machine->is_restricted && i < first + n_items; i++)
+        for (size_t i = first; machine->is_restricted && i < first + n_items;
+             i++)
         {
             if (fp_restrict_key(machine, machine->stack[i]) < 0) {
                 return -1;

@@ -539,6 +539,11 @@ fp_load_reduce(fp_machine *machine)
         if (object == NULL && !PyErr_Occurred()) {
             object = call(machine, callable, args);
         }
+        if (object != NULL && machine->is_restricted
+            && fp_restrict_made(machine, callable, object) < 0)
+        {
+            Py_CLEAR(object);
+        }
         Py_DECREF(callable);
     }
     Py_DECREF(args);

@@ -496,8 +496,9 @@ def load(
     UntrustedError
         The file asks for what `trusted` does not allow: the exception lists everything.
     pickle.UnpicklingError
-        CorruptFileError and UntrustedError are. Otherwise the file is of a later version of fastpersist, or holds
-        more than `max_bytes`; or it is an EnvironmentMismatchError, where that was asked for.
+        CorruptFileError and UntrustedError are. Otherwise the file is of a later version of
+        fastpersist, or holds more than `max_bytes`; or it is an EnvironmentMismatchError, where
+        that was asked for.
     EOFError
         The file is empty, or the file object is at its end.
     """
@@ -533,7 +534,9 @@ def load(
 def _load_restricted(
     rules: tuple[Any, ...], report: Any, filename: Any, sidecar: Any, allowed: Any
 ) -> Any:
-    return _load(filename, sidecar, *rules, report, allowed)
+    mmap_mode, mode, native, level, n_threads, limit, mismatch = rules
+    checks = (mmap_mode, mode, native, level, n_threads, limit, mismatch)
+    return _load(filename, sidecar, *checks, report, allowed)
 
 
 def _load(

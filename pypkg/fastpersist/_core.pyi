@@ -211,7 +211,6 @@ _Global = tuple[
     tuple[str, str] | None,  # as the stream spells it, where it was mapped
 ]
 
-@final
 class Restriction:
     # A subclass answers the core with what a name stands for, how it may be used, and the rules
     # for arguments and states, or raises UntrustedError.
@@ -225,6 +224,7 @@ def holds_callable(dict: dict[Any, Any], /) -> bool: ...
 def find_name(module_name: str, name: str, /) -> Any: ...
 def set_restricted_loads(function: Callable[..., Any], /) -> None: ...
 
+@final
 class Survey:
     # "fastpersist", "joblib" (arrays between the opcodes) or "pickle".
     @property

@@ -8,10 +8,9 @@ from collections import Counter, OrderedDict, defaultdict, deque
 import joblib
 import numpy as np
 import pytest
-
 from fastpersist._core import Restriction, UntrustedError, find_name, load_file, loads
 
-CALL, NEW, BUILD, ITEMS, ALL = 1, 2, 4, 8, 16
+CALL, NEW, BUILD, ITEMS, ALL, WHOLE = 1, 2, 4, 8, 16, 32
 
 
 class Point:
@@ -226,6 +225,21 @@ def test_a_ruled_instance_is_built_once():
     refused(made + state + state, "second state", Point=(NEW | BUILD, None, rule))
 
 
+def make_point():
+    return Point()
+
+
+def test_what_must_get_a_state_gets_one():
+    def rule(instance, state):
+        return state
+
+    made = names(make_point) + b")R\x94"
+    rows = {"make_point": (CALL | WHOLE,), "Point": (BUILD, None, rule)}
+    assert run(pickled(made + b"}\x8c\x01xK\x02sb"), **rows).x == 2
+    for body in (made, b"]" + made + b"a", made + b"0N", made + b"}b0" + made):
+        refused(body, "never gets a state", **rows)
+
+
 def test_a_rule_for_states_says_why():
     def rule(instance, state):
         raise KeyError("nodes")
@@ -274,7 +288,9 @@ def test_copyreg_stands_for_new():
 # ---------------------------------------------------------------- items and keys
 
 
-@pytest.mark.parametrize("value", [Bag(a=1), OrderedDict(a=1), Counter("aab"), defaultdict(int, a=2)])
+@pytest.mark.parametrize(
+    "value", [Bag(a=1), OrderedDict(a=1), Counter("aab"), defaultdict(int, a=2)]
+)
 def test_items_go_into_listed_dicts(value):
     rows = {"int": (0,), "dict": (0,), type(value).__name__: (CALL | NEW | ITEMS,)}
     assert run(pickle.dumps(value), **rows) == value
@@ -352,7 +368,11 @@ ARRAYS = {"_reconstruct": (CALL,), "ndarray": (CALL,), "dtype": (CALL,), "_fromb
 @pytest.mark.parametrize("protocol", range(6))
 def test_arrays(protocol):
     rows = {**ARRAYS, "encode": (CALL,)}
-    for value in (np.arange(9.0), np.array(["a", 1], object), np.zeros(2, [("a", "i4"), ("b", "S3")])):
+    for value in (
+        np.arange(9.0),
+        np.array(["a", 1], object),
+        np.zeros(2, [("a", "i4"), ("b", "S3")]),
+    ):
         out = run(pickle.dumps(value, protocol), **rows)
         assert out.dtype == value.dtype and (out == value).all()
 
@@ -376,9 +396,9 @@ def test_joblib_s_arrays_import_nothing():
     assert out["a"].tolist() == [0, 1, 2, 3, 4] and out["b"].tolist() == [1, "x"]
     assert not any(module.startswith("joblib") for module, _ in table.asked)
     file.seek(0)
-    assert load_file(
-        file, None, True, 1, None, 1, None, 1 << 40, 0, None, Table(**ARRAYS)
-    )["a"].tolist() == [0, 1, 2, 3, 4]
+    assert load_file(file, None, True, 1, None, 1, None, 1 << 40, 0, None, Table(**ARRAYS))[
+        "a"
+    ].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_names_in_an_array_of_objects_are_asked_for():

@@ -8,8 +8,8 @@ crashes a target is left in the work directory; it belongs into corpus/<target>.
 adds to that file what else was found and reaches code that its lines do not, as long as it takes
 no more than so many bytes: the tests replay it all.
 
-The targets "unpickle", "survey" and "restricted" embed the Python that runs this script, which must
-have a shared libpython.
+The targets "unpickle", "survey" and "restricted" embed the Python that runs this script, which
+must have a shared libpython.
 """
 
 from __future__ import annotations

@@ -9,11 +9,10 @@ import sys
 import threading
 from collections import OrderedDict
 
+import fastpersist
 import joblib
 import numpy as np
 import pytest
-
-import fastpersist
 from fastpersist import UntrustedError, policy, restricted
 
 CODECS = ["zlib", "gzip", "bz2", "xz", "lzma", "lz4"]
@@ -179,9 +178,12 @@ def test_nothing_has_run_where_the_end_is_damaged(tmp_path, codec):
     with pytest.raises(fastpersist.UnpicklingError):
         run = Asking(frozenset([OWN]))
         restricted.load(
-            path, None, (), lambda f, s, _: fastpersist._load(
-                f, s, None, None, True, 2, 1, 1 << 62, 0, None, run
-            ), 1, 1 << 62,
+            path,
+            None,
+            (),
+            lambda f, s, _: fastpersist._load(f, s, None, None, True, 2, 1, 1 << 62, 0, None, run),
+            1,
+            1 << 62,
         )
     assert not asked
 
@@ -249,7 +251,9 @@ def test_what_is_no_list_of_names(trusted, tmp_path):
             call()
 
 
-@pytest.mark.parametrize("name", ["*", "numpy.*", "numpy", "", ".", "a..b", "a.b ", "numpy.random.*"])
+@pytest.mark.parametrize(
+    "name", ["*", "numpy.*", "numpy", "", ".", "a..b", "a.b ", "numpy.random.*"]
+)
 def test_names_are_whole(name):
     with pytest.raises(ValueError, match="whole names"):
         fastpersist.loads(pickle.dumps(1), trusted=[name])

@@ -75,12 +75,9 @@ def test_too_few_items_of_an_object_array():
 # ---------------------------------------------------------------- models
 
 
-def test_attributes_that_hide_methods():
-    refused({"predict": 1}, "hide")
-    refused({"__class__": 1}, "no name")
-    refused({1: 1}, "no name")
+def test_a_state_is_a_dict():
+    """What it may be named is the core's to look at: tests/build/test_restrict.py."""
     refused([], "no dict")
-    # A property wins over an attribute.
     assert rules_small.model_state(Model(), {"coef_": 2}) == {"coef_": 2}
 
 
@@ -176,6 +173,18 @@ def test_a_distribution_executes_nothing_of_the_file():
     known = rules_small.distribution_state(stats.loguniform, state)
     assert known["_parse_arg_template"] == stats.loguniform._parse_arg_template
     assert known["__doc__"] is not ran
+
+
+def test_a_distribution_in_a_file_executes_nothing(capfd):
+    stats = pytest.importorskip("scipy.stats")
+    state = stats.norm.__getstate__()
+    text = "import os\nos.write(1, b'executed')\n" + state["_parse_arg_template"]
+    inner = pickle.dumps({**state, "_parse_arg_template": text}, 3)[2:-1]
+    stream = b"\x80\x03cscipy.stats._continuous_distns\nnorm_gen\n)\x81" + inner + b"b."
+    assert loads(stream).pdf(0) == stats.norm.pdf(0)
+    assert capfd.readouterr().out == ""
+    pickle.loads(stream)
+    assert capfd.readouterr().out == "executed"
 
 
 @pytest.mark.parametrize(

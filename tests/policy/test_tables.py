@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 from fastpersist.policy import never
-from fastpersist.policy.rows import BUILD, CALL, ITEMS, NEW
+from fastpersist.policy.rows import BUILD, CALL, ITEMS, NEW, WHOLE
 
 TABLES = ("python", "numpy_", "scipy_", "sklearn_", "pandas_", "joblib_", "torch_")
 ROWS = [
@@ -149,7 +149,7 @@ def test_rows_give_reasons():
 
 def test_uses_are_sane():
     for row in ROWS:
-        assert row.use & ~(CALL | NEW | BUILD | ITEMS) == 0, label(row)
+        assert row.use & ~(CALL | NEW | BUILD | ITEMS | WHOLE) == 0, label(row)
         # A rule that nothing asks for would be a mistake.
         assert row.call is None or row.use & (CALL | NEW), label(row)
         assert row.state is None or row.use & BUILD, label(row)
@@ -213,7 +213,7 @@ def test_names_stand_for_classes_and_functions(found_rows):
             assert row.use == 0, label(row)
         elif isinstance(value, type):
             pass
-        elif not is_function(value) or row.use & ~(CALL | BUILD):
+        elif not is_function(value) or row.use & ~(CALL | BUILD | WHOLE):
             bad.append(label(row))
     assert not bad
 

@@ -55,6 +55,9 @@ _REFUSED_ODDITIES = {
     "STOP in front of its frame's end": "readers differ in what they make of it",
 }
 _MAX_SHOWN = 20
+# Names of modules that belong to a package, which enters them by itself: what else bears such a
+# name, on the path, is somebody else's.
+_NEVER_IMPORTED = {"_loss"}
 # The classes of what a row may stand for besides classes: functions, and constants.
 _FUNCTIONS = {
     "function",
@@ -167,6 +170,8 @@ class Policy(Restriction):
         if found is not None and _is_still(found[0], module, name):
             return found
         row = _table().get(key)
+        if module in _NEVER_IMPORTED and module not in sys.modules:
+            raise untrusted([], [f"{module} is imported by its own package only"])
         if row is not None:
             value = find_name(module, name)
             if not _is_meant(row, value):

@@ -17,6 +17,8 @@ BUILD = 4
 """A class whose instances take a state."""
 ITEMS = 8
 """A subclass of dict, list or set that takes items as its base does."""
+WHOLE = 32
+"""What a CALL makes must have got its state when the load ends: without one it is no object."""
 
 Check: TypeAlias = Callable[[tuple[Any, ...]], "tuple[Any, ...] | None"]
 StateCheck: TypeAlias = Callable[[Any, Any], Any]
@@ -34,7 +36,7 @@ class Row:
     name: str
     """Qualified, within the module."""
     use: int
-    """Sum of CALL, NEW, BUILD, ITEMS."""
+    """Sum of CALL, NEW, BUILD, ITEMS, WHOLE."""
     reason: str
     call: Check | None = None
     """Looks at the arguments of CALL, or of NEW those behind the class: raises `Refused`, or gives

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from typing import Any
 
 from fastpersist._core import holds_callable
@@ -76,8 +75,9 @@ def model_state(instance: Any, state: Any) -> Any:
         raise Refused(f"{type(instance).__name__} has a memory")
     if holds_callable(state):
         for name, value in state.items():
-            if callable(value):
-                check_callable(value, type(instance).__name__, name)
+            if not callable(value):
+                continue
+            check_callable(value, type(instance).__name__, name)
     # The load could go on to fill the one in the file.
     return dict(state)
 

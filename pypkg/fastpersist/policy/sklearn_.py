@@ -9,7 +9,7 @@ those listed in `functions`, no ``memory``.
 from __future__ import annotations
 
 from fastpersist.policy import functions, rules_sklearn, rules_small
-from fastpersist.policy.rows import ARGUMENT, BUILD, CALL, ITEMS, NEW, Row, StateCheck, rows
+from fastpersist.policy.rows import ARGUMENT, BUILD, CALL, ITEMS, NEW, WHOLE, Row, StateCheck, rows
 
 _ESTIMATOR = "a public estimator: its methods are Python, and NumPy checks what they index"
 _META = "a public estimator that holds others; its methods are Python and call theirs"
@@ -45,7 +45,6 @@ _PLAIN = {
     "cluster._affinity_propagation": "AffinityPropagation",
     "cluster._agglomerative": "AgglomerativeClustering FeatureAgglomeration",
     "cluster._bicluster": "SpectralBiclustering SpectralCoclustering",
-    "cluster._birch": "Birch",
     "cluster._dbscan": "DBSCAN",
     "cluster._mean_shift": "MeanShift",
     "cluster._optics": "OPTICS",
@@ -233,7 +232,7 @@ def _binary_trees() -> tuple[Row, ...]:
         out += rows(
             full,
             "newObj",
-            CALL | BUILD,
+            CALL | BUILD | WHOLE,
             "makes an empty tree",
             call=rules_sklearn.binary_tree_new,
             state=rules_sklearn.binary_tree_state,
@@ -312,6 +311,7 @@ ROWS: tuple[Row, ...] = (
         },
         rules_small.centers_state(rules_sklearn.kmeans_state),
     ),
+    *_models(_CENTERS, {"cluster._birch": "Birch"}, rules_sklearn.birch_state),
     *_models(
         "its tree is cut anew by compiled code",
         {"cluster._hdbscan.hdbscan": "HDBSCAN"},
@@ -345,7 +345,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "sklearn.tree._tree",
         "Tree",
-        CALL | BUILD,
+        CALL | BUILD | WHOLE,
         "nodes of a decision tree: each is reached once, and asks for a column that there is",
         call=rules_sklearn.tree_call,
         state=rules_sklearn.tree_state,
@@ -364,7 +364,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "sklearn.metrics._dist_metrics",
         "newObj",
-        CALL | BUILD,
+        CALL | BUILD | WHOLE,
         "makes a metric before its state, of the listed classes only",
         call=rules_sklearn.metric_new,
         state=rules_sklearn.metric_state,
