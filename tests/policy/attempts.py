@@ -407,3 +407,64 @@ def gadgets(directory: str, table: str) -> None:
                 watch.is_on = False
                 out[label][form][what] = [result, text, list(watch.seen)]
     print(json.dumps(out))
+
+
+# ---------------------------------------------------------------- approved names
+
+
+def _misused(rows: list[tuple[str, str]], watch: Watch) -> list[list[Any]]:
+    import fastpersist
+
+    warnings.simplefilter("ignore")
+    out = []
+    for module, name in rows:
+        for what, (data, is_refused) in attacks.misuses(module, name).items():
+            watch.seen.clear()
+            modules = set(sys.modules)
+            watch.is_on = True
+            try:
+                value = fastpersist.loads(data, trusted=())
+                watch.is_on = False
+                result, text = "value", type(value).__name__
+                new = sorted(set(sys.modules) - modules)
+                with contextlib.suppress(Exception):
+                    repr(value)  # which may crash
+            except Exception as error:
+                watch.is_on = False
+                result = "another exception"
+                if isinstance(error, fastpersist.UntrustedError):
+                    result = "untrusted"
+                text = f"{type(error).__name__}: {error}"
+                new = sorted(set(sys.modules) - modules)
+            label = f"{module}.{name}"
+            if watch.seen or new or (is_refused and result == "value"):
+                out.append([label, what, result, text[:200], list(watch.seen), new])
+            found = sys.modules.get(module)
+            found = getattr(found, name, None)
+            if getattr(found, "marked", None) == 1:
+                out.append([label, what, "changed", "", [], []])
+    return out
+
+
+def misused(directory: str, wall: str) -> None:
+    """What went wrong with approved names that were put to other uses."""
+    from fastpersist import policy
+
+    _, watch = prepared(directory)
+    if wall == "machine":
+        without_audit()
+    # Some are of other versions of their libraries.
+    names = [(row.module, row.name) for row in policy.approved() if row.module in sys.modules]
+    out = []
+    for i in range(0, len(names), 50):
+        several = names[i : i + 50]
+        done = in_child(_misused, several, watch)
+        if isinstance(done, str):
+            done = []
+            for each in several:
+                alone = in_child(_misused, [each], watch)
+                if isinstance(alone, str):
+                    alone = [[".".join(each), "", alone, "", [], []]]
+                done += alone
+        out += done
+    print(json.dumps([len(names), out]))

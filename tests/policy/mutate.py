@@ -4,9 +4,15 @@ hashes right again, and loads what came of it under the built-in policy.
     python tests/policy/mutate.py [--cases N] [--seconds N] [--seed N] [--models NAME ...]
 
 Each case must be refused, fail cleanly, or load; what loads is shown (repr) and used (predict,
+<<<<<<< HEAD
 sums) and must neither crash nor reach for anything outside: an audit hook watches. Cases
 run in children, many in one; a child that dies is noted with its case, and another goes on behind
 it. Each case is made from (seed, number) alone: `--only N` runs one again, in this process. Under
+=======
+sums) and must neither crash nor reach for anything outside: an audit hook watches. Cases run in
+children, many in one; a child that dies is noted with its case, and another goes on behind it. Each
+case is made from (seed, number) alone: `--only N` runs one again, in this process. Under the
+>>>>>>> attacks
 sanitizers: set LD_PRELOAD and so on as the target `asan` of the Makefile does.
 """
 
@@ -169,7 +175,92 @@ MODELS: dict[str, Callable[[], Any]] = {
     "Gaussian process": gaussian_process,
     "isolation forest": isolation_forest,
 }
-NEEDS_LIBRARIES = set(MODELS) - {"arrays"}
+
+
+def neighbours() -> Any:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(3, algorithm="kd_tree").fit(*_data())
+
+
+def balls() -> Any:
+    from sklearn.neighbors import KNeighborsRegressor
+
+    return KNeighborsRegressor(3, algorithm="ball_tree", metric="manhattan").fit(*_data())
+
+
+def splines() -> Any:
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import SplineTransformer
+
+    return make_pipeline(SplineTransformer(), LinearRegression()).fit(*_data())
+
+
+def isotonic() -> Any:
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.linear_model import LogisticRegression
+
+    return CalibratedClassifierCV(LogisticRegression(), method="isotonic", cv=3).fit(*_data())
+
+
+def birch() -> Any:
+    from sklearn.cluster import Birch
+
+    return Birch(n_clusters=3).fit(_data()[0])
+
+
+def kmeans() -> Any:
+    from sklearn.cluster import KMeans
+
+    return KMeans(3, n_init=1, random_state=0).fit(_data()[0])
+
+
+def sparse_svc() -> Any:
+    import scipy.sparse
+    from sklearn.svm import SVC
+
+    return SVC().fit(scipy.sparse.csr_matrix(_data()[0]), _data()[1])
+
+
+def extra_trees() -> Any:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    x, y = _data()
+    return ExtraTreesRegressor(2, max_depth=3, random_state=0).fit(x, np.column_stack([y, x[:, 0]]))
+
+
+def other_sparse() -> Any:
+    import scipy.sparse
+
+    made = scipy.sparse.random(12, 10, 0.2, "csr", random_state=0)
+    return {"lil": made.tolil(), "dok": made.todok(), "dia": made.todia(), "array": made.tocoo()}
+
+
+def interpolators() -> Any:
+    import scipy.interpolate as interpolate
+
+    x = np.arange(8.0)
+    return {
+        "spline": interpolate.make_interp_spline(x, x**2),
+        "cubic": interpolate.CubicSpline(x, x**2),
+        "pchip": interpolate.PchipInterpolator(x, x**2),
+    }
+
+
+MORE: dict[str, Callable[[], Any]] = {
+    "neighbours in a tree": neighbours,
+    "neighbours in balls": balls,
+    "splines": splines,
+    "isotonic": isotonic,
+    "birch": birch,
+    "k-means": kmeans,
+    "sparse SVC": sparse_svc,
+    "extra trees": extra_trees,
+    "sparse matrices": other_sparse,
+    "interpolators": interpolators,
+}
+NEEDS_LIBRARIES = set(MODELS | MORE) - {"arrays"}
 
 # ---------------------------------------------------------------- mutations
 
@@ -307,9 +398,46 @@ def change_text(piece: Piece, pieces: list[Piece], chance: random.Random) -> byt
     return text(value[:at] + chance.choice(("", ".", "_", "a", "\0", "0")) + value[at + 1 :])
 
 
+MADE = {
+    "EMPTY_LIST",
+    "EMPTY_DICT",
+    "EMPTY_SET",
+    "REDUCE",
+    "NEWOBJ",
+    "BUILD",
+    "TUPLE",
+    "LIST",
+    "DICT",
+}
+
+
+def changed_late(pieces: list[Piece], chance: random.Random) -> list[bytes]:
+    """Something is changed once more when the objects that hold it were made of it, and checked."""
+    out = [piece.data for piece in pieces]
+    made = [i for i, piece in enumerate(pieces) if piece.name in MADE]
+    states = [i - 1 for i, piece in enumerate(pieces) if piece.name == "BUILD"]
+    if not made:
+        return out
+    first, second = chance.choice(made), chance.choice(states or made)
+    out[second] += b"r\1\xee\0\0"
+    out[first] += b"r\0\xee\0\0"
+    texts = [piece.argument for piece in pieces if piece.name in TEXT_OPCODES] or [""]
+    value = chance.choice((number(chance.choice(NUMBERS)), b"N", b"j\1\xee\0\0", b"C\0"))
+    key = chance.choice((text(chance.choice(texts)), number(chance.randrange(3))))
+    late = chance.choice(
+        (value + b"a", b"(" + value * 3 + b"e", key + value + b"s", b"j\1\xee\0\0b", value + b"b")
+    )
+    late = b"j\0\xee\0\0" + late + b"0"
+    last = chance.choice((len(out) - 1, len(out) - 1, chance.randrange(first, len(out))))
+    out[last] = late + out[last]
+    return out
+
+
 def changed(pieces: list[Piece], chance: random.Random) -> list[bytes]:
     """The opcodes with one change."""
     out = [piece.data for piece in pieces]
+    if chance.random() < 0.15:
+        return changed_late(pieces, chance)
     kind = chance.random()
     if kind < 0.12:
         names = [i for i, piece in enumerate(pieces) if piece.name == "STACK_GLOBAL"]
@@ -409,7 +537,7 @@ class Subject:
 
 
 def subject(name: str) -> Subject:
-    value = MODELS[name]()
+    value = (MODELS | MORE)[name]()
     file = io.BytesIO()
     fastpersist.dump(value, file)
     whole = file.getvalue()
@@ -562,6 +690,8 @@ def _numbers(value: Any) -> None:
         value.toarray()
         value @ np.ones(value.shape[1])
         value.tocsr().sum_duplicates()
+    elif type(value).__module__.startswith("scipy.interpolate"):
+        value(np.linspace(0, 5, 7))
     elif hasattr(value, "iloc") and len(value) < 1 << 20:
         value.copy()
         value.iloc[::-1].describe(include="all")
@@ -624,6 +754,9 @@ def _child(made: list[Subject], seed: int, first: int, last: int, results: Any) 
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
+        errors = os.dup(2)
+        if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # whose last words are wanted
+            os.dup2(null, 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if "libasan" not in os.environ.get("LD_PRELOAD", ""):
             with open("/proc/self/statm") as file:
@@ -643,8 +776,7 @@ def _child(made: list[Subject], seed: int, first: int, last: int, results: Any) 
             signal.setitimer(signal.ITIMER_REAL, 0)
         status = 0
     except Exception:
-        traceback.print_exc()
-        sys.stderr.flush()
+        os.write(errors, traceback.format_exc().encode())
     finally:
         os._exit(status)
 
@@ -731,7 +863,7 @@ def main() -> int:
     )
     parser.add_argument("--save", default=None, metavar="PATH", help="with --only: the file")
     parser.add_argument("--without-audit", action="store_true", help="the machine alone refuses")
-    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=[*MODELS, *MORE])
     options = parser.parse_args()
     global UNAUDITED
     UNAUDITED = options.without_audit

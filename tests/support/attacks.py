@@ -1589,3 +1589,100 @@ def gadget_forms(module: str, name: str) -> dict[str, bytes]:
     out["BUILD"] = plain(4, Form(4).name(module, name) + Form(4).slots(a=NONE) + BUILD)
     out["referred to"] = plain(4, Form(4).list(Form(4).name(module, name)))
     return out
+
+
+# ---------------------------------------------------------------- approved names, misused
+
+
+def misuses(module: str, name: str) -> dict[str, tuple[bytes, bool]]:
+    """Pickles that put an approved name to a use that it is not approved for: by what they do, and
+    whether each must be refused, whatever the name. Others may be refused or give a value."""
+    f = Form(4)
+    found = f.name(module, name)
+    one = f.number(1)
+    own = f.new(found)
+    huge = f.number(1 << 40)
+    uses = {
+        "state on the name": found + f.attributes(marked=one) + BUILD,
+        "slots on the name": found + f.slots(marked=one) + BUILD,
+        "item on the name": found + f.text("marked") + one + op("SETITEM"),
+        "items on the name": found + MARK + f.text("marked") + one + op("SETITEMS"),
+        "append to the name": found + one + op("APPEND"),
+        "appends to the name": found + MARK + one + op("APPENDS"),
+        "additems to the name": found + MARK + one + op("ADDITEMS"),
+        "INST": MARK + one + op("INST", f"{module} {name}"),
+        "OBJ": MARK + found + one + op("OBJ"),
+        "keywords": found + f.tuple() + f.attributes(a=one) + op("NEWOBJ_EX"),
+        "call of what is below": f.call(f.name(module, f"{name}.__init__"), one),
+        "class of it": f.name(module, f"{name}.__class__"),
+        "globals below": f.name(module, f"{name}.__init__.__globals__"),
+        "subclasses": f.call(f.name(module, f"{name}.__subclasses__")),
+        "in place of a method": own + f.attributes(__reduce__=found) + BUILD,
+        "class in a state": own + f.slots(__class__=found) + BUILD,
+        "dict in a state": own + f.slots(__dict__=f.attributes(a=one)) + BUILD,
+        "setstate in a state": own + f.attributes(__setstate__=found) + BUILD,
+        "address in a state": own + f.attributes(__array_interface__=interface(f)) + BUILD,
+        "address as an item": own
+        + MARK
+        + f.text("__array_interface__")
+        + interface(f)
+        + op("SETITEMS")
+        + NONE
+        + op("POP"),
+    }
+    may = {
+        "called with nothing": f.call(found),
+        "called with code": f.call(found, f.code()),
+        "called with two": f.call(found, f.code(), one),
+        "called with itself": f.call(found, found),
+        "called with itself and more": f.call(found, found, f.tuple(one), f.data(b"b")),
+        "called with bytes": f.call(found, f.data(b"\xff" * 64)),
+        "called with a large number": f.call(found, huge),
+        "called with a shape": f.call(found, f.tuple(huge), f.text("O"), f.data(b"A" * 64)),
+        "called with a list": f.call(found, f.list(one, f.text("x"))),
+        "called with a dict": f.call(found, f.attributes(a=one)),
+        "called with its instance": f.call(found, own),
+        "called with large numbers": f.call(found, huge, huge, huge),
+        "called with negative numbers": f.call(found, f.number(-1), f.number(-(1 << 40))),
+        "made with code": f.new(found, f.code()),
+        "made with a large number": f.new(found, huge),
+        "made": own,
+        "a text for its state": own + f.code() + BUILD,
+        "a number for its state": own + huge + BUILD,
+        "a list for its state": own + f.list(one) + BUILD,
+        "a tuple for its state": own + f.tuple(one, huge, f.data(b"A" * 8), f.list()) + BUILD,
+        "an empty state": own + f.dict() + BUILD,
+        "keys that are numbers": own + f.dict((one, one)) + BUILD,
+        "keys that are names": own + f.dict((found, one)) + BUILD,
+        "a state of texts": own + f.attributes(a=f.code(), shape=huge, n_features_in_=huge) + BUILD,
+        "two states": own + f.attributes(a=one) + BUILD + f.attributes(a=huge) + BUILD,
+        "itself as its state": own + MEMOIZE + op("BINGET", 0) + BUILD,
+        "as a key": f.dict((own, one)),
+        "as a member": op("EMPTY_SET") + MARK + own + op("ADDITEMS"),
+        "with items": own + MARK + one + one + op("SETITEMS"),
+        "with elements": own + MARK + one + op("APPENDS"),
+        "with members": own + MARK + one + op("ADDITEMS"),
+        "by copyreg": f.call(
+            f.name("copyreg", "_reconstructor"), found, f.name("builtins", "object"), NONE
+        ),
+        "by copyreg, on a base": f.call(
+            f.name("copyreg", "_reconstructor"), found, f.name("builtins", "dict"), f.list()
+        ),
+        "as a base for copyreg": f.call(
+            f.name("copyreg", "_reconstructor"), f.name("collections", "Counter"), found, f.code()
+        ),
+        "by copyreg's newobj": f.call(f.name("copyreg", "__newobj__"), found, huge),
+        "by _reconstruct": f.call(
+            f.name("numpy._core.multiarray", "_reconstruct"), found, f.tuple(huge), f.data(b"b")
+        ),
+        "by a generator's constructor": f.call(
+            f.name("numpy.random._pickle", "__generator_ctor"), f.text("MT19937"), found
+        ),
+        "as a factory": f.call(f.name("collections", "defaultdict"), found),
+        "as a dtype": f.call(f.name("numpy", "dtype"), found),
+        "its instance as a dtype": f.call(f.name("numpy", "dtype"), own),
+        "by _new_Index": f.call(f.name("pandas.core.indexes.base", "_new_Index"), found, f.dict()),
+        "by newObj": f.call(f.name("sklearn.neighbors._kd_tree", "newObj"), found),
+    }
+    out = {what: (plain(4, body), True) for what, body in uses.items()}
+    return out | {what: (plain(4, body), False) for what, body in may.items()}
