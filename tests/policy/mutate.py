@@ -436,8 +436,14 @@ def changed_late(pieces: list[Piece], chance: random.Random) -> list[bytes]:
 def changed(pieces: list[Piece], chance: random.Random) -> list[bytes]:
     """The opcodes with one change."""
     out = [piece.data for piece in pieces]
-    if chance.random() < 0.15:
+    which = chance.random()
+    if which < 0.15:
         return changed_late(pieces, chance)
+    if which < 0.18:
+        built = [i for i, piece in enumerate(pieces) if piece.name == "BUILD"]
+        if built:
+            out[chance.choice(built)] = b"0"  # never gets its state
+            return out
     kind = chance.random()
     if kind < 0.12:
         names = [i for i, piece in enumerate(pieces) if piece.name == "STACK_GLOBAL"]
@@ -547,7 +553,10 @@ def subject(name: str) -> Subject:
     numbers = [blob.number for blob in dump.blobs]
     made = Subject(name, pieces_of(dump.graph_bytes + b"."), blobs, numbers)
     for protocol in (0, 2, 4, 5):
-        data = pickle.dumps(value, protocol)
+        try:
+            data = pickle.dumps(value, protocol)
+        except TypeError:  # __slots__, in protocol 0
+            continue
         made.plain[protocol] = [p for p in pieces_of(data) if p.name != "PROTO"]
     try:
         import joblib

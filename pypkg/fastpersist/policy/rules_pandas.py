@@ -225,8 +225,11 @@ def _codes(codes: Any, count: int, what: str) -> Any:
     return codes
 
 
-def nd_backed_call(args: Arguments) -> None:
-    """``__pyx_unpickle_NDArrayBacked(class, checksum, state)``; the state comes by BUILD."""
+def nd_backed_call(args: Arguments) -> Arguments:
+    """``__pyx_unpickle_NDArrayBacked(class, checksum, state)``; the state comes by BUILD. Until then
+    it is an array without elements: compiled code looks at the one inside without asking whether
+    there is one.
+    """
     base = _class("pandas._libs.arrays", "NDArrayBacked")
     need(
         len(args) == 3
@@ -239,6 +242,8 @@ def nd_backed_call(args: Arguments) -> None:
         and args[2] is None,
         "makes arrays of pandas' own, without a state",
     )
+    numpy = sys.modules["numpy"]
+    return args[0], args[1], (numpy.dtype("i8"), numpy.empty(0, "i8"))
 
 
 ND_BACKED = (
