@@ -422,3 +422,43 @@ def test_a_file_object_that_gives_other_bytes_the_second_time():
             continue
         assert value == [1]
     assert len(marks()) == before
+
+
+# ---------------------------------------------------------------- what mutations have found
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("what", ["no dimension", "no state"])
+def test_arrays_of_pandas_that_are_none(what):
+    """Compiled code looks for the array inside, and for its first length, without asking."""
+    pandas = pytest.importorskip("pandas")
+    import pickle
+
+    import numpy as np
+
+    array = pandas.array(["a", "b"], dtype="string[python]")
+    function, arguments, state = array.__reduce__()[:3]
+
+    class Hostile:
+        def __reduce__(self):
+            if what == "no state":
+                return function, arguments
+            dtype, values, *others = state
+            return function, arguments, (dtype, np.array("a", object).reshape(()), *others)
+
+    data = pickle.dumps(Hostile(), 4)
+    run_python(
+        """
+import sys, fastpersist
+try:
+    value = fastpersist.loads(bytes.fromhex(sys.argv[1]), trusted=())
+except fastpersist.UntrustedError:
+    sys.exit()
+try:
+    repr(value), len(value)
+except Exception:
+    pass
+""",
+        data.hex(),
+        warnings="ignore",
+    )

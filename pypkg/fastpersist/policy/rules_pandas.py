@@ -326,7 +326,8 @@ def nd_backed_state(instance: Any, state: Any) -> Any:
             dtype, array = array, dtype
         if len(state) == 3:
             attributes = dict(exact_dict(state[2], what))
-    need(is_array(array), f"the values of {what}")
+    # Compiled code asks for the first length without asking whether there is one.
+    need(is_array(array) and array.ndim in (1, 2), f"the values of {what}")
     array = _check_nd_backed(what, dtype, array, what)
     attributes.pop("_cache", None)
     unknown = set(attributes) - _ND_ATTRIBUTES
