@@ -462,3 +462,18 @@ except Exception:
         data.hex(),
         warnings="ignore",
     )
+
+
+@pytest.mark.models
+def test_a_number_of_threads_that_ends_the_process():
+    cluster = pytest.importorskip("sklearn.cluster")
+    import pickle
+
+    import numpy as np
+
+    model = cluster.KMeans(2, n_init=1).fit(np.arange(12.0).reshape(6, 2))
+    assert fastpersist.loads(pickle.dumps(model), trusted=())._n_threads == model._n_threads
+    for number in (-1, 0, 1 << 30):
+        model._n_threads = number
+        with pytest.raises(fastpersist.UntrustedError, match="_n_threads"):
+            fastpersist.loads(pickle.dumps(model), trusted=())

@@ -392,9 +392,9 @@ def predictor_state(instance: Any, state: Any) -> Any:
     return attributes
 
 
-def _threads(attributes: Any, name: str, what: str) -> None:
+def _threads(attributes: Any, name: str, what: str, least: int = -THREADS) -> None:
     if attributes.get(name) is not None:
-        integer(attributes[name], -THREADS, THREADS, f"{name} of {what}")
+        integer(attributes[name], least, THREADS, f"{name} of {what}")
 
 
 def bin_mapper_state(instance: Any, state: Any) -> Any:
@@ -926,7 +926,8 @@ def kmeans_state(instance: Any, state: Any) -> Any:
     """KMeans, MiniBatchKMeans, BisectingKMeans: centers have as many columns as the input."""
     what = type(instance).__name__
     attributes = _attributes(instance, state)
-    _threads(attributes, "_n_threads", what)
+    # OpenMP gets it as it is, and ends the process for a negative one.
+    _threads(attributes, "_n_threads", what, 1)
     if "cluster_centers_" in attributes:
         n_features = _features(attributes, what)
         _check_centers(attributes["cluster_centers_"], n_features, what)
