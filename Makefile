@@ -28,13 +28,14 @@ ONCE ?= --ignore=tests/faults --ignore=tests/targets/test_targets.py \
         --ignore=tests/load/test_streams.py --ignore=tests/codecs/test_stream_kinds.py \
         --ignore=tests/out/test_write_answers.py --ignore=tests/package/test_progress.py \
         --ignore=tests/package/test_cli.py --ignore=tests/package/test_convert.py \
-        --ignore=tests/survey/test_survey_bombs.py
+        --ignore=tests/survey/test_survey_bombs.py --ignore=tests/policy/test_attacks.py \
+        --ignore=tests/policy/test_mutations.py
 # What runs under the sanitizers at night only (.ci/nightly). Everything: make asan MATRIX= SLOW=
 SLOW ?= --ignore=tests/targets/test_targets.py --ignore=tests/load/test_streams.py \
         --ignore=tests/codecs/test_stream_kinds.py --ignore=tests/out/test_write_answers.py \
         --ignore=tests/package/test_progress.py --ignore=tests/package/test_cli.py \
         --ignore=tests/package/test_convert.py --ignore=tests/survey/test_survey_bombs.py \
-        --ignore=tests/report/test_page.py
+        --ignore=tests/report/test_page.py --ignore=tests/policy/test_attacks.py
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet

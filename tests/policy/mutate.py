@@ -4,15 +4,9 @@ hashes right again, and loads what came of it under the built-in policy.
     python tests/policy/mutate.py [--cases N] [--seconds N] [--seed N] [--models NAME ...]
 
 Each case must be refused, fail cleanly, or load; what loads is shown (repr) and used (predict,
-<<<<<<< HEAD
 sums) and must neither crash nor reach for anything outside: an audit hook watches. Cases
 run in children, many in one; a child that dies is noted with its case, and another goes on behind
 it. Each case is made from (seed, number) alone: `--only N` runs one again, in this process. Under
-=======
-sums) and must neither crash nor reach for anything outside: an audit hook watches. Cases run in
-children, many in one; a child that dies is noted with its case, and another goes on behind it. Each
-case is made from (seed, number) alone: `--only N` runs one again, in this process. Under the
->>>>>>> attacks
 sanitizers: set LD_PRELOAD and so on as the target `asan` of the Makefile does.
 """
 
