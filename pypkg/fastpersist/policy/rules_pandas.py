@@ -226,8 +226,8 @@ def _codes(codes: Any, count: int, what: str) -> Any:
 
 
 def nd_backed_call(args: Arguments) -> Arguments:
-    """``__pyx_unpickle_NDArrayBacked(class, checksum, state)``; the state comes by BUILD. Until then
-    it is an array without elements: compiled code looks at the one inside without asking whether
+    """``__pyx_unpickle_NDArrayBacked(class, checksum, state)``; the state comes by BUILD. Before
+    it this is an array without elements: compiled code looks at the one inside without asking if
     there is one.
     """
     base = _class("pandas._libs.arrays", "NDArrayBacked")
