@@ -148,7 +148,6 @@ def mt_state(**changes: Any) -> dict[str, Any]:
         {"key": None},
         {"more": 1},
     ],
-    ids=repr,
 )
 def test_a_position_of_a_generator_is_an_index(changes: dict[str, Any]) -> None:
     refused(rules_numpy.bit_generator_state, np.random.MT19937(1), mt_state(**changes))
@@ -229,7 +228,6 @@ def test_masked_arrays_come_back(fields: Any) -> None:
         ("masked_call", (np.ma.MaskedArray, str, (0,), "b")),
         ("masked_call", (np.ndarray, np.ndarray, (0,), "b")),
     ],
-    ids=repr,
 )
 def test_arguments_of_numpy_are_refused(rule: str, args: tuple[Any, ...]) -> None:
     refused(getattr(rules_numpy, rule), args)
@@ -318,7 +316,6 @@ def int32(*values: int) -> Any:
         ("dok", {"_dict": {(0, 0): object()}}),
         ("dok", {"_dict": {"a": 1.0}}),
     ],
-    ids=repr,
 )
 def test_states_of_sparse_matrices_are_refused(layout: str, changes: dict[str, Any]) -> None:
     value = matrix(layout)

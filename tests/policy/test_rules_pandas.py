@@ -328,7 +328,6 @@ def test_positions_of_sparse_arrays() -> None:
         ("string_dtype_call", ("pyarrow",)),
         ("text_call", (1,)),
     ],
-    ids=repr,
 )
 def test_arguments_are_refused(rule: str, args: tuple[Any, ...]) -> None:
     refused(getattr(rules_pandas, rule), args)

@@ -203,7 +203,6 @@ def nodes_with(tree: Any, node: int, **fields: Any) -> Any:
         ({"feature": -1}, "feature that there is not"),
         ({"feature": 1 << 60}, "feature that there is not"),
     ],
-    ids=repr,
 )
 def test_nodes_of_trees(tree: Any, fields: dict[str, Any], words: str) -> None:
     state = {**tree.__getstate__(), "nodes": nodes_with(tree, 0, **fields)}
@@ -271,7 +270,6 @@ def test_nodes_in_memory_of_others_are_copied(tree: Any) -> None:
         (6, np.array([], int), 0),
         (6,),
     ],
-    ids=repr,
 )
 def test_arguments_of_trees(args: tuple[Any, ...]) -> None:
     refused(rules_sklearn.tree_call, args)
@@ -375,7 +373,6 @@ def test_gradient_boosting(tree: Any) -> None:
         {"is_categorical": 1, "bitset_idx": 0},
         {"is_leaf": 1},
     ],
-    ids=repr,
 )
 def test_nodes_of_predictors(fields: dict[str, Any]) -> None:
     model = fitted(HistGradientBoostingRegressor(max_iter=1))
