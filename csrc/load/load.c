@@ -95,7 +95,9 @@ name_damage(const fp_load *load, const fp_machine *machine, int is_ours,
 
     /* joblib's message about files of Python 2 is worth more. */
     if ((!is_ours && PyErr_ExceptionMatches(PyExc_UnicodeError))
-        || load->progress.has_raised)
+        || load->progress.has_raised
+        /* What is refused is whole. */
+        || PyErr_ExceptionMatches(load->state->untrusted_error))
     {
         return;
     }
