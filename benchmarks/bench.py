@@ -114,6 +114,10 @@ LARGER_PERCENT |= {(name, "lz4"): 2 for name in COMPRESSED}
 SLOW_REPEATS = 2  # joblib compresses 35 MB/s
 NO_HASHES = ("forest_deep", "array_1gib")
 TWO_PREADS = ("mlp", "array_1gib")
+# load(trusted=()), at most 1.5 times a plain load; of a small pipeline twice.
+RESTRICTED = ("dicts", "forest_shallow", "forest_deep", "boosting", "mlp", "tiny")
+TARGETS |= {(name, "restricted", "load"): 1 / 1.5 for name in RESTRICTED}
+TARGETS[("tiny", "restricted", "load")] = 1 / 2
 TINY_LOAD_MICROSECONDS = 60
 MAP_MILLISECONDS = 1
 IMPORT_MILLISECONDS = 20
@@ -414,8 +418,11 @@ def load_rows(name, directory, repeat):
         ["load joblib's", [["ours", "ours", joblibs], ["joblib", "joblib", joblibs]]],
         ["map", [["ours", "map", ours], ["load", "ours", ours]]],
     ]
+    if name in RESTRICTED:
+        turns = [["ours", "restricted", ours], ["load", "ours", ours]]
+        cases.append(["restricted", [*turns, ["pickle", "pickle", theirs]]])
     if name != "smallarrs":  # joblib opens a descriptor for each array
-        cases[-1][1].append(["joblib", "joblib map", joblibs])
+        cases[3][1].append(["joblib", "joblib map", joblibs])
     best = run_json(
         [sys.executable, HERE / "load_worker.py", json.dumps(cases), str(repeat)], python_path()
     )

@@ -56,6 +56,12 @@ def with_one_thread(path):
     return fastpersist.load(path, threads=1)
 
 
+def restricted(path):
+    import fastpersist
+
+    return fastpersist.load(path, trusted=())
+
+
 def with_map(path):
     import fastpersist
 
@@ -89,6 +95,7 @@ READERS = {
     "no hashes": without_hashes,
     "one thread": with_one_thread,
     "map": with_map,
+    "restricted": restricted,
     "two preads": with_two_preads,
 }
 

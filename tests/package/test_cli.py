@@ -85,6 +85,19 @@ def test_inspect_prints_names_alone(tmp_path):
     assert "posixpath.join" in names
 
 
+def test_inspect_prints_untrusted_names(tmp_path):
+    path = tmp_path / "plain"
+    path.write_bytes(pickle.dumps([os.path.join, os.path.join, np.arange(3)], 4))
+    done = run("inspect", path, "--untrusted")
+    assert done.returncode == 1 and done.stdout.splitlines() == ["posixpath.join"]
+    path.write_bytes(b"(iposixpath\njoin\n.")
+    done = run("inspect", path, "--untrusted")
+    assert done.returncode == 1 and "INST" in done.stderr
+    path.write_bytes(pickle.dumps({"a": np.arange(3)}, 4))
+    done = run("inspect", path, "--untrusted")
+    assert done.returncode == 0 and done.stdout == ""
+
+
 def test_inspect_writes_a_page(model, tmp_path):
     done = run("inspect", model, "--html", tmp_path / "out.html")
     assert done.returncode == 0 and "weights" in done.stdout
