@@ -7,7 +7,6 @@ import os
 import pathlib
 
 import pytest
-import written_names
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -34,13 +33,6 @@ def encodable(value):
 def pytest_report_to_serializable():
     """A failure whose text has a lone surrogate would end the run with processes side by side."""
     return encodable((yield))
-
-
-def pytest_collection_finish():
-    """What was imported and collected stays to the end: no collection need look at it again, of
-    which a conversion makes one, and many tests more."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +83,7 @@ def names_are_listed(request):
     if "tmp_path" in request.fixturenames:
         directory = request.getfixturevalue("tmp_path")
     import joblib
+    import written_names
 
     written_names.begin()
     with pytest.MonkeyPatch.context() as patches:
@@ -105,6 +98,8 @@ def names_are_listed(request):
 def _noting(dump):
     @functools.wraps(dump)
     def noting(value, filename, *arguments, **keywords):
+        import written_names
+
         out = dump(value, filename, *arguments, **keywords)
         if isinstance(filename, (str, os.PathLike)) and os.path.isfile(filename):
             written_names.note(pathlib.Path(filename).read_bytes())

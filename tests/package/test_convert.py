@@ -7,6 +7,7 @@ import copyreg
 import datetime
 import decimal
 import functools
+import gc
 import io
 import json
 import pickle
@@ -23,6 +24,16 @@ from fastpersist import cli
 from fastpersist.convert import Unsettled, convert
 from helpers import run_command as command
 from helpers import run_python
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_else_is_collected():
+    """Each conversion collects once, and need not look at what all tests have imported."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 
 A = np.arange(3000.0)
 RECURSIVE = sample_classes.Plain(a=1)
