@@ -251,16 +251,16 @@ fp_restrict_own(fp_machine *machine, PyObject *cls)
 
 /* Shows arguments to a rule, which may give others. */
 static int
-ask(fp_machine *machine, const rule *rule, PyObject **args)
+ask(fp_machine *machine, const rule *of, PyObject **args)
 {
     PyObject *answer;
 
-    if (rule->call == NULL) {
+    if (of->call == NULL) {
         return 0;
     }
-    answer = PyObject_CallOneArg(rule->call, *args);
+    answer = PyObject_CallOneArg(of->call, *args);
     if (answer == NULL) {
-        return refuse_by_rule(machine, rule->object);
+        return refuse_by_rule(machine, of->object);
     }
     if (PyTuple_CheckExact(answer)) {
         Py_SETREF(*args, answer);
