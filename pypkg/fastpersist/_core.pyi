@@ -211,10 +211,9 @@ _Global = tuple[
     tuple[str, str] | None,  # as the stream spells it, where it was mapped
 ]
 
-class Restriction:
-    # A subclass answers the core with what a name stands for, how it may be used, and the rules
-    # for arguments and states, or raises UntrustedError.
-    def __call__(self, module: str, name: str) -> tuple[Any, int, Any, Any]: ...
+# A subclass answers the core's (module, name) with what the name stands for, how it may be used,
+# and the rules for arguments and states, or raises UntrustedError.
+class Restriction: ...
 
 class UntrustedError(UnpicklingError):
     names: tuple[Any, ...]
