@@ -509,7 +509,7 @@ def test_some_of_those_load():
     """The strategy is no exercise in being refused."""
     n_loaded = 0
 
-    @examples(300)
+    @examples(300, by_day=100)
     @given(states(depth=1))
     def count(made):
         nonlocal n_loaded

@@ -13,7 +13,15 @@ import pytest
 import sample_classes as s
 from compare import assert_isomorphic
 from file_objects import Bare
-from helpers import PERSISTENT_ID_IS_READ_ONLY, PROTOCOLS, examples, file_bytes, outcome, run_python
+from helpers import (
+    NIGHT,
+    PERSISTENT_ID_IS_READ_ONLY,
+    PROTOCOLS,
+    examples,
+    file_bytes,
+    outcome,
+    run_python,
+)
 from hypothesis import given
 from values import catalogue, graphs
 
@@ -119,8 +127,8 @@ LARGE: list = [b"b" * 300_000, bytearray(b"a" * 70_000), "t" * 100_000, "é" * 1
 
 
 def test_several_loads_leave_the_file_behind_each(open_data):
-    values = [[1, "two"], s.Plain(a=[1]), *LARGE, {}, [str(i) for i in range(20_000)]]
-    for protocol in PROTOCOLS:
+    values = [[1, "two"], s.Plain(a=[1]), *LARGE, {}, [str(i) for i in range(12_000)]]
+    for protocol in PROTOCOLS if NIGHT else (0, 2, 5):
         values = [*values, 1 << 900_000] if protocol == 2 else values
         pickles = [pickle.dumps(value, protocol) for value in values]
         file = open_data(b"".join(p + b"tail\n" for p in pickles))

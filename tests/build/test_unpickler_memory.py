@@ -8,7 +8,7 @@ import weakref
 
 import fastpersist
 import pytest
-from helpers import outcome, run_python
+from helpers import NIGHT, outcome, run_python
 
 
 def load(data):
@@ -18,7 +18,7 @@ def load(data):
 DEEP = """
 import sys
 import fastpersist, pickle
-n = 10**6
+n = int(sys.argv[1])
 for head, tail in (
     (b"](" , b"e"), (b"]\\x94(", b"e"), (b"]", b"a"), (b"(", b"t"), (b"", b"\\x85"), (b"(", b"l"),
     (b"}(K\\1", b"u"), (b"}K\\1", b"s"), (b"(K\\1", b"d"),
@@ -40,8 +40,8 @@ for head, tail in (
 """
 
 
-def test_a_million_levels():
-    run_python(DEEP)
+def test_very_many_levels():
+    run_python(DEEP, 10**6 if NIGHT else 200_000)
 
 
 GARBAGE = """
@@ -79,9 +79,10 @@ def test_garbage_of_small_loads_is_collected():
 @pytest.mark.parametrize("kind", ["loads", "Unpickler"])
 @pytest.mark.by_day(wanted=lambda kind: kind == "Unpickler")
 def test_garbage_of_large_loads_is_collected(kind):
+    count = 100 if NIGHT else 50
     # Up to 2,000,000 containers lie about between two full collections.
-    assert int(run_python(GARBAGE, kind, 110_000, 100)) < 900
-    assert int(run_python(GARBAGE, kind, 90_000, 100)) < 900
+    assert int(run_python(GARBAGE, kind, 110_000, count)) < 900
+    assert int(run_python(GARBAGE, kind, 90_000, count)) < 900
 
 
 LARGE_LIST = pickle.dumps([[] for _ in range(120_000)])
@@ -166,7 +167,7 @@ def once(data):
     for broken in (data, data[: len(data) // 2], data[: len(data) * 3 // 4] + b"\\xff"):
         for load in loads:
             attempt(load, broken)
-n = 60
+n = int(sys.argv[1])
 for data in pickles:
     # Python's own caches grow too, but not for ever.
     for _ in range(20):
@@ -185,7 +186,7 @@ for data in pickles:
 
 @pytest.mark.slow
 def test_nothing_leaks():
-    run_python(LEAKS)
+    run_python(LEAKS, 60 if NIGHT else 24)
 
 
 def test_an_unpickler_in_a_cycle_is_collected():

@@ -8,7 +8,7 @@ import os
 import sys
 
 import pytest
-from helpers import EFFORT
+from helpers import EFFORT, SANITIZED
 from shims import build, run_script, run_with
 
 if sys.platform != "linux":
@@ -17,7 +17,6 @@ if sys.platform != "linux":
 LONG = EFFORT > 1
 # A sanitizer's runtime stands in front of other preloaded libraries: it allocates by itself, keeps
 # what is freed, and makes some of the system calls in the extension's place.
-SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
 FEWER = 8 if SANITIZED else 1
 OWN_MALLOC = pytest.mark.skipif(SANITIZED, reason="the sanitizer allocates")
 

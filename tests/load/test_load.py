@@ -164,7 +164,8 @@ def large_graph():
         "bytes": b"data" * 500_000,
         "bytearray": bytearray(b"data" * 5000),
         "text": "text " * 5000 + "\ud800 é",
-        "numbers": list(range(300_000)),
+        "numbers": [*range(300), *range(65_400, 65_700)],
+        "words": [f"{i} " * 50 for i in range(6000)],
         "instance": s.Plain(a=1),
     }
 

@@ -22,6 +22,7 @@ import values
 from compare import assert_isomorphic
 from fastpersist import cli
 from fastpersist.convert import Unsettled, convert
+from helpers import NIGHT
 from helpers import run_command as command
 from helpers import run_python
 
@@ -86,6 +87,7 @@ VALUES = {
     "large leaves": ["x" * 100_000, "é" * 50_000, b"x" * 100_000, bytearray(70_000)],
     "many": [{"id": i, "name": f"n{i}"} for i in range(3000)],
 }
+EVERYTHING = array_values.everything()
 LAYOUTS = ("fastpersist", "joblib", "pickle")
 SOURCES = {f"pickle, protocol {p}": functools.partial(pickle.dumps, protocol=p) for p in range(6)}
 
@@ -165,12 +167,15 @@ def test_the_catalogue(name, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
-@pytest.mark.parametrize("name", list(array_values.everything()))
+@pytest.mark.parametrize("name", EVERYTHING)
 def test_every_array(name, tmp_path):
-    value = array_values.everything()[name]()
+    value = EVERYTHING[name]()
     files = [_ours(value), pickle.dumps(value, 5), pickle.dumps(value, 3)]
     if getattr(getattr(value, "dtype", None), "itemsize", 1) > 0:  # joblib divides by it
         files.append(_joblib(value))
+    if not NIGHT:
+        at = list(EVERYTHING).index(name) % len(files)
+        files = [files[0], files[at]] if at else files[:1]
     for data in files:
         (tmp_path / "old").write_bytes(data)
         want = fastpersist.load(tmp_path / "old", ensure_native_byte_order=False)

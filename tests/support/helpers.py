@@ -18,6 +18,8 @@ from hypothesis import settings
 EFFORT = int(os.environ.get("FASTPERSIST_TEST_EFFORT", "1"))
 # pytest --night: see tests/conftest.py.
 NIGHT = "FASTPERSIST_TEST_NIGHT" in os.environ
+# Whether the sanitizers' runtime is there: see asan in the Makefile.
+SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
 SUPPORT = pathlib.Path(__file__).resolve().parent
 PROJECT = SUPPORT.parents[1]
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

@@ -21,7 +21,7 @@ from helpers import file_bytes, run_python
 joblib = pytest.importorskip("joblib")
 
 VALUE = {"numbers": np.arange(3000.0), "names": [f"name {i}" for i in range(500)]}
-LARGE = [np.arange(700_000.0), [str(i) for i in range(50_000)]]  # through the writer thread
+LARGE = [np.arange(700_000.0), [str(i) for i in range(10_000)]]  # through the writer thread
 
 
 def same(one, other):
