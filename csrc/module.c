@@ -675,7 +675,13 @@ module_exec(PyObject *module)
     X(object_reduce_ex)                                                       \
     X(object_reduce)                                                          \
     X(object_getstate)                                                        \
-    X(object_class)
+    X(object_class)                                                           \
+    X(default_dict_type)                                                      \
+    X(deque_type)                                                             \
+    X(namespace_type)                                                         \
+    X(enum_reducer)                                                           \
+    X(counter_reducer)                                                        \
+    X(namedtuple_newargs)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

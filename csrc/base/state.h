@@ -34,6 +34,13 @@
     X(main, "__main__")                                                       \
     X(dot, ".")                                                               \
     X(items, "items")                                                         \
+    X(keys, "keys")                                                           \
+    X(dict_type, "dict")                                                      \
+    X(weakref, "__weakref__")                                                 \
+    X(getattribute, "__getattribute__")                                       \
+    X(value_, "_value_")                                                      \
+    X(maxlen, "maxlen")                                                       \
+    X(default_factory, "default_factory")                                     \
     X(latin1, "latin1")                                                       \
     X(modules, "modules")                                                     \
     X(write, "write")                                                         \
@@ -123,6 +130,14 @@ typedef struct fp_state {
     PyObject *object_reduce;
     PyObject *object_getstate;
     PyObject *object_class;
+    /* Whose reducers the walk knows (walk/known.h): types, and code of functions
+     * that do the same. */
+    PyObject *default_dict_type; /* collections.defaultdict */
+    PyObject *deque_type;        /* collections.deque */
+    PyObject *namespace_type;    /* types.SimpleNamespace */
+    PyObject *enum_reducer;
+    PyObject *counter_reducer;
+    PyObject *namedtuple_newargs;
 #define X(field, text) PyObject *str_##field;
     FP_NAMES(X)
 #undef X

@@ -210,12 +210,14 @@ silent_names(const fp_state *state, PyObject *object, PyObject **module_name,
                 != fp_type_lookup(&PyType_Type, state->str_module)
             || fp_type_lookup(type, state->str_qualname)
                    != fp_type_lookup(&PyType_Type, state->str_qualname)
-            || type->tp_getattro != PyType_Type.tp_getattro)
+            || fp_type_lookup(type, state->str_getattribute)
+                   != fp_type_lookup(&PyType_Type, state->str_getattribute))
         {
             return 0;
         }
-        *module_name = PyObject_GetAttr(object, state->str_module);
-        *name = PyObject_GetAttr(object, state->str_qualname);
+        /* A __getattr__ is asked for what is not there only. */
+        *module_name = PyType_Type.tp_getattro(object, state->str_module);
+        *name = PyType_Type.tp_getattro(object, state->str_qualname);
     }
     else if (PyFunction_Check(object)) {
         *module_name = Py_XNewRef(((PyFunctionObject *)object)->func_module);
