@@ -106,13 +106,12 @@ kind_of_class(const fp_state *state, PyTypeObject *type)
     PyObject *getstate;
     int is_ours;
 
-    if (!fp_has_plain_names(type)) {
+    if (!fp_has_plain_names(type) || !fp_has_plain_metaclass(state, type)) {
         return BY_REDUCER;
     }
     getstate = fp_type_lookup(type, state->str_getstate);
     is_ours =
-        Py_TYPE(type)->tp_hash == PyType_Type.tp_hash
-        && type->tp_getattro == PyObject_GenericGetAttr && type->tp_new != NULL
+        type->tp_getattro == PyObject_GenericGetAttr && type->tp_new != NULL
         && !PyType_IsSubtype(type, &PyList_Type)
         && !PyType_IsSubtype(type, &PyDict_Type)
         && fp_type_lookup(type, state->str_reduce_ex)

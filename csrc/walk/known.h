@@ -52,6 +52,10 @@ typedef struct fp_known_class {
  * MemoryError set. */
 const fp_known_class *fp_known_class_of(fp_walk *walk, PyTypeObject *type);
 
+/* Whether the metaclass leaves alone how a class's attributes are looked up,
+ * and has none itself of those that pickle looks for in the class. */
+int fp_has_plain_metaclass(const fp_state *state, PyTypeObject *type);
+
 /* The types and functions that are known; at import. 0 or -1. */
 int fp_known_init(fp_state *state);
 

@@ -268,7 +268,7 @@ find_slot_names(const fp_state *state, PyTypeObject *type, slot_names *found)
     PyObject *mro = type->tp_mro;
     int status = 1;
 
-    if (cached != NULL && cached != Py_None) {
+    if (cached != NULL) {
         if (!PyList_CheckExact(cached)) {
             return 0;
         }
@@ -332,10 +332,8 @@ resolve_slots(PyTypeObject *type, const slot_names *names,
 
 /* --- classes ------------------------------------------------------------- */
 
-/* Whether the metaclass leaves alone how a class's attributes are looked up,
- * and has none itself of those that pickle looks for in the class. */
-static int
-has_plain_metaclass(const fp_state *state, PyTypeObject *type)
+int
+fp_has_plain_metaclass(const fp_state *state, PyTypeObject *type)
 {
     PyTypeObject *meta = Py_TYPE(type);
     PyTypeObject *plain = &PyType_Type;
@@ -469,7 +467,7 @@ kind_of(const fp_walk *walk, PyTypeObject *type)
     int found;
 
     if (PyType_IsSubtype(type, &PyType_Type)
-        || !has_plain_metaclass(state, type) || !fp_has_plain_names(type)
+        || !fp_has_plain_metaclass(state, type) || !fp_has_plain_names(type)
         || type->tp_getattro != PyObject_GenericGetAttr
         || fp_type_lookup(type, state->str_class_) != state->object_class)
     {

@@ -653,18 +653,17 @@ fp_step_known(fp_walk *walk, fp_frame *frame)
     return status;
 }
 
-/* Whether the instance's own dict hides what pickle would look up in the class,
- * where that dict is not written as a state (containers.c looks then). 1, 0 or
- * -1. */
+/* Whether the instance's own dict hides what pickle would look up in the class
+ * and nobody looks for when that dict is written (containers.c). 1, 0 or -1. */
 static int
 is_shadowed(const fp_walk *walk, PyObject *object, fp_known_kind kind)
 {
     const fp_state *state = walk->state;
-    PyObject *names[FP_N_REDUCER_NAMES + 1];
+    PyObject *names[FP_N_REDUCER_NAMES + 2];
     PyObject *dict;
     int found = 0;
 
-    if (kind != FP_KNOWN_DICT && kind < FP_KNOWN_ORDERED_DICT) {
+    if (kind != FP_KNOWN_DICT && kind < FP_KNOWN_SET) {
         return 0;
     }
     dict = instance_dict(object);
@@ -673,7 +672,8 @@ is_shadowed(const fp_walk *walk, PyObject *object, fp_known_kind kind)
     }
     fp_reducer_names(state, names);
     names[FP_N_REDUCER_NAMES] = state->str_items;
-    for (size_t i = 0; found == 0 && i < FP_N_REDUCER_NAMES + 1; i++) {
+    names[FP_N_REDUCER_NAMES + 1] = state->str_reduce;
+    for (size_t i = 0; found == 0 && i < FP_N_REDUCER_NAMES + 2; i++) {
         found = PyDict_Contains(dict, names[i]);
     }
     return found;
