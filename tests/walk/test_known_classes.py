@@ -409,7 +409,7 @@ def same_outcomes(value, protocols=(2, 3, 4, 5)):
 def of_subclass(value, sub):
     """The same value as an instance of the subclass, or None where there can be none."""
     try:
-        value.__class__ = sub
+        object.__setattr__(value, "__class__", sub)
         return value
     except TypeError:
         pass
