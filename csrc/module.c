@@ -683,9 +683,9 @@ module_exec(PyObject *module)
     X(default_dict_type)                                                      \
     X(deque_type)                                                             \
     X(namespace_type)                                                         \
-    X(enum_reducer)                                                           \
-    X(counter_reducer)                                                        \
-    X(namedtuple_newargs)
+    X(known_functions)                                                        \
+    X(datetime_capsule)                                                       \
+    X(decimal_type)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

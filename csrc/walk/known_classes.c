@@ -6,164 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- reducers written in Python ------------------------------------------ */
-
-/* They are known by what they do: their code is compared with what these
- * compile to. */
-static const char known_functions[] =
-    "def enum(self, proto):\n"
-    "    return self.__class__, (self._value_, )\n"
-    "def counter(self):\n"
-    "    return self.__class__, (dict(self),)\n"
-    "def namedtuple(_tuple):\n"
-    "    def getnewargs(self):\n"
-    "        return _tuple(self)\n";
-
-/* The code object of that name among constants: a new reference. */
-static PyObject *
-code_named(PyObject *code, const char *name)
-{
-    PyObject *constants = ((PyCodeObject *)code)->co_consts;
-
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(constants); i++) {
-        PyObject *constant = PyTuple_GET_ITEM(constants, i);
-        if (PyCode_Check(constant)
-            && PyUnicode_CompareWithASCIIString(
-                   ((PyCodeObject *)constant)->co_name, name)
-                   == 0)
-        {
-            return Py_NewRef(constant);
-        }
-    }
-    PyErr_Format(PyExc_SystemError, "no code named %s", name);
-    return NULL;
-}
-
-static int
-fetch_type(PyObject **field, const char *module_name, const char *name)
-{
-    PyObject *module = PyImport_ImportModule(module_name);
-
-    if (module == NULL) {
-        return -1;
-    }
-    *field = PyObject_GetAttrString(module, name);
-    Py_DECREF(module);
-    if (*field != NULL && !PyType_Check(*field)) {
-        PyErr_Format(PyExc_TypeError, "%s.%s is not a type", module_name,
-                     name);
-        Py_CLEAR(*field);
-    }
-    return *field == NULL ? -1 : 0;
-}
-
-int
-fp_known_init(fp_state *state)
-{
-    PyObject *module =
-        Py_CompileString(known_functions, "<fastpersist>", Py_file_input);
-    PyObject *outer = NULL;
-    int status = -1;
-
-    if (module == NULL) {
-        return -1;
-    }
-    state->enum_reducer = code_named(module, "enum");
-    state->counter_reducer = code_named(module, "counter");
-    outer = code_named(module, "namedtuple");
-    if (outer != NULL) {
-        state->namedtuple_newargs = code_named(outer, "getnewargs");
-    }
-    if (state->enum_reducer != NULL && state->counter_reducer != NULL
-        && state->namedtuple_newargs != NULL
-        && fetch_type(&state->default_dict_type, "_collections", "defaultdict")
-               == 0
-        && fetch_type(&state->deque_type, "_collections", "deque") == 0)
-    {
-        state->namespace_type =
-            Py_NewRef(Py_TYPE(PySys_GetObject("implementation")));
-        status = 0;
-    }
-    Py_XDECREF(outer);
-    Py_DECREF(module);
-    return status;
-}
-
-#define FLAGS_THAT_COUNT                                                      \
-    (CO_OPTIMIZED | CO_NEWLOCALS | CO_VARARGS | CO_VARKEYWORDS | CO_GENERATOR \
-     | CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR)
-
-/* 1 where the function does what `known` does, 0, or -1. */
-static int
-does_what(PyObject *function, PyObject *known)
-{
-    PyCodeObject *code, *expected = (PyCodeObject *)known;
-    PyObject *bytes, *expected_bytes;
-    int same;
-
-    if (function == NULL || !PyFunction_Check(function)) {
-        return 0;
-    }
-    code = (PyCodeObject *)PyFunction_GET_CODE(function);
-    if (code->co_argcount != expected->co_argcount
-        || code->co_kwonlyargcount != 0
-        || ((code->co_flags ^ expected->co_flags) & FLAGS_THAT_COUNT) != 0
-        || code->co_nlocals != expected->co_nlocals)
-    {
-        return 0;
-    }
-    same = PyObject_RichCompareBool(code->co_names, expected->co_names, Py_EQ);
-    if (same <= 0) {
-        return same;
-    }
-    bytes = PyCode_GetCode(code);
-    expected_bytes = PyCode_GetCode(expected);
-    same = bytes == NULL || expected_bytes == NULL
-               ? -1
-               : PyObject_RichCompareBool(bytes, expected_bytes, Py_EQ);
-    Py_XDECREF(bytes);
-    Py_XDECREF(expected_bytes);
-    return same;
-}
-
-/* collections.namedtuple's: tuple is what `_tuple` stands for. */
-static int
-is_namedtuple_newargs(const fp_state *state, PyObject *function)
-{
-    int same = does_what(function, state->namedtuple_newargs);
-    PyObject *closure;
-
-    if (same <= 0) {
-        return same;
-    }
-    closure = PyFunction_GET_CLOSURE(function);
-    return closure != NULL && PyTuple_GET_SIZE(closure) == 1
-           && PyCell_GET(PyTuple_GET_ITEM(closure, 0))
-                  == (PyObject *)&PyTuple_Type;
-}
-
-/* Counter's: dict is what the name `dict` stands for. */
-static int
-is_counter_reducer(const fp_state *state, PyObject *function)
-{
-    int same = does_what(function, state->counter_reducer);
-    PyObject *found;
-
-    if (same <= 0) {
-        return same;
-    }
-    same = fp_dict_get(PyFunction_GET_GLOBALS(function), state->str_dict_type,
-                       &found);
-    Py_XDECREF(found);
-    if (same != 0) {
-        return same < 0 ? -1 : 0;
-    }
-    same = fp_dict_get(((PyFunctionObject *)function)->func_builtins,
-                       state->str_dict_type, &found);
-    Py_XDECREF(found); /* compared only */
-    return same < 0 ? -1 : found == (PyObject *)&PyDict_Type;
-}
-
 /* --- slots --------------------------------------------------------------- */
 
 typedef struct {
@@ -288,9 +130,8 @@ find_slot_names(const fp_state *state, PyTypeObject *type, slot_names *found)
     return status;
 }
 
-/* Where an instance holds the slot, or -1: it is no plain slot of the class. */
-static Py_ssize_t
-slot_offset(PyTypeObject *type, PyObject *name)
+Py_ssize_t
+fp_member_offset(PyTypeObject *type, PyObject *name, int flags)
 {
     PyObject *descriptor = fp_type_lookup(type, name);
     const PyMemberDef *member;
@@ -301,7 +142,7 @@ slot_offset(PyTypeObject *type, PyObject *name)
         return -1;
     }
     member = ((PyMemberDescrObject *)descriptor)->d_member;
-    return member->type == Py_T_OBJECT_EX && member->flags == 0
+    return member->type == Py_T_OBJECT_EX && member->flags == flags
                ? member->offset
                : -1;
 }
@@ -313,7 +154,7 @@ resolve_slots(PyTypeObject *type, const slot_names *names,
               fp_known_class *known)
 {
     for (size_t i = 0; i < names->n_names; i++) {
-        Py_ssize_t offset = slot_offset(type, names->names[i]);
+        Py_ssize_t offset = fp_member_offset(type, names->names[i], 0);
         int is_new = 1;
         if (offset < 0) {
             return 0;
@@ -386,7 +227,7 @@ kind_by_reducer(const fp_state *state, PyTypeObject *type, PyObject *reducer)
     if (PyType_IsSubtype(type, &PyDict_Type)) {
         return type->tp_iter == PyDict_Type.tp_iter
                        && inherits(type, &PyDict_Type, state->str_keys)
-                       && is_counter_reducer(state, reducer) == 1
+                       && fp_does(state, reducer, FP_FUNCTION_COUNTER) == 1
                    ? FP_KNOWN_COUNTER
                    : FP_KNOWN_NOTHING;
     }
@@ -408,6 +249,7 @@ static fp_known_kind
 kind_by_base(const fp_state *state, PyTypeObject *type)
 {
     PyObject *newargs = fp_type_lookup(type, state->str_getnewargs);
+    PyObject *getstate;
 
     if (type->tp_new == NULL
         || fp_type_lookup(type, state->str_getnewargs_ex) != NULL)
@@ -426,14 +268,17 @@ kind_by_base(const fp_state *state, PyTypeObject *type)
                    : FP_KNOWN_NOTHING;
     }
     if (newargs == NULL) {
-        return FP_KNOWN_OBJECT;
+        getstate = fp_type_lookup(type, state->str_getstate);
+        return fp_does(state, getstate, FP_FUNCTION_UUID) == 1
+                   ? FP_KNOWN_UUID
+                   : FP_KNOWN_OBJECT;
     }
     if (PyType_HasFeature(type, Py_TPFLAGS_TUPLE_SUBCLASS)) {
         if (inherits(type, &PyTuple_Type, state->str_getnewargs)) {
             return FP_KNOWN_TUPLE;
         }
         return type->tp_iter == PyTuple_Type.tp_iter
-                       && is_namedtuple_newargs(state, newargs) == 1
+                       && fp_does(state, newargs, FP_FUNCTION_NAMEDTUPLE) == 1
                    ? FP_KNOWN_NAMEDTUPLE
                    : FP_KNOWN_NOTHING;
     }
@@ -452,6 +297,11 @@ kind_by_base(const fp_state *state, PyTypeObject *type)
                    ? FP_KNOWN_BYTES
                    : FP_KNOWN_NOTHING;
     }
+    if (PyType_IsSubtype(type, &PyComplex_Type)) {
+        return inherits(type, &PyComplex_Type, state->str_getnewargs)
+                   ? FP_KNOWN_COMPLEX
+                   : FP_KNOWN_NOTHING;
+    }
     return PyType_IsSubtype(type, &PyFloat_Type)
                    && inherits(type, &PyFloat_Type, state->str_getnewargs)
                ? FP_KNOWN_FLOAT
@@ -462,8 +312,9 @@ kind_by_base(const fp_state *state, PyTypeObject *type)
 static fp_known_kind
 kind_of(const fp_walk *walk, PyTypeObject *type)
 {
-    const fp_state *state = walk->state;
-    PyObject *reducer;
+    fp_state *state = walk->state;
+    PyObject *reduce_ex, *reduce;
+    fp_known_kind kind;
     int found;
 
     if (PyType_IsSubtype(type, &PyType_Type)
@@ -473,23 +324,33 @@ kind_of(const fp_walk *walk, PyTypeObject *type)
     {
         return FP_KNOWN_NOTHING;
     }
-    found = fp_dict_get(state->dispatch_table, (PyObject *)type, &reducer);
-    Py_XDECREF(reducer);
-    if (found != 0 || fp_class_goes_by_name(walk, type) != 1) {
+    found = fp_dict_get(state->dispatch_table, (PyObject *)type, &reduce);
+    Py_XDECREF(reduce); /* the table has it */
+    if (found < 0 || fp_class_goes_by_name(walk, type) != 1) {
         return FP_KNOWN_NOTHING;
     }
-    reducer = fp_type_lookup(type, state->str_reduce_ex);
-    if (reducer != state->object_reduce_ex) {
-        return fp_type_lookup(type, state->str_value_) == NULL
-                       && fp_has_dict(type)
-                       && does_what(reducer, state->enum_reducer) == 1
-                   ? FP_KNOWN_ENUM
+    if (found > 0) {
+        return type == &PyComplex_Type
+                       && fp_does(state, reduce, FP_FUNCTION_COMPLEX) == 1
+                   ? FP_KNOWN_BUILTIN_COMPLEX
                    : FP_KNOWN_NOTHING;
     }
-    reducer = fp_type_lookup(type, state->str_reduce);
-    return reducer == state->object_reduce
-               ? kind_by_base(state, type)
-               : kind_by_reducer(state, type, reducer);
+    reduce_ex = fp_type_lookup(type, state->str_reduce_ex);
+    reduce = fp_type_lookup(type, state->str_reduce);
+    if (reduce_ex != state->object_reduce_ex) {
+        return fp_type_lookup(type, state->str_value_) == NULL
+                       && fp_has_dict(type)
+                       && fp_does(state, reduce_ex, FP_FUNCTION_ENUM) == 1
+                   ? FP_KNOWN_ENUM
+                   : fp_kind_of_value(state, type, reduce_ex, reduce);
+    }
+    if (reduce == state->object_reduce) {
+        return kind_by_base(state, type);
+    }
+    kind = kind_by_reducer(state, type, reduce);
+    return kind != FP_KNOWN_NOTHING
+               ? kind
+               : fp_kind_of_value(state, type, reduce_ex, reduce);
 }
 
 /* pickle takes a class for the two functions of copyreg by its name alone. */
@@ -510,7 +371,8 @@ static inline int
 has_state(fp_known_kind kind)
 {
     return kind != FP_KNOWN_DEFAULT_DICT && kind != FP_KNOWN_COUNTER
-           && kind != FP_KNOWN_NAMESPACE && kind != FP_KNOWN_ENUM;
+           && kind != FP_KNOWN_NAMESPACE && kind < FP_KNOWN_ENUM
+           && kind != FP_KNOWN_UUID;
 }
 
 /* Fills in what is known; `kind` stays FP_KNOWN_NOTHING where something is in
@@ -526,7 +388,10 @@ look_at(const fp_state *state, PyTypeObject *type, fp_known_kind kind,
         PyErr_Clear();
         return 0;
     }
-    if (has_state(kind)) {
+    if (!has_state(kind)) {
+        status = fp_find_arguments(state, type, kind, known);
+    }
+    else {
         status =
             fp_type_lookup(type, state->str_getstate) == state->object_getstate
                 ? resolve_slots(type, names, known)
@@ -564,7 +429,9 @@ new_class(const fp_walk *walk, PyTypeObject *type)
             kind = FP_KNOWN_NOTHING;
         }
     }
-    known = calloc(1, sizeof(*known) + names.n_names * sizeof(fp_known_slot));
+    known = calloc(1, sizeof(*known)
+                          + (names.n_names + FP_MAX_ARGUMENTS)
+                                * sizeof(fp_known_slot));
     if (known == NULL) {
         PyErr_NoMemory();
         goto done;

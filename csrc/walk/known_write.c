@@ -21,45 +21,13 @@ enum {
     WRITE_SLOT,
 };
 
-static inline int
-is_lonely(PyObject *object)
-{
-    return Py_REFCNT(object) == 1;
-}
-
-/* --- temporaries --------------------------------------------------------- */
-
-/* A tuple, list or dict that only pickle would make; nobody meets it again. */
-static inline int
-begin_temporary(fp_walk *walk)
-{
-    return walk->late_puts ? 0 : fp_end_full_frame(walk);
-}
-
-static inline int
-put_temporary(fp_walk *walk)
-{
-    return walk->late_puts ? 0 : fp_put_in_stream(walk, NULL, 1);
-}
-
-/* The end of a tuple of one to three items, or of one with a MARK. */
-static int
-end_tuple(fp_walk *walk, Py_ssize_t n_items)
-{
-    static const unsigned char opcodes[] = {0, OP_TUPLE1, OP_TUPLE2,
-                                            OP_TUPLE3};
-
-    return fp_emit_byte(walk, n_items > 3 ? OP_TUPLE : opcodes[n_items]) < 0
-               ? -1
-               : put_temporary(walk);
-}
-
 /* --- arguments ----------------------------------------------------------- */
 
 static int
 save_empty_tuple(fp_walk *walk)
 {
-    return begin_temporary(walk) < 0 ? -1 : fp_emit_byte(walk, OP_EMPTY_TUPLE);
+    return fp_begin_temporary(walk) < 0 ? -1
+                                        : fp_emit_byte(walk, OP_EMPTY_TUPLE);
 }
 
 /* A copy that is saved in the place of the instance. Steals it. */
@@ -76,9 +44,6 @@ save_copy(fp_walk *walk, PyObject *copy, int is_shared)
     return status;
 }
 
-/* Longer ones may become blobs. */
-#define SHORT_STR 4000
-
 static int
 save_text(fp_walk *walk, PyObject *text)
 {
@@ -90,8 +55,8 @@ save_text(fp_walk *walk, PyObject *text)
     }
 #endif
     length = PyUnicode_GET_LENGTH(text);
-    if (length > 0 && length < SHORT_STR) {
-        return begin_temporary(walk) < 0 ? -1 : fp_save_str(walk, text, 1);
+    if (length > 0 && length < FP_SHORT_STR) {
+        return fp_begin_temporary(walk) < 0 ? -1 : fp_save_str(walk, text, 1);
     }
     return save_copy(walk, PyUnicode_FromObject(text), length == 0);
 }
@@ -112,10 +77,10 @@ save_leaf(fp_walk *walk, PyObject *object, fp_known_kind kind)
             PyBytes_FromStringAndSize(PyBytes_AS_STRING(object), n_bytes),
             n_bytes <= 1);
     case FP_KNOWN_INT:
-        status = begin_temporary(walk);
+        status = fp_begin_temporary(walk);
         return status < 0 ? -1 : fp_save_int_inline(walk, object);
     default:
-        status = begin_temporary(walk);
+        status = fp_begin_temporary(walk);
         return status < 0 ? -1 : fp_save_float_inline(walk, object);
     }
 }
@@ -139,10 +104,10 @@ save_maxlen(fp_walk *walk, PyObject *deque)
         status = save_empty_tuple(walk);
     }
     else {
-        status = begin_temporary(walk) < 0 || save_empty_tuple(walk) < 0
+        status = fp_begin_temporary(walk) < 0 || save_empty_tuple(walk) < 0
                          || fp_save(walk, maxlen, 0) < 0
                      ? -1
-                     : end_tuple(walk, 2);
+                     : fp_end_tuple(walk, 2);
     }
     Py_DECREF(maxlen);
     return status;
@@ -166,7 +131,7 @@ static int
 save_argument(fp_walk *walk, fp_frame *frame, PyObject *argument)
 {
     frame->stage = WRITE_END_OF_ARGUMENTS;
-    return fp_save(walk, argument, is_lonely(argument));
+    return fp_save(walk, argument, fp_is_lonely(argument));
 }
 
 static int
@@ -186,7 +151,7 @@ save_factory(fp_walk *walk, fp_frame *frame)
         frame->stage = WRITE_OPCODE;
         return save_empty_tuple(walk);
     }
-    status = begin_temporary(walk);
+    status = fp_begin_temporary(walk);
     return status < 0 ? -1 : save_argument(walk, frame, factory);
 }
 
@@ -200,7 +165,7 @@ save_items_as_list(fp_walk *walk, fp_frame *frame)
         return -1;
     }
     frame->stage = WRITE_END_OF_ARGUMENTS;
-    status = begin_temporary(walk) < 0 || begin_temporary(walk) < 0
+    status = fp_begin_temporary(walk) < 0 || fp_begin_temporary(walk) < 0
                  ? -1
                  : fp_open_list(walk, items, 1);
     Py_DECREF(items);
@@ -213,7 +178,9 @@ begin_items_of_tuple(fp_walk *walk, fp_frame *frame, int is_inner)
     Py_ssize_t size = PyTuple_GET_SIZE(frame->object);
 
     frame->stage = WRITE_ITEMS_OF_ARGUMENTS;
-    if (begin_temporary(walk) < 0 || (is_inner && begin_temporary(walk) < 0)) {
+    if (fp_begin_temporary(walk) < 0
+        || (is_inner && fp_begin_temporary(walk) < 0))
+    {
         return -1;
     }
     if (size == 0) {
@@ -236,14 +203,14 @@ save_items_of_tuple(fp_walk *walk, fp_frame *frame, int is_inner)
         if (item == NULL) {
             return fp_call_out(walk);
         }
-        status = fp_save(walk, item, is_lonely(item));
+        status = fp_save(walk, item, fp_is_lonely(item));
         if (status != FP_SAVED) {
             return status;
         }
     }
     frame->position = 0;
     frame->stage = is_inner ? WRITE_END_OF_ARGUMENTS : WRITE_OPCODE;
-    return end_tuple(walk, size);
+    return fp_end_tuple(walk, size);
 }
 
 static int
@@ -262,18 +229,21 @@ save_arguments(fp_walk *walk, fp_frame *frame, const fp_known_class *known)
     case FP_KNOWN_INT:
     case FP_KNOWN_FLOAT:
         frame->stage = WRITE_END_OF_ARGUMENTS;
-        status = begin_temporary(walk);
+        status = fp_begin_temporary(walk);
         return status < 0 ? -1 : save_leaf(walk, object, known->kind);
+    case FP_KNOWN_COMPLEX:
+        frame->stage = WRITE_OPCODE;
+        return fp_save_complex_parts(walk, object);
     case FP_KNOWN_SET:
         return save_items_as_list(walk, frame);
     case FP_KNOWN_DEFAULT_DICT:
         return save_factory(walk, frame);
     case FP_KNOWN_COUNTER: /* a dict of the same items */
         frame->stage = WRITE_END_OF_ARGUMENTS;
-        status = begin_temporary(walk) < 0 ? -1 : begin_temporary(walk);
+        status = fp_begin_temporary(walk) < 0 ? -1 : fp_begin_temporary(walk);
         return status < 0 ? -1 : fp_open_dict(walk, object, 1, 0);
     case FP_KNOWN_ENUM:
-        status = begin_temporary(walk);
+        status = fp_begin_temporary(walk);
         return status < 0 ? -1 : save_argument(walk, frame, frame->pending);
     case FP_KNOWN_DEQUE:
         frame->stage = WRITE_OPCODE;
@@ -404,7 +374,7 @@ save_items(fp_walk *walk, fp_frame *frame, fp_known_kind kind)
         }
         frame->lookahead++;
         frame->n_batch++;
-        status = fp_save(walk, item, is_lonely(item));
+        status = fp_save(walk, item, fp_is_lonely(item));
         if (status != FP_SAVED) {
             return status;
         }
@@ -452,8 +422,8 @@ save_pairs(fp_walk *walk, fp_frame *frame, fp_known_kind kind)
             frame->n_batch++;
             frame->stage = WRITE_VALUE;
             /* The list of an OrderedDict holds its keys, too. */
-            status = fp_save(walk, key,
-                             kind != FP_KNOWN_ORDERED_DICT && is_lonely(key));
+            status = fp_save(
+                walk, key, kind != FP_KNOWN_ORDERED_DICT && fp_is_lonely(key));
             if (status != FP_SAVED) {
                 return status;
             }
@@ -462,7 +432,7 @@ save_pairs(fp_walk *walk, fp_frame *frame, fp_known_kind kind)
         value = frame->ahead;
         frame->ahead = NULL;
         Py_DECREF(value); /* the dict has it */
-        status = fp_save(walk, value, is_lonely(value));
+        status = fp_save(walk, value, fp_is_lonely(value));
         if (status != FP_SAVED) {
             return status;
         }
@@ -489,26 +459,20 @@ instance_dict(PyObject *object)
     return place == NULL ? NULL : *place;
 }
 
-static inline PyObject *
-slot_value(PyObject *object, const fp_known_slot *slot)
-{
-    return *(PyObject **)((char *)object + slot->offset);
-}
-
 /* The state is a dict alone: the last thing of the object. */
 static int
 save_dict_alone(fp_walk *walk, PyObject *object, PyObject *dict)
 {
-    return fp_save_state_dict(walk, Py_TYPE(object), dict, is_lonely(dict));
+    return fp_save_state_dict(walk, Py_TYPE(object), dict, fp_is_lonely(dict));
 }
 
 /* The dict in front of the slots. */
 static int
 save_dict_of_pair(fp_walk *walk, PyObject *dict)
 {
-    int lonely = is_lonely(dict);
+    int lonely = fp_is_lonely(dict);
 
-    if (begin_temporary(walk) < 0) {
+    if (fp_begin_temporary(walk) < 0) {
         return -1;
     }
     if (!lonely && fp_memo_find(walk->memo, dict) != NULL) {
@@ -532,7 +496,7 @@ save_state(fp_walk *walk, fp_frame *frame, const fp_known_class *known)
     }
     frame->size = 0;
     for (size_t i = 0; i < known->n_slots; i++) {
-        frame->size += slot_value(object, &known->slots[i]) != NULL;
+        frame->size += fp_slot_value(object, &known->slots[i]) != NULL;
     }
     if (known->kind == FP_KNOWN_DEFAULT_DICT || known->kind == FP_KNOWN_COUNTER
         || known->kind == FP_KNOWN_ENUM)
@@ -551,7 +515,7 @@ save_state(fp_walk *walk, fp_frame *frame, const fp_known_class *known)
         return is_empty ? FP_SAVED : save_dict_alone(walk, object, dict);
     }
     frame->stage = WRITE_SLOTS;
-    if (begin_temporary(walk) < 0) {
+    if (fp_begin_temporary(walk) < 0) {
         return -1;
     }
     return dict == NULL || PyDict_GET_SIZE(dict) == 0
@@ -565,8 +529,8 @@ begin_slots(fp_walk *walk, fp_frame *frame)
 {
     frame->stage = WRITE_SLOT;
     frame->position = 0;
-    if (begin_temporary(walk) < 0 || fp_emit_byte(walk, OP_EMPTY_DICT) < 0
-        || put_temporary(walk) < 0)
+    if (fp_begin_temporary(walk) < 0 || fp_emit_byte(walk, OP_EMPTY_DICT) < 0
+        || fp_put_temporary(walk) < 0)
     {
         return -1;
     }
@@ -578,21 +542,21 @@ save_slots(fp_walk *walk, fp_frame *frame, const fp_known_class *known)
 {
     while (frame->position < (Py_ssize_t)known->n_slots) {
         const fp_known_slot *slot = &known->slots[frame->position++];
-        PyObject *value = slot_value(frame->object, slot);
+        PyObject *value = fp_slot_value(frame->object, slot);
         int status;
         if (value == NULL) {
             continue;
         }
         status = fp_save(walk, slot->name, 0);
         if (status == FP_SAVED) {
-            status = fp_save(walk, value, is_lonely(value));
+            status = fp_save(walk, value, fp_is_lonely(value));
         }
         if (status != FP_SAVED) {
             return status;
         }
     }
     if (fp_emit_byte(walk, frame->size > 1 ? OP_SETITEMS : OP_SETITEM) < 0
-        || end_tuple(walk, 2) < 0 || fp_emit_byte(walk, OP_BUILD) < 0)
+        || fp_end_tuple(walk, 2) < 0 || fp_emit_byte(walk, OP_BUILD) < 0)
     {
         return -1;
     }
@@ -610,6 +574,10 @@ fp_step_known(fp_walk *walk, fp_frame *frame)
     size_t n_frames = walk->n_frames;
     int status = known == NULL ? -1 : FP_SAVED;
 
+    if (known != NULL && known->kind >= FP_KNOWN_DATE) {
+        return fp_step_value(walk, frame, known);
+    }
+
     /* A save that pushes a frame comes back here when that is done. */
     while (status == FP_SAVED && walk->n_frames == n_frames) {
         switch (frame->stage) {
@@ -622,7 +590,7 @@ fp_step_known(fp_walk *walk, fp_frame *frame)
             break;
         case WRITE_END_OF_ARGUMENTS:
             frame->stage = WRITE_OPCODE;
-            status = end_tuple(walk, 1);
+            status = fp_end_tuple(walk, 1);
             break;
         case WRITE_OPCODE:
             status = finish_building(walk, frame, known->kind);
@@ -663,7 +631,7 @@ is_shadowed(const fp_walk *walk, PyObject *object, fp_known_kind kind)
     PyObject *dict;
     int found = 0;
 
-    if (kind != FP_KNOWN_DICT && kind < FP_KNOWN_SET) {
+    if (kind != FP_KNOWN_DICT && kind < FP_KNOWN_UUID) {
         return 0;
     }
     dict = instance_dict(object);
@@ -708,7 +676,8 @@ has_open_arguments(fp_known_kind kind)
 {
     return kind == FP_KNOWN_TUPLE || kind == FP_KNOWN_NAMEDTUPLE
            || kind == FP_KNOWN_SET || kind == FP_KNOWN_DEFAULT_DICT
-           || kind == FP_KNOWN_COUNTER || kind == FP_KNOWN_ENUM;
+           || kind == FP_KNOWN_COUNTER || kind == FP_KNOWN_ENUM
+           || kind >= FP_KNOWN_DATE;
 }
 
 /* An object without arguments and slots, which is most of them: no frame. */
@@ -739,6 +708,30 @@ save_object(fp_walk *walk, PyObject *object, const fp_known_class *known,
     return FP_PUSHED;
 }
 
+/* A dict of the number alone is its state, if all that may be said is unknown. */
+static int
+save_uuid(fp_walk *walk, PyObject *object, const fp_known_class *known,
+          int lonely)
+{
+    PyObject *number = fp_slot_value(object, &known->slots[0]);
+
+    if (number == NULL || !PyLong_CheckExact(number)
+        || fp_slot_value(object, &known->slots[1]) != known->unknown)
+    {
+        return fp_call_out(walk);
+    }
+    return save_empty_tuple(walk) < 0 || fp_emit_byte(walk, OP_NEWOBJ) < 0
+                   || fp_memo_put(walk, object, lonely) < 0
+                   || fp_begin_temporary(walk) < 0
+                   || fp_emit_byte(walk, OP_EMPTY_DICT) < 0
+                   || fp_put_temporary(walk) < 0
+                   || fp_save(walk, walk->state->str_int, 0) < 0
+                   || fp_save(walk, number, 0) < 0
+                   || fp_emit_byte(walk, OP_SETITEM) < 0
+               ? -1
+               : fp_emit_byte(walk, OP_BUILD);
+}
+
 /* Borrowed from the dict. */
 static PyObject *
 enum_value(const fp_state *state, PyObject *member)
@@ -767,7 +760,9 @@ fp_save_known_class(fp_walk *walk, PyObject *object, int lonely)
     }
     kind = known->kind;
     if (kind == FP_KNOWN_NOTHING
-        || (kind == FP_KNOWN_BYTES && walk->protocol < 3))
+        || (walk->protocol < 3
+            && (kind == FP_KNOWN_BYTES || kind == FP_KNOWN_DATE
+                || kind == FP_KNOWN_TIME || kind == FP_KNOWN_DATETIME)))
     {
         return FP_LEFT;
     }
@@ -793,6 +788,15 @@ fp_save_known_class(fp_walk *walk, PyObject *object, int lonely)
     }
     if (kind == FP_KNOWN_OBJECT) {
         return save_object(walk, object, known, lonely);
+    }
+    if (kind == FP_KNOWN_UUID) {
+        return save_uuid(walk, object, known, lonely);
+    }
+    if (kind >= FP_KNOWN_DATE) {
+        status = fp_save_value(walk, object, known, lonely);
+        if (status != FP_LEFT) {
+            return status;
+        }
     }
     if (!lonely && has_open_arguments(kind)
         && fp_memo_set(walk->memo, object, FP_MEMO_OPEN) < 0)

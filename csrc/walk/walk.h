@@ -29,7 +29,8 @@
  *   leaves.c   numbers and strings (the hottest: inline_leaves.h)
  *   objects.c  which way everything else goes: whose reducer is asked
  *   instances.c  plain instances, whose reducer nobody need ask
- *   known_classes.c, known_write.c  instances whose reducer is known
+ *   known_classes.c, known_write.c, known_values.c, known_functions.c
+ *              instances whose reducer is known
  *   reduce.c   what a reducer returned, part by part
  *   globals.c  classes and functions, by name
  *   path.c     where in the object the walk is, for our own note

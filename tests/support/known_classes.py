@@ -2,9 +2,15 @@
 
 import collections
 import dataclasses
+import datetime as dt
+import decimal
 import enum
+import fractions
+import pathlib
 import types
 import typing
+import uuid
+import zoneinfo
 
 import sample_classes as s
 
@@ -135,6 +141,60 @@ class NamespaceSub(types.SimpleNamespace):
     pass
 
 
+class Day(dt.date):
+    """With a dictionary, which no date's reducer looks at."""
+
+
+class Instant(dt.datetime):
+    pass
+
+
+class Clock(dt.time):
+    pass
+
+
+class Span(dt.timedelta):
+    pass
+
+
+class Amount(decimal.Decimal):
+    pass
+
+
+class Ratio(fractions.Fraction):
+    pass
+
+
+class RatioOfAnything(fractions.Fraction):
+    def __new__(cls, numerator=0, denominator=1):
+        made = object.__new__(cls)
+        made._numerator, made._denominator = numerator, denominator
+        return made
+
+
+class Identity(uuid.UUID):
+    pass
+
+
+class Where(pathlib.PurePosixPath):
+    pass
+
+
+class Zone(dt.tzinfo):
+    """Holds anything."""
+
+    def utcoffset(self, when):
+        return dt.timedelta(hours=1)
+
+
+class ZoneByArguments(Zone):
+    def __init__(self, name="by arguments"):
+        self.name = name
+
+    def __getinitargs__(self):
+        return (self.name,)
+
+
 def slots(cls, **values):
     made = cls.__new__(cls)
     for name, value in values.items():
@@ -203,6 +263,24 @@ HOLDERS = {
     "int with dict": lambda x: attributes(s.IntSub(7), c=x),
     "float with dict": lambda x: attributes(s.FloatSub(7.5), c=x),
     "complex with dict": lambda x: attributes(s.ComplexSub(7.5j), c=x),
+    "datetime with a zone": lambda x: dt.datetime(2026, 2, 3, tzinfo=attributes(Zone(), c=x)),
+    "datetime with a zone, fold": lambda x: dt.datetime(
+        2026, 2, 3, fold=1, tzinfo=attributes(ZoneByArguments(), c=x)
+    ),
+    "time with a zone": lambda x: dt.time(23, 5, tzinfo=attributes(Zone(), c=x)),
+    "datetime subclass": lambda x: attributes(
+        Instant(2026, 2, 3, tzinfo=attributes(Zone(), c=x)), lost=x
+    ),
+    "date subclass": lambda x: attributes(Day(2026, 2, 3), lost=x),
+    "time subclass": lambda x: attributes(Clock(1, 2, tzinfo=attributes(Zone(), c=x)), lost=x),
+    "timedelta subclass": lambda x: attributes(Span(4, 5, 6), lost=x),
+    "Decimal subclass": lambda x: attributes(Amount("4.50"), lost=x),
+    "Fraction subclass": lambda x: attributes(Ratio(3, 4), lost=x),
+    "Fraction of anything": lambda x: RatioOfAnything(x, 3),
+    "UUID subclass": lambda x: with_own(Identity(int=5), lost=x),
+    "path subclass": lambda x: attributes(Where("a/b"), lost=x),
+    "slice": lambda x: slice(x),
+    "slice of three": lambda x: slice([x], x, None),
     "set with dict": lambda x: attributes(s.SetSub([1]), c=x),
     "frozenset with dict": lambda x: attributes(s.FrozensetSub([1]), c=x),
 }
@@ -244,6 +322,44 @@ LEAVES = {
     "int of 300 bytes": lambda: s.IntSub(2**2399),
     "float": lambda: s.FloatSub("nan"),
     "complex": lambda: s.ComplexSub(2j),
+    "complex itself": lambda: complex("-nan-infj"),
+    "date": lambda: dt.date(2026, 11, 26),
+    "last date": lambda: dt.date.max,
+    "datetime": lambda: dt.datetime(2026, 11, 26, 16, 40, 30, 999_999),
+    "first datetime": lambda: dt.datetime.min,
+    "datetime of UTC": lambda: dt.datetime(2026, 11, 26, tzinfo=dt.UTC),
+    "datetime in a fold": lambda: dt.datetime(2026, 10, 25, 2, 30, fold=1),
+    "datetime in a zone": lambda: dt.datetime(
+        2026, 10, 25, 2, 30, fold=1, tzinfo=dt.timezone(dt.timedelta(hours=1), "one")
+    ),
+    "datetime of zoneinfo": lambda: dt.datetime(2026, 10, 25, tzinfo=zoneinfo.ZoneInfo("UTC")),
+    "time": lambda: dt.time(23, 59, 59, 1),
+    "time in a fold": lambda: dt.time(2, 30, fold=1),
+    "time of UTC": lambda: dt.time(2, 30, tzinfo=dt.UTC),
+    "timedelta": lambda: dt.timedelta(3, 70_000, 5),
+    "negative timedelta": lambda: dt.timedelta(-999_999_999),
+    "longest timedelta": lambda: dt.timedelta.max,
+    "UTC": lambda: dt.UTC,
+    "timezone": lambda: dt.timezone(dt.timedelta(minutes=-90)),
+    "timezone with a name": lambda: dt.timezone(dt.timedelta(minutes=90), "a name"),
+    "Decimal": lambda: decimal.Decimal("-1234.50"),
+    "Decimal of one digit": lambda: decimal.Decimal(7),
+    "Decimal not a number": lambda: decimal.Decimal("-sNaN123"),
+    "Decimal of 20,000 digits": lambda: decimal.Decimal("7" * 20_000),
+    "Decimal with exponent": lambda: decimal.Decimal("1E+999999"),
+    "Fraction": lambda: fractions.Fraction(-(10**30), 7),
+    "UUID": lambda: uuid.UUID(int=2**127 + 5),
+    "UUID of zero": lambda: uuid.UUID(int=0),
+    "safe UUID": lambda: uuid.UUID(int=5, is_safe=uuid.SafeUUID.safe),
+    "range": lambda: range(5),
+    "range of large": lambda: range(-(2**70), 2**70, 3),
+    "empty slice": lambda: slice(None),
+    "PurePosixPath": lambda: pathlib.PurePosixPath("/data", "part", "file.csv"),
+    "PurePosixPath of many": lambda: pathlib.PurePosixPath(*"abcde"),
+    "PurePosixPath of none": pathlib.PurePosixPath,
+    "PureWindowsPath": lambda: pathlib.PureWindowsPath("C:\\data/x"),
+    "Path": lambda: pathlib.Path("relative/ä.txt"),
+    "Path that was used": lambda: used(pathlib.Path("/relative", "to", "it")),
     "Enum": lambda: s.Colour.BLUE,
     "Enum of a text": lambda: Weekday.MONDAY,
     "Enum of a tuple": lambda: Weekday.TUESDAY,
@@ -257,6 +373,18 @@ LEAVES = {
     "IntFlag": lambda: Permission.READ | Permission.WRITE,
     "IntFlag beyond": lambda: Permission(64),
 }
+
+
+def with_own(instance, **values):
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)
+    return instance
+
+
+def used(path):
+    """Its parts are known to it."""
+    assert path.parts and str(path) and path.drive == "" and hash(path)
+    return path
 
 
 def attributes_of_slots(made, x):
