@@ -711,7 +711,13 @@ module_exec(PyObject *module)
     X(object_reduce_ex)                                                       \
     X(object_reduce)                                                          \
     X(object_getstate)                                                        \
-    X(object_class)
+    X(object_class)                                                           \
+    X(default_dict_type)                                                      \
+    X(deque_type)                                                             \
+    X(namespace_type)                                                         \
+    X(known_functions)                                                        \
+    X(datetime_capsule)                                                       \
+    X(decimal_type)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

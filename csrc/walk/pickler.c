@@ -2,6 +2,7 @@
 
 #include "base/compat.h"
 #include "base/memo_proxy.h"
+#include "known.h"
 #include "walk.h"
 
 /* persistent_id: an attribute, later a method that an attribute may replace
@@ -592,7 +593,8 @@ fp_pickler_init(PyObject *module, fp_state *state)
     state->pickler_type =
         (PyTypeObject *)PyType_FromModuleAndSpec(module, &pickler_spec, NULL);
     if (state->pickler_type == NULL
-        || PyModule_AddType(module, state->pickler_type) < 0)
+        || PyModule_AddType(module, state->pickler_type) < 0
+        || fp_known_init(state) < 0)
     {
         return -1;
     }

@@ -29,6 +29,8 @@
  *   leaves.c   numbers and strings (the hottest: inline_leaves.h)
  *   objects.c  which way everything else goes: whose reducer is asked
  *   instances.c  plain instances, whose reducer nobody need ask
+ *   known_classes.c, known_write.c, known_values.c, known_functions.c
+ *              instances whose reducer is known
  *   reduce.c   what a reducer returned, part by part
  *   globals.c  classes and functions, by name
  *   path.c     where in the object the walk is, for our own note
@@ -57,6 +59,7 @@ typedef enum {
                           * everything else is to be saved */
     FP_FRAME_PERSISTENT, /* `object` is the persistent id */
     FP_FRAME_ARRAY,      /* `pending` is the tuple of arguments */
+    FP_FRAME_KNOWN,      /* an object by a reducer that is known */
 } fp_frame_kind;
 
 typedef struct {
@@ -145,6 +148,7 @@ typedef struct fp_walk {
     int late_puts;
     int silent;
     int restart;
+    int knows;   /* something was written without its reducer, in silence */
     int careful; /* look for reducers in instance dicts first */
     int hooked;  /* persistent_id is set */
     int no_memo; /* Pickler.fast */
@@ -173,6 +177,11 @@ typedef struct fp_walk {
     fp_dtype_name dtypes[FP_DTYPE_CACHE];
     fp_padding_cache padding;
     fp_class_facts classes[FP_CLASS_CACHE];
+    /* What is known of classes, in silence (known.h). */
+    fp_memo known_types; /* a class: its index */
+    struct fp_known_class **known;
+    size_t n_known;
+    size_t known_capacity;
 } fp_walk;
 
 /* What a saving function says. */
@@ -205,6 +214,12 @@ int fp_step_reduce(fp_walk *walk, fp_frame *frame);
 /* instances.c: an instance that pickle would ask nobody but object itself
  * about. FP_LEFT where it would ask somebody. */
 int fp_save_instance(fp_walk *walk, PyObject *object, int lonely);
+/* known_write.c, in silence, protocol 2 or newer: an instance whose reducer
+ * need not be asked. FP_LEFT where it must be; nothing is written then. */
+int fp_save_known_class(fp_walk *walk, PyObject *object, int lonely);
+int fp_step_known(fp_walk *walk, fp_frame *frame);
+/* known_classes.c */
+void fp_forget_known(fp_walk *walk);
 /* The state of an object that is written, and BUILD. */
 int fp_push_state(fp_walk *walk, PyObject *object, PyObject *state);
 /* What a frame is saving of a reducer's answer. */
