@@ -105,6 +105,7 @@ def load_path(
     mismatch: int = 0,
     progress: Callable[[int, int | None], object] | None = None,
     find_class: Callable[[str, str], Any] | None = None,
+    audit: Callable[[Survey | None, int], object] | None = None,
     /,
 ) -> Any: ...
 def load_descriptor(
