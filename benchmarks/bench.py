@@ -51,9 +51,9 @@ TARGETS = {
     ("strs", "full memo", "pickle"): 1.7,
     ("ints", "new file", "pickle"): 1.6,
     ("smallarrs", "new file", "pickle"): 15,
-    ("tfidf", "new file", "pickle"): 3.5,
-    ("boosting", "new file", "pickle"): 7,
-    ("forest_shallow", "new file", "pickle"): 3,
+    ("tfidf", "new file", "pickle"): 3,
+    ("boosting", "new file", "pickle"): 4.5,
+    ("forest_shallow", "new file", "pickle"): 2.8,
     ("forest_shallow", "new file", "joblib"): 20,
     **{(name, "over a file", "pickle"): 1 for name in BARE_WRITE},
     # At most 1.1 (one thread: 1.6) times a bare write.
