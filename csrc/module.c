@@ -186,12 +186,15 @@ PyDoc_STRVAR(load_path_doc,
              "load_path($module, path, mmap_mode, native_order, verify,\n"
              "          n_threads, foreign, sidecar=None,\n"
              "          max_bytes=18446744073709551615,\n"
-             "          mismatch=0, progress=None, find_class=None, /)\n"
+             "          mismatch=0, progress=None, find_class=None,\n"
+             "          audit=None, /)\n"
              "--\n"
              "\n"
              "Load the first dump of a file; what it cannot load is left to\n"
              "foreign(fd). foreign(fd, offset) tells whether another\n"
-             "writer's begins there.");
+             "writer's begins there. audit(survey, fd) may refuse the file\n"
+             "before anything of it runs; of what is not one dump of ours\n"
+             "survey is None.");
 
 static PyObject *
 load_path(PyObject *module, PyObject *args)
@@ -200,15 +203,15 @@ load_path(PyObject *module, PyObject *args)
     PyObject *sidecar = Py_None;
     int native_order, verify, n_threads;
     int mismatch = FP_MISMATCH_IGNORE;
-    PyObject *report = Py_None, *find_class = Py_None;
+    PyObject *report = Py_None, *find_class = Py_None, *audit = Py_None;
     unsigned long long max_bytes = NO_LIMIT;
     fp_load_options options;
     fp_sidecar_place place;
 
-    if (!PyArg_ParseTuple(args, "OOpiiO|OKiOO:load_path", &path, &mmap_mode,
+    if (!PyArg_ParseTuple(args, "OOpiiO|OKiOOO:load_path", &path, &mmap_mode,
                           &native_order, &verify, &n_threads, &foreign,
                           &sidecar, &max_bytes, &mismatch, &report,
-                          &find_class)
+                          &find_class, &audit)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
                         mismatch, report, find_class, &options)
                < 0)
@@ -219,6 +222,7 @@ load_path(PyObject *module, PyObject *args)
         return NULL;
     }
     options.foreign = foreign;
+    options.audit = audit == Py_None ? NULL : audit;
     return fp_load_path(fp_state_of_module(module), path, &options);
 }
 
@@ -459,6 +463,22 @@ PyDoc_STRVAR(
     "Whether the state of a Tree is written as scikit-learn writes it;\n"
     "ValueError where its nodes are wrong.");
 
+PyDoc_STRVAR(
+    are_plain_trees_doc,
+    "are_plain_trees($module, estimators, classes, tree, n_features,\n"
+    "                also_in, /)\n"
+    "--\n"
+    "\n"
+    "Whether each is a complete tree of so many columns.");
+
+PyDoc_STRVAR(
+    is_plain_predictor_doc,
+    "is_plain_predictor($module, state, dtype, offsets, /)\n"
+    "--\n"
+    "\n"
+    "Whether the state of a TreePredictor is written as scikit-learn writes\n"
+    "it; ValueError where its nodes are wrong.");
+
 PyDoc_STRVAR(is_plain_tree_call_doc,
              "is_plain_tree_call($module, args, /)\n"
              "--\n"
@@ -503,6 +523,10 @@ static PyMethodDef functions[] = {
      METH_FASTCALL, is_plain_tree_doc},
     {"is_plain_tree_call", fp_is_plain_tree_call, METH_O,
      is_plain_tree_call_doc},
+    {"are_plain_trees", (PyCFunction)(void (*)(void))fp_are_plain_trees,
+     METH_FASTCALL, are_plain_trees_doc},
+    {"is_plain_predictor", (PyCFunction)(void (*)(void))fp_is_plain_predictor,
+     METH_FASTCALL, is_plain_predictor_doc},
     {"check_tree", (PyCFunction)(void (*)(void))fp_check_tree, METH_FASTCALL,
      check_tree_doc},
     {"check_predictor", (PyCFunction)(void (*)(void))fp_check_predictor,

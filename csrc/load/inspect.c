@@ -134,6 +134,22 @@ survey_graph(fp_survey_object *report, fp_load *load)
     return run_survey(report, load->state, load->path, &input, &options);
 }
 
+int
+fp_load_survey(fp_load *load)
+{
+    fp_survey_object *report = fp_survey_object_new(load->state);
+
+    if (report == NULL) {
+        return -1;
+    }
+    load->survey = (PyObject *)report;
+    if (survey_graph(report, load) < 0) {
+        return -1;
+    }
+    load->graph = report->graph;
+    return 0;
+}
+
 /* A dump that cannot be surveyed as one: as any pickle, from its start. Its
  * header and blobs are values that are popped. */
 static int

@@ -28,6 +28,7 @@ fp_load_free(fp_load *load)
     free(load->own_graph);
     free(load->found);
     free(load->whole);
+    Py_CLEAR(load->survey);
 }
 
 /* --- the environment ----------------------------------------------------- */
@@ -75,7 +76,7 @@ add_notes(const fp_load *load, uint64_t offset)
         return; /* KeyboardInterrupt and its like are not about the file */
     }
     fp_note_place(load->state, load->path, offset);
-    if (load->has_footer) {
+    if (load->has_footer || load->survey != NULL) {
         fp_note_environment(load->state, load->footer.environment,
                             load->footer.environment_bytes);
     }
@@ -154,6 +155,18 @@ fp_load_check_frames(const fp_load *load)
         n_left -= FP_FRAME_BYTES + length;
     } while (n_left > 0);
     return 0;
+}
+
+/* Asks options->audit, of a file of which the survey is not known, too. */
+static int
+audit(const fp_load *load)
+{
+    PyObject *survey = load->survey == NULL ? Py_None : load->survey;
+    PyObject *answer =
+        PyObject_CallFunction(load->options->audit, "Oi", survey, load->fd);
+
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : 0;
 }
 
 /* The graph of ours: checked, in memory, its blobs at hand. */
@@ -253,10 +266,17 @@ static PyObject *
 load_ours(fp_load *load)
 {
     const fp_footer *footer = &load->footer;
+    uint64_t n_file_bytes = load->size;
 
     if (fp_load_find_first(load) < 0 || check_size(load) < 0
         || check_environment(load, 0) < 0 || fp_load_read_graph(load) < 0
         || fp_blobs_init(&load->blobs, load->state, footer->n_blobs) < 0)
+    {
+        return NULL;
+    }
+    if (load->options->audit != NULL
+        && ((footer->total_length == n_file_bytes && fp_load_survey(load) < 0)
+            || audit(load) < 0))
     {
         return NULL;
     }
@@ -466,6 +486,11 @@ load_opened(fp_load *load)
     if (S_ISREG(status.st_mode)) {
         load->size = (uint64_t)status.st_size;
         kind = fp_load_look(load, 0);
+    }
+    if (load->options->audit != NULL && kind != -1 && kind != FP_FILE_OURS
+        && audit(load) < 0)
+    {
+        return NULL;
     }
     switch (kind) {
     case -1:

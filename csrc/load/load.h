@@ -55,6 +55,11 @@ typedef struct {
     PyObject *report; /* borrowed: told of progress; NULL or None: nobody */
     PyObject *find_class; /* borrowed: as of fp_machine; NULL: names are
                            * imported */
+    /* Borrowed; of fp_load_path() only; NULL: nobody. Asked before anything of
+     * the file runs, and raises to refuse it: audit(survey, fd) of a file that
+     * is one dump of ours, checked; audit(None, fd) of any other, which has
+     * to look at it by itself and to leave the descriptor at its start. */
+    PyObject *audit;
 } fp_load_options;
 
 /* At import (joblib_layout.c): the stand-in for joblib's NumpyArrayWrapper,

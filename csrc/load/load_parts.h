@@ -65,6 +65,9 @@ typedef struct {
     fp_buffers buffers; /* of a dump in two files */
     int only_checks;    /* payloads are hashed and dropped */
     fp_progress progress;
+    /* Owned: of a load that was audited, what was found. It has the graph and
+     * the footer then. */
+    PyObject *survey;
     /* Of a stream that broke off: the frames and blobs that had come. Owned. */
     size_t n_graph_bytes; /* in own_graph */
     fp_blob *found;
@@ -83,6 +86,12 @@ int fp_load_check_frames(const fp_load *load);
 /* Whether the input starts as a file of ours does, or would but for one byte:
  * 1, 0, or -1. */
 int fp_load_is_ours(const fp_load *load, fp_input *input);
+
+/* --- inspect.c ----------------------------------------------------------- */
+
+/* A Survey of the graph that was read and checked, which load->survey becomes:
+ * it owns load->graph and load->footer's parts from here on. 0 or -1. */
+int fp_load_survey(fp_load *load);
 
 /* --- load_file.c --------------------------------------------------------- */
 

@@ -532,11 +532,16 @@ def load(
 
 
 def _load_restricted(
-    rules: tuple[Any, ...], report: Any, filename: Any, sidecar: Any, allowed: Any
+    rules: tuple[Any, ...],
+    report: Any,
+    filename: Any,
+    sidecar: Any,
+    allowed: Any,
+    audit: Any = None,
 ) -> Any:
     mmap_mode, mode, native, level, n_threads, limit, mismatch = rules
     checks = (mmap_mode, mode, native, level, n_threads, limit, mismatch)
-    return _load(filename, sidecar, *checks, report, allowed)
+    return _load(filename, sidecar, *checks, report, allowed, audit)
 
 
 def _load(
@@ -551,8 +556,9 @@ def _load(
     mismatch: int,
     report: Callable[[int, int | None], object] | None,
     find_class: Callable[[str, str], Any] | None = None,
+    audit: Callable[[Any, int], object] | None = None,
 ) -> Any:
-    """A load whose arguments are checked."""
+    """A load whose arguments are checked; `audit`: of a path only."""
     if sidecar is not None:
         from fastpersist.files import pairs
 
@@ -565,7 +571,7 @@ def _load(
     if isinstance(filename, (str, bytes)):
         foreign = partial(_load_foreign, filename, request)
         checks = (mode, native, level, n_threads)
-        return load_path(filename, *checks, foreign, None, *told)
+        return load_path(filename, *checks, foreign, None, *told, audit)
     from fastpersist.files import loading
 
     if hasattr(filename, "read"):

@@ -16,6 +16,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from fastpersist import policy
@@ -69,16 +70,20 @@ def load(
     filename: Any,
     sidecar: Any,
     trusted: Iterable[Any],
-    run: Callable[[Any, Any, Policy], Any],
+    run: Callable[..., Any],
     n_threads: int,
     max_bytes: int,
 ) -> Any:
-    """Look at a file, then load it by ``run(filename, sidecar, rules)``."""
+    """Look at a file, then load it by ``run(filename, sidecar, rules)``; of a path without
+    sidecar the load itself asks ``audit(survey, fd)``, so that it is opened and read once."""
     rules = policy.restriction(trusted)
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     try:
         if isinstance(filename, (str, bytes)):
+            if sidecar is None and _is_regular(filename):
+                look = partial(_look, filename, rules, n_threads, max_bytes)
+                return run(filename, sidecar, rules, look)
             source = _audited_path(filename, rules, n_threads, max_bytes)
             return run(source, sidecar, rules)
         if not hasattr(filename, "read"):
@@ -104,6 +109,39 @@ def loads(data: Any, /, *, trusted: Iterable[Any], **others: Any) -> Any:
         raise policy.untrusted([], [_OLD]) from error
 
 
+def _is_regular(path: str | bytes) -> bool:
+    return stat.S_ISREG(os.stat(path).st_mode)
+
+
+def _look(
+    path: str | bytes,
+    rules: Policy,
+    n_threads: int,
+    max_bytes: int,
+    survey: Survey | None,
+    fd: int,
+) -> None:
+    """Before the load of a path runs anything: by its survey, or what the descriptor has."""
+    if survey is not None:
+        audit(survey, rules)
+        return
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise policy.untrusted([], ["it was a regular file, and is none any more"])
+    _audit_descriptor(fd, path, status.st_size, rules, n_threads, max_bytes)
+    os.lseek(fd, 0, os.SEEK_SET)
+
+
+def _audit_descriptor(
+    fd: int, path: str | bytes, n_bytes: int, rules: Policy, n_threads: int, max_bytes: int
+) -> None:
+    if _MAGIC in os.pread(fd, _HEADER_BYTES, 0):
+        surveys = _of_descriptor(fd, path, n_bytes, n_threads, max_bytes)
+    else:
+        surveys = _of_others(fd, path, n_bytes, n_threads, max_bytes)
+    _audit_all(surveys, rules)
+
+
 def _audited_path(path: str | bytes, rules: Policy, n_threads: int, max_bytes: int) -> Any:
     """The path, all of whose file was looked at; of a pipe what was read."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -112,11 +150,7 @@ def _audited_path(path: str | bytes, rules: Policy, n_threads: int, max_bytes: i
         if not stat.S_ISREG(status.st_mode):
             with open(fd, "rb", closefd=False) as file:
                 return _kept(file, rules, n_threads, max_bytes)
-        if _MAGIC in os.pread(fd, _HEADER_BYTES, 0):
-            surveys = _of_descriptor(fd, path, status.st_size, n_threads, max_bytes)
-        else:
-            surveys = _of_others(fd, path, status.st_size, n_threads, max_bytes)
-        _audit_all(surveys, rules)
+        _audit_descriptor(fd, path, status.st_size, rules, n_threads, max_bytes)
     finally:
         os.close(fd)
     return path

@@ -7,6 +7,7 @@ walls, by the survey alone, and by the machine alone.
 
 import csv
 import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -361,11 +362,27 @@ def _ours(value):
     return file_bytes(value)
 
 
-def test_a_file_that_is_another_one_when_it_is_loaded(tmp_path):
-    """Looked at, then replaced: the machine knows nothing of what the survey found."""
+LARGE = "a" * 400_000  # too much to be read at once, before anybody looks
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda: attacks.BENIGN,
+        lambda: pickle.dumps([LARGE], 4),
+        lambda: _ours([1]),
+        lambda: _ours([LARGE]),
+    ],
+    ids=["small", "large", "ours", "ours, large"],
+)
+def test_a_file_that_is_another_one_when_it_is_loaded(content, tmp_path):
+    """Looked at, then replaced: the machine knows nothing of what the survey found. What was
+    read before anybody looked is loaded as it was."""
     path = tmp_path / "file"
     before = len(marks())
-    path.write_bytes(attacks.BENIGN)
+    content = content()
+    path.write_bytes(content)
+    benign = fastpersist.load(path)
     from fastpersist import restricted
 
     audit = restricted.audit
@@ -376,8 +393,11 @@ def test_a_file_that_is_another_one_when_it_is_loaded(tmp_path):
 
     restricted.audit = replacing
     try:
-        with pytest.raises(fastpersist.UnpicklingError):
-            fastpersist.load(path, trusted=())
+        if len(content) > len(LARGE):
+            with pytest.raises(fastpersist.UnpicklingError):
+                fastpersist.load(path, trusted=())
+        else:
+            assert fastpersist.load(path, trusted=()) == benign
     finally:
         restricted.audit = audit
     assert len(marks()) == before
