@@ -426,15 +426,31 @@ own_bitsets(PyObject *object)
                : NULL;
 }
 
+/* The same of an array of records: 0 or -1. */
+static int
+check_array(PyArrayObject *nodes, PyObject *offsets, predictor *p)
+{
+    Py_buffer view = {.buf = PyArray_DATA(nodes),
+                      .len = PyArray_NBYTES(nodes)};
+    tree t;
+    int result;
+
+    if (read_offsets(offsets, PyArray_ITEMSIZE(nodes), p) < 0
+        || open_tree(&t, &view, PyArray_ITEMSIZE(nodes), 1) < 0)
+    {
+        return -1;
+    }
+    result = check_records(&t, p);
+    PyMem_Free(t.depths);
+    return result;
+}
+
 PyObject *
 fp_is_plain_predictor(PyObject *module, PyObject *const *args,
                       Py_ssize_t n_args)
 {
     PyArrayObject *nodes, *binned, *raw;
     predictor p = {.largest = -1, .n_features = INT32_MAX};
-    Py_buffer view = {.buf = NULL};
-    tree t;
-    int result;
 
     (void)module;
     if (n_args != 3) {
@@ -457,20 +473,59 @@ fp_is_plain_predictor(PyObject *module, PyObject *const *args,
     p.n_bitsets = PyArray_DIM(binned, 0) < PyArray_DIM(raw, 0)
                       ? PyArray_DIM(binned, 0)
                       : PyArray_DIM(raw, 0);
-    view.buf = PyArray_DATA(nodes);
-    view.len = PyArray_NBYTES(nodes);
-    if (read_offsets(args[2], PyArray_ITEMSIZE(nodes), &p) < 0) {
-        return NULL;
-    }
-    result = open_tree(&t, &view, PyArray_ITEMSIZE(nodes), 1);
-    if (result == 0) {
-        result = check_records(&t, &p);
-        PyMem_Free(t.depths);
-    }
-    if (result < 0) {
+    if (check_array(nodes, args[2], &p) < 0) {
         return NULL;
     }
     Py_RETURN_TRUE;
+}
+
+/* One of them, by its nodes: 1, 0, or -1. */
+static int
+is_plain_boosted(PyObject *predictor_object, PyObject *const *args,
+                 Py_ssize_t n_features)
+{
+    PyObject *state = PyObject_GenericGetDict(predictor_object, NULL);
+    predictor p = {
+        .largest = -1, .n_features = n_features, .n_bitsets = INT32_MAX};
+    PyArrayObject *nodes;
+    int result = 0;
+
+    if (state == NULL) {
+        return -1;
+    }
+    nodes = own_array(PyDict_GetItemString(state, "nodes"), 1);
+    if (nodes != NULL && (PyObject *)PyArray_DESCR(nodes) == args[2]) {
+        result = check_array(nodes, args[3], &p) < 0 ? -1 : !p.has_categorical;
+    }
+    Py_DECREF(state);
+    return result;
+}
+
+PyObject *
+fp_are_plain_predictors(PyObject *module, PyObject *const *args,
+                        Py_ssize_t n_args)
+{
+    Py_ssize_t n_features;
+    int result = 1;
+
+    (void)module;
+    if (n_args != 5 || !PyList_CheckExact(args[0])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "are_plain_predictors() takes a list, a class, a "
+                        "dtype, offsets and an int");
+        return NULL;
+    }
+    if (read_sizes(args + 4, 1, &n_features) < 0) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; result > 0 && i < PyList_GET_SIZE(args[0]); i++) {
+        PyObject *each = Py_NewRef(PyList_GET_ITEM(args[0], i));
+        result = (PyObject *)Py_TYPE(each) == args[1]
+                     ? is_plain_boosted(each, args, n_features)
+                     : 0;
+        Py_DECREF(each);
+    }
+    return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
 PyObject *

@@ -54,6 +54,12 @@ PyObject *fp_are_plain_trees(PyObject *module, PyObject *const *args,
 PyObject *fp_is_plain_predictor(PyObject *module, PyObject *const *args,
                                 Py_ssize_t n_args);
 
+/* Method are_plain_predictors(predictors, class, dtype, offsets, n_features): a
+ * list of boosted trees, each exactly of the class, with nodes as above that read
+ * no other columns and do not split by categories. True; False as above. */
+PyObject *fp_are_plain_predictors(PyObject *module, PyObject *const *args,
+                                  Py_ssize_t n_args);
+
 /* Method check_predictor(nodes, itemsize, offsets, n_features, n_bitsets): the
  * same of records with fields at the given offsets (left: uint32, right: uint32,
  * feature: Py_ssize_t, is_leaf: uint8, is_categorical: uint8, bitset: uint32);

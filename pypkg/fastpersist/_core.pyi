@@ -365,6 +365,14 @@ def are_plain_trees(
     /,
 ) -> bool: ...
 def is_plain_predictor(state: Any, dtype: Any, offsets: tuple[int, ...], /) -> bool: ...
+def are_plain_predictors(
+    predictors: list[Any],
+    class_: Any,
+    dtype: Any,
+    offsets: tuple[int, ...],
+    n_features: int,
+    /,
+) -> bool: ...
 def check_tree(nodes: Any, itemsize: int, n_features: int, max_depth: int, /) -> None: ...
 def check_predictor(
     nodes: Any, itemsize: int, offsets: tuple[int, ...], n_features: int, n_bitsets: int, /

@@ -452,6 +452,13 @@ def _preprocessed(preprocessor: Any, n_features: int, what: str) -> int:
     return count
 
 
+def _are_plain(predictors: list[Any], kind: Any, width: int, what: str) -> bool:
+    try:
+        return _core.are_plain_predictors(predictors, kind, _Known.predictor, _Known.offsets, width)
+    except ValueError as error:
+        raise Refused(f"a tree of {what}: {error}") from None
+
+
 def hist_boosting_state(instance: Any, state: Any) -> Any:
     """HistGradientBoostingClassifier and its like: the trees' features are columns."""
     what = type(instance).__name__
@@ -472,8 +479,9 @@ def hist_boosting_state(instance: Any, state: Any) -> Any:
     iterations = [_list(trees, what) for trees in _list(attributes["_predictors"], what)]
     kind = _module("sklearn.ensemble._hist_gradient_boosting.predictor").TreePredictor
     has_categories = bool(categorical.any())
-    for predictors in iterations:
-        for predictor in predictors:
+    listed = [predictor for predictors in iterations for predictor in predictors]
+    if not _are_plain(listed, kind, width, what):
+        for predictor in listed:
             nodes = predictor.__dict__.get("nodes") if type(predictor) is kind else None
             if nodes is None:
                 raise Refused(f"a tree of {what} is none, or is not complete")
