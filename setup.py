@@ -16,8 +16,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 # The Pythons that are tested are the classifiers of pyproject.toml. Older ones get no further than
 # this, but for the metadata: pip asks for it, and finds requires-python there.
@@ -118,6 +120,14 @@ class BuildExt(build_ext):
             extension.extra_compile_args += compile_args
             extension.extra_link_args += link_args
             extension.define_macros += macros
+        one_by_one = compiler.compile
+
+        def compile_side_by_side(sources: "list[str]", **options: Any) -> "list[str]":
+            with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+                objects = pool.map(lambda source: one_by_one([source], **options), sources)
+                return [name for names in objects for name in names]
+
+        compiler.compile = compile_side_by_side
         super().build_extensions()
 
     def flags(self) -> "tuple[list[str], list[str], list[tuple[str, str | None]]]":

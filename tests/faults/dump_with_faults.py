@@ -22,11 +22,11 @@ OLD = b"the old content"
 FULL = [errno.ENOSPC, errno.EIO, errno.EDQUOT]
 
 small = {"a": [1, "two", 3.5], "x": np.arange(10), "y": [{"k": i} for i in range(20)]}
-# 20 MB: a writer thread, arrays of their own and in a shared blob, and graph behind them.
+# 10 MB: a writer thread, arrays of their own and in a shared blob, and graph behind them.
 large = [
-    np.arange(2_200_000.0),
+    np.arange(1_200_000.0),
     [np.full(100, i) for i in range(500)],
-    [f"{i}" for i in range(60_000)],
+    [f"{i}" for i in range(25_000)],
 ]
 path, sidecar = directory / "model", directory / "sidecar"
 

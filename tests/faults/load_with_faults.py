@@ -21,10 +21,10 @@ FOR_GOOD = shim.FOR_GOOD
 small = {"a": [1, "two", 3.5], "x": np.arange(10), "y": [{"k": i} for i in range(20)]}
 # More than one block to hash, more than one thread, a footer that is read by itself.
 large = [
-    np.arange(900_000.0),
+    np.arange(400_000.0),
     [np.full(100, i) for i in range(500)],
-    [f"{i}" for i in range(30_000)],
-    [np.full(20_000, i) for i in range(40)],
+    [f"{i}" for i in range(10_000)],
+    [np.full(20_000, i) for i in range(12)],
 ]
 path = directory / "model"
 

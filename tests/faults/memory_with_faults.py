@@ -34,7 +34,7 @@ VALUES = {
     "many": [[f"{i}", i] for i in range(300)],
     "arrays": [np.arange(5), np.eye(3)[::2], np.asfortranarray(np.eye(3)), np.zeros(5000),
                np.zeros((40, 50)).T],
-    "blocks": [np.arange(600_000.0), [np.full(50_000, i) for i in range(6)], "x" * 100_000],
+    "blocks": [np.arange(300_000.0), [np.full(50_000, i) for i in range(6)], "x" * 100_000],
 }  # fmt: skip
 if not everybody:  # NumPy crashes or miscounts references to this dtype, with pickle too
     VALUES["times"] = [np.zeros(3, "M8[s]"), np.float64(1.5)]

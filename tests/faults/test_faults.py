@@ -4,7 +4,6 @@ Each test runs a script of this directory in a process of its own. `make hostile
 (run.py); here is a selection.
 """
 
-import os
 import sys
 
 import pytest

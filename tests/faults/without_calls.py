@@ -24,7 +24,7 @@ directory = pathlib.Path(sys.argv[2])
 ANSWERS = [errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM]
 OLD = b"the old content"
 TEMPORARY = re.compile(r"\.file\.[a-z2-7]{8}\.tmp")
-value = [np.arange(300_000.0), [str(i) for i in range(5000)]]
+value = [np.arange(140_000.0), [str(i) for i in range(5000)]]
 path = directory / "file"
 ROOT = os.geteuid() == 0
 

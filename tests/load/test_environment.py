@@ -1,6 +1,7 @@
 """Packages that run in other versions than a file was saved with: load(environment=)."""
 
 import bz2
+import functools
 import inspect
 import io
 import json
@@ -9,7 +10,6 @@ import pickle
 import sys
 import types
 import warnings
-from importlib import metadata
 
 import fastpersist
 import numpy as np
@@ -30,7 +30,9 @@ NAMES_NUMPY = b"\x8c\x05numpy\x8c\x07ndarray\x93"
 
 @pytest.fixture
 def version(monkeypatch):
-    """Sets the version of the module `sample_classes`."""
+    """Sets the version of the module `sample_classes`, which nobody has installed."""
+    # Takes seconds, once in a process: all files of all packages are gone through.
+    monkeypatch.setattr(_environment, "_installed_distributions", functools.cache(dict))
 
     def change(text):
         monkeypatch.setattr(s, "__version__", text, raising=False)
@@ -84,17 +86,8 @@ def saved_in(tmp_path):
     yield "mapped file object", lambda **k: opened(mmap_mode="r", **k)
 
 
-def test_each_way_of_loading_warns_once_and_at_the_callers_line(tmp_path, version, monkeypatch):
+def test_each_way_of_loading_warns_once_and_at_the_callers_line(tmp_path, version):
     version("1.2.3")
-    installed = metadata.version
-
-    def asked(name):
-        """Without a search of all that is installed, for each load, for what is not."""
-        if name == s.__name__:
-            raise metadata.PackageNotFoundError(name)
-        return installed(name)
-
-    monkeypatch.setattr(metadata, "version", asked)
     ways = dict(saved_in(tmp_path))
     for load in ways.values():
         load()

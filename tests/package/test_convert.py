@@ -22,9 +22,8 @@ import values
 from compare import assert_isomorphic
 from fastpersist import cli
 from fastpersist.convert import Unsettled, convert
-from helpers import NIGHT
+from helpers import NIGHT, run_python
 from helpers import run_command as command
-from helpers import run_python
 
 
 @pytest.fixture(scope="module", autouse=True)

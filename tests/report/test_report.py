@@ -18,7 +18,7 @@ import values
 from fastpersist import CorruptFileError, TruncatedFileError
 from fastpersist.report import words
 from fastpersist.report.file_report import FileReport
-from helpers import PROTOCOLS, file_bytes, run_python
+from helpers import NIGHT, PROTOCOLS, SANITIZED, file_bytes, run_python
 
 CODECS = ["zlib", "gzip", "bz2", "lzma", "xz", "lz4"]
 
@@ -485,14 +485,15 @@ def test_nothing_of_a_hostile_file_is_run():
     assert int(run_python(WATCH)) > 15
 
 
+MANY = 10_000 if SANITIZED and not NIGHT else 50_000
 BOMBS = {
     "deep": b"\x80\4" + b"]" * 200_000 + b"a" * 199_999 + b".",
-    "names": b"\x80\4](" + b"".join(b"cm%d\nn\n" % i for i in range(50_000)) + b"e.",
-    "arrays": pickle.dumps([np.arange(2) for _ in range(20_000)]),
-    "memo": b"\x80\4]\x94" + b"](h\0h\0e\x94" * 50_000 + b".",
-    "dup": b"\x80\4](" + b"K\x012" * 50_000 + b"e.",
-    "dumps": b"N." * 5000,
-    "deep and wide": pickle.dumps([[[[np.zeros(600)] * 2] * 3] for _ in range(2000)]),
+    "names": b"\x80\4](" + b"".join(b"cm%d\nn\n" % i for i in range(MANY)) + b"e.",
+    "arrays": pickle.dumps([np.arange(2) for _ in range(MANY * 2 // 5)]),
+    "memo": b"\x80\4]\x94" + b"](h\0h\0e\x94" * MANY + b".",
+    "dup": b"\x80\4](" + b"K\x012" * MANY + b"e.",
+    "dumps": b"N." * (MANY // 10),
+    "deep and wide": pickle.dumps([[[[np.zeros(600)] * 2] * 3] for _ in range(MANY // 25)]),
 }
 
 

@@ -13,7 +13,7 @@ import joblib
 import numpy as np
 import pytest
 import surveys
-from compare import assert_isomorphic, same_elements
+from compare import same_elements
 from fastpersist import CorruptFileError, _core
 from fastpersist.files import kinds
 from helpers import PROTOCOLS, file_bytes
