@@ -160,6 +160,12 @@ int fp_has_plain_names(PyTypeObject *type);
  * most: a type that is larger holds data that no dict shows. */
 Py_ssize_t fp_bare_size(PyTypeObject *type);
 
+/* Whether object's __reduce_ex__ would do nothing for the class's instances but
+ * call a __reduce__ that is written in Python. */
+int fp_has_own_reduce(fp_walk *walk, PyTypeObject *type);
+/* What that answers: a new reference. */
+PyObject *fp_call_own_reduce(fp_walk *walk, PyObject *object);
+
 static inline int
 fp_has_dict(PyTypeObject *type)
 {

@@ -265,6 +265,10 @@ ASKED = {
     "datetime with a zone, fold",
     "datetime of zoneinfo",
     "safe UUID",
+    "own __reduce__",
+    "own __reduce__ and slots",
+    "own __reduce_ex__",
+    "own __getstate__",
 }
 if sys.version_info[:2] == (3, 12):  # takes its parts from what it has parsed
     ASKED.update(name for name in [*HOLDERS, *LEAVES] if "ath" in name)
