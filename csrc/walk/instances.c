@@ -293,6 +293,25 @@ fp_has_own_reduce(fp_walk *walk, PyTypeObject *type)
     return class_kind(walk, type) == WITH_REDUCE;
 }
 
+int
+fp_surely_calls(fp_walk *walk, PyTypeObject *type)
+{
+    const fp_known_class *known;
+    int kind;
+
+    if (!PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)
+        || PyType_IsSubtype(type, &PyType_Type))
+    {
+        return 0;
+    }
+    kind = class_kind(walk, type);
+    if (kind != WITH_REDUCE && kind != WITH_GETSTATE) {
+        return 0;
+    }
+    known = fp_known_class_of(walk, type);
+    return known == NULL ? -1 : known->kind == FP_KNOWN_NOTHING;
+}
+
 /* object's own method, bound to the object: the instance has none itself. */
 static int
 is_reduce_ex_of_object(const fp_state *state, PyObject *method,

@@ -163,7 +163,10 @@ Py_ssize_t fp_bare_size(PyTypeObject *type);
 /* Whether object's __reduce_ex__ would do nothing for the class's instances but
  * call a __reduce__ that is written in Python. */
 int fp_has_own_reduce(fp_walk *walk, PyTypeObject *type);
-/* What that answers: a new reference. */
+/* Whether no instance of the class can be written without a method of its own.
+ * In silence. 1, 0 or -1. */
+int fp_surely_calls(fp_walk *walk, PyTypeObject *type);
+/* What own __reduce__ answers: a new reference. */
 PyObject *fp_call_own_reduce(fp_walk *walk, PyObject *object);
 
 static inline int
