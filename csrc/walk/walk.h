@@ -25,6 +25,7 @@
  *
  *   walk.c     the stack machine, and which room an object belongs to
  *   emit.c     opcodes in memory: room, frames, GET and PUT
+ *   output.c   the standard stream as bytes objects
  *   containers.c  lists, tuples, dicts, sets, and a reducer's iterators
  *   leaves.c   numbers and strings (the hottest: inline_leaves.h)
  *   objects.c  which way everything else goes: whose reducer is asked
@@ -120,6 +121,14 @@ typedef struct {
 
 #define FP_CLASS_CACHE 64
 
+/* Where the standard stream grows: once it is large, in the bytes object that is
+ * handed out, so that nothing large is copied once more (output.c). */
+typedef struct {
+    fp_graph_memory memory;
+    PyObject *bytes; /* owned; NULL: the memory is malloc()'s */
+    size_t expected; /* of the next memory, by the last */
+} fp_output;
+
 /* What a dtype is called in the file. */
 typedef struct {
     PyObject *dtype; /* owned */
@@ -161,6 +170,7 @@ typedef struct fp_walk {
     int framing;
     Py_ssize_t frame_start; /* -1: none open */
     PyObject *write;        /* borrowed; NULL for dumps */
+    fp_output output;
 
     /* Borrowed hooks; NULL where not set. */
     PyObject *reducer_override;
@@ -358,6 +368,14 @@ fp_memo_put(fp_walk *walk, PyObject *object, int lonely)
 int fp_emit_large(fp_walk *walk, const unsigned char *header,
                   size_t header_bytes, const char *data, size_t n_bytes,
                   PyObject *payload);
+/* output.c: the stream of a walk that has no outlet. */
+void fp_output_init(fp_walk *walk);
+/* All that is in memory, which is empty then: new bytes, or NULL with an
+ * exception set. */
+PyObject *fp_output_take(fp_walk *walk);
+/* Uninitialized bytes; large ones lie in huge pages. New reference or NULL. */
+PyObject *fp_new_bytes(size_t n_bytes);
+
 /* Standard stream: a frame ends at the first object behind 64 KiB. 0 or -1. */
 int fp_end_full_frame(fp_walk *walk);
 /* Standard stream: closes the open frame. Cannot fail. */

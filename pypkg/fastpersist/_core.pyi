@@ -220,7 +220,6 @@ class UntrustedError(UnpicklingError):
     names: tuple[Any, ...]
     reasons: tuple[str, ...]
 
-def holds_callable(dict: dict[Any, Any], /) -> bool: ...
 def find_name(module_name: str, name: str, /) -> Any: ...
 def set_restricted_loads(function: Callable[..., Any], /) -> None: ...
 
@@ -357,6 +356,23 @@ def is_plain_tree(
     state: Any, dtype: Any, n_features: int, n_outputs: int, max_n_classes: int, /
 ) -> bool: ...
 def is_plain_tree_call(args: Any, /) -> bool: ...
+def are_plain_trees(
+    estimators: list[Any],
+    classes: frozenset[Any],
+    tree: Any,
+    n_features: int,
+    also_in: bool,
+    /,
+) -> bool: ...
+def is_plain_predictor(state: Any, dtype: Any, offsets: tuple[int, ...], /) -> bool: ...
+def are_plain_predictors(
+    predictors: list[Any],
+    class_: Any,
+    dtype: Any,
+    offsets: tuple[int, ...],
+    n_features: int,
+    /,
+) -> bool: ...
 def check_tree(nodes: Any, itemsize: int, n_features: int, max_depth: int, /) -> None: ...
 def check_predictor(
     nodes: Any, itemsize: int, offsets: tuple[int, ...], n_features: int, n_bitsets: int, /

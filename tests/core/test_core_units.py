@@ -21,6 +21,7 @@ ROOMS += (
     "sidecar_layout",
     "sink",
     "strided",
+    "utf8",
 )
 WRAPPED = (
     "malloc",
