@@ -108,9 +108,10 @@ fp_open_list(fp_walk *walk, PyObject *list, int lonely)
         return -1;
     }
     frame->size = PyList_GET_SIZE(list);
-    if ((frame->size < LARGE_CONTAINER || !repeats_items(list, frame->size))
-        && expect_items(walk, PyList_GET_ITEM(list, 0), frame->size) < 0)
-    {
+    if (frame->size >= LARGE_CONTAINER && repeats_items(list, frame->size)) {
+        frame->flags |= FP_FLAG_REPEATS;
+    }
+    else if (expect_items(walk, PyList_GET_ITEM(list, 0), frame->size) < 0) {
         return -1;
     }
     if (frame->size > 1 && fp_emit_byte(walk, OP_MARK) < 0) {
@@ -132,6 +133,17 @@ prefetch(const fp_walk *walk, const PyObject *object)
         __builtin_prefetch(
             &walk->memo->slots[fp_memo_home(walk->memo, object)]);
     }
+}
+
+/* GETs of what comes next in the batch: how many. */
+static Py_ssize_t
+emit_gets(fp_walk *walk, const fp_frame *frame)
+{
+    Py_ssize_t n_left = PyList_GET_SIZE(frame->object) - frame->position;
+    Py_ssize_t n_of_batch = FP_BATCH_ITEMS - frame->n_batch;
+
+    return fp_emit_gets(walk, &PyList_GET_ITEM(frame->object, frame->position),
+                        n_left < n_of_batch ? n_left : n_of_batch);
 }
 
 static int
@@ -180,6 +192,14 @@ alone:
                 return -1;
             }
             frame->n_batch = 0;
+        }
+        if (frame->flags & FP_FLAG_REPEATS) {
+            Py_ssize_t n_written = emit_gets(walk, frame);
+            if (n_written > 0) {
+                frame->position += n_written;
+                frame->n_batch = (unsigned short)(frame->n_batch + n_written);
+                continue;
+            }
         }
         Py_ssize_t i = frame->position++;
         PyObject *item = PyList_GET_ITEM(list, i);

@@ -1,8 +1,11 @@
 #include "outlet.h"
 #include "walk.h"
 
+#include <string.h>
+
 #define FRAME_HEADER_BYTES 9
 #define FRAME_MIN_BYTES    4
+#define LONG_GET_BYTES     5
 
 /* --- output ------------------------------------------------------------- */
 
@@ -231,6 +234,71 @@ fp_memo_get(fp_walk *walk, int64_t *value)
         return -1;
     }
     return fp_emit_get(walk, (uint32_t)~*value);
+}
+
+/* Those that came last need not be looked for. */
+#define N_LAST_GETS 8
+
+typedef struct {
+    PyObject *object; /* borrowed */
+    unsigned char opcode[2];
+} fp_last_get;
+
+Py_ssize_t
+fp_emit_gets(fp_walk *walk, PyObject *const *items, Py_ssize_t n_items)
+{
+    unsigned char *out = walk->graph.cursor;
+    ptrdiff_t n_free = walk->graph.soft_end - out;
+    fp_last_get lasts[N_LAST_GETS] = {{NULL, {0}}};
+    Py_ssize_t i = 0;
+
+    if (walk->text || walk->hooked || walk->memo != &walk->own_memo) {
+        return 0;
+    }
+    if (walk->frame_start >= 0) { /* to where fp_end_full_frame() ends it */
+        const unsigned char *full = walk->graph.base + walk->frame_start
+                                    + FRAME_HEADER_BYTES
+                                    + FP_FRAME_TARGET_BYTES;
+        if (full - out + LONG_GET_BYTES - 1 < n_free) {
+            n_free = full - out + LONG_GET_BYTES - 1;
+        }
+    }
+    for (const unsigned char *end = out + n_free;
+         i < n_items && end - out >= LONG_GET_BYTES; i++)
+    {
+        fp_last_get *last = &lasts[FP_CACHE_SLOT(items[i], N_LAST_GETS)];
+        const int64_t *value;
+        uint64_t number;
+        if (last->object == items[i]) {
+            memcpy(out, last->opcode, 2);
+            out += 2;
+            continue;
+        }
+        value = fp_memo_find(walk->memo, items[i]);
+        if (value == NULL || *value >= 0 || *value == FP_MEMO_OPEN) {
+            break;
+        }
+        number = (uint64_t)~*value;
+        if (number < 256) {
+            out[0] = OP_BINGET;
+            out[1] = (unsigned char)number;
+            last->object = items[i];
+            memcpy(last->opcode, out, 2);
+            out += 2;
+        }
+        else if (number <= UINT32_MAX) {
+            out[0] = OP_LONG_BINGET;
+            for (int j = 0; j < 4; j++) {
+                out[1 + j] = (unsigned char)(number >> (8 * j));
+            }
+            out += LONG_GET_BYTES;
+        }
+        else {
+            break;
+        }
+    }
+    walk->graph.cursor = out;
+    return i;
 }
 
 int

@@ -93,33 +93,41 @@ fp_bare_size(PyTypeObject *type)
 
 /* How instances of a class are saved. PLAIN: object.__reduce_ex__ would answer
  * and find nothing to call: class, NEWOBJ, __dict__, BUILD. WITH_GETSTATE: it
- * would call __getstate__ and nothing else. */
+ * would call __getstate__ and nothing else. WITH_REDUCE: it would call
+ * __reduce__, written in Python, and nothing else. */
 enum {
     BY_REDUCER,
     PLAIN,
-    WITH_GETSTATE
+    WITH_GETSTATE,
+    WITH_REDUCE
 };
 
 static int
 kind_of_class(const fp_state *state, PyTypeObject *type)
 {
-    PyObject *getstate;
+    PyObject *getstate, *reduce;
     int is_ours;
 
-    if (!fp_has_plain_names(type) || !fp_has_plain_metaclass(state, type)) {
+    if (!fp_has_plain_names(type) || !fp_has_plain_metaclass(state, type)
+        || fp_type_lookup(type, state->str_reduce_ex)
+               != state->object_reduce_ex)
+    {
         return BY_REDUCER;
     }
+    reduce = fp_type_lookup(type, state->str_reduce);
+    if (reduce != NULL && PyFunction_Check(reduce)
+        && type->tp_getattro == PyObject_GenericGetAttr)
+    {
+        return WITH_REDUCE;
+    }
     getstate = fp_type_lookup(type, state->str_getstate);
-    is_ours =
-        type->tp_getattro == PyObject_GenericGetAttr && type->tp_new != NULL
-        && !PyType_IsSubtype(type, &PyList_Type)
-        && !PyType_IsSubtype(type, &PyDict_Type)
-        && fp_type_lookup(type, state->str_reduce_ex)
-               == state->object_reduce_ex
-        && fp_type_lookup(type, state->str_reduce) == state->object_reduce
-        && fp_type_lookup(type, state->str_class_) == state->object_class
-        && fp_type_lookup(type, state->str_getnewargs) == NULL
-        && fp_type_lookup(type, state->str_getnewargs_ex) == NULL;
+    is_ours = type->tp_getattro == PyObject_GenericGetAttr
+              && type->tp_new != NULL && !PyType_IsSubtype(type, &PyList_Type)
+              && !PyType_IsSubtype(type, &PyDict_Type)
+              && reduce == state->object_reduce
+              && fp_type_lookup(type, state->str_class_) == state->object_class
+              && fp_type_lookup(type, state->str_getnewargs) == NULL
+              && fp_type_lookup(type, state->str_getnewargs_ex) == NULL;
 
     if (!is_ours) {
         return BY_REDUCER;
@@ -274,6 +282,75 @@ fp_save_instance(fp_walk *walk, PyObject *object, int lonely)
 {
     int kind = class_kind(walk, Py_TYPE(object));
 
-    return kind == BY_REDUCER ? FP_LEFT
-                              : save_instance(walk, object, kind, lonely);
+    return kind == BY_REDUCER || kind == WITH_REDUCE
+               ? FP_LEFT
+               : save_instance(walk, object, kind, lonely);
+}
+
+int
+fp_has_own_reduce(fp_walk *walk, PyTypeObject *type)
+{
+    return class_kind(walk, type) == WITH_REDUCE;
+}
+
+int
+fp_surely_calls(fp_walk *walk, PyTypeObject *type)
+{
+    const fp_known_class *known;
+    int kind;
+
+    if (!PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)
+        || PyType_IsSubtype(type, &PyType_Type))
+    {
+        return 0;
+    }
+    kind = class_kind(walk, type);
+    if (kind != WITH_REDUCE && kind != WITH_GETSTATE) {
+        return 0;
+    }
+    known = fp_known_class_of(walk, type);
+    return known == NULL ? -1 : known->kind == FP_KNOWN_NOTHING;
+}
+
+/* object's own method, bound to the object: the instance has none itself. */
+static int
+is_reduce_ex_of_object(const fp_state *state, PyObject *method,
+                       PyObject *object)
+{
+    return PyCFunction_CheckExact(method)
+           && PyCFunction_GET_SELF(method) == object
+           && ((PyCFunctionObject *)method)->m_ml
+                  == ((PyMethodDescrObject *)state->object_reduce_ex)
+                         ->d_method;
+}
+
+PyObject *
+fp_call_own_reduce(fp_walk *walk, PyObject *object)
+{
+    PyObject *arguments[] = {NULL, object};
+    PyObject *method = NULL, *argument;
+    PyObject *reduced = NULL;
+    int is_plain = !fp_has_dict(Py_TYPE(object));
+
+    if (!is_plain) {
+        method = PyObject_GetAttr(object, walk->state->str_reduce_ex);
+        if (method == NULL) {
+            return NULL;
+        }
+        is_plain = is_reduce_ex_of_object(walk->state, method, object);
+    }
+    if (is_plain) {
+        reduced = PyObject_VectorcallMethod(
+            walk->state->str_reduce, arguments + 1,
+            1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    else {
+        argument = PyLong_FromLong(walk->protocol);
+        if (argument != NULL) {
+            reduced = PyObject_CallOneArg(method, argument);
+            Py_DECREF(argument);
+        }
+    }
+    Py_XDECREF(method);
+    return reduced;
 }

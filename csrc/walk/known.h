@@ -160,6 +160,15 @@ int fp_has_plain_names(PyTypeObject *type);
  * most: a type that is larger holds data that no dict shows. */
 Py_ssize_t fp_bare_size(PyTypeObject *type);
 
+/* Whether object's __reduce_ex__ would do nothing for the class's instances but
+ * call a __reduce__ that is written in Python. */
+int fp_has_own_reduce(fp_walk *walk, PyTypeObject *type);
+/* Whether no instance of the class can be written without a method of its own.
+ * In silence. 1, 0 or -1. */
+int fp_surely_calls(fp_walk *walk, PyTypeObject *type);
+/* What own __reduce__ answers: a new reference. */
+PyObject *fp_call_own_reduce(fp_walk *walk, PyObject *object);
+
 static inline int
 fp_has_dict(PyTypeObject *type)
 {

@@ -3,6 +3,7 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "base/messages.h"
+#include "known.h"
 #include "outlet.h"
 #include "walk.h"
 
@@ -181,6 +182,12 @@ save_other(fp_walk *walk, PyObject *object, int lonely)
     }
     else if (PyType_IsSubtype(type, &PyType_Type)) {
         return fp_save_global(walk, object, NULL);
+    }
+    else if (fp_has_own_reduce(walk, type)) {
+        if (fp_call_out(walk) < 0) {
+            return -1;
+        }
+        reduced = fp_call_own_reduce(walk, object);
     }
     else {
         if (outlet_takes_arrays(walk, 0)) {

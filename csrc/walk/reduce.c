@@ -80,17 +80,38 @@ check_reduced(const fp_state *state, PyObject *reduced)
     return 0;
 }
 
+static int
+may_be_newobj(PyObject *name)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    if (PyUnicode_READY(name) < 0) {
+        PyErr_Clear();
+        return 1;
+    }
+#endif
+    return PyUnicode_GET_LENGTH(name) > 2
+           && PyUnicode_READ_CHAR(name, 0) == '_';
+}
+
 /* copyreg's two functions stand for opcodes; they are known by name. */
 static int
 find_form(const fp_state *state, PyObject *callable, int *form)
 {
-    PyObject *name = fp_optional_attribute(callable, state->str_name);
+    PyObject *name;
 
     *form = BY_CALL;
+    if (Py_IS_TYPE(callable, &PyType_Type)
+        && PyType_HasFeature((PyTypeObject *)callable, Py_TPFLAGS_HEAPTYPE))
+    {
+        name = Py_NewRef(((PyHeapTypeObject *)callable)->ht_name);
+    }
+    else {
+        name = fp_optional_attribute(callable, state->str_name);
+    }
     if (name == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    if (PyUnicode_Check(name)) {
+    if (PyUnicode_Check(name) && may_be_newobj(name)) {
         if (PyUnicode_Compare(name, state->str_newobj_ex) == 0) {
             *form = BY_NEWOBJ_EX;
         }

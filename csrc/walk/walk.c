@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "base/messages.h"
 #include "inline_leaves.h"
+#include "known.h"
 #include "outlet.h"
 
 #include <stdlib.h>
@@ -463,6 +464,90 @@ fp_walk_init(fp_walk *walk, fp_state *state, int protocol, int fix_imports)
     walk->graph.no_cuts = 1;
 }
 
+/* --- whether silence is worth it ----------------------------------------- */
+
+/* What is near the root and at the ends of what is there. */
+#define N_LOOKED_AT 24
+#define N_OF_EACH   4
+#define MAX_LEVELS  3
+
+static int meets_caller(fp_walk *walk, PyObject *object, int n_levels,
+                        int *n_left);
+
+static inline int
+is_builtin_leaf(PyObject *object)
+{
+    return Py_IS_TYPE(object, &PyLong_Type)
+           || Py_IS_TYPE(object, &PyUnicode_Type)
+           || Py_IS_TYPE(object, &PyFloat_Type);
+}
+
+static int
+sequence_meets_caller(fp_walk *walk, PyObject *sequence, int n_levels,
+                      int *n_left)
+{
+    Py_ssize_t size = PySequence_Fast_GET_SIZE(sequence);
+    PyObject *const *items = PySequence_Fast_ITEMS(sequence);
+    int found = 0;
+
+    for (Py_ssize_t i = 0; found == 0 && i < size && i < N_OF_EACH; i++) {
+        Py_ssize_t at = i % 2 == 0 ? i / 2 : size - 1 - i / 2;
+        if (!is_builtin_leaf(items[at])) {
+            found = meets_caller(walk, items[at], n_levels, n_left);
+        }
+    }
+    return found;
+}
+
+static int
+dict_meets_caller(fp_walk *walk, PyObject *dict, int n_levels, int *n_left)
+{
+    Py_ssize_t position = 0;
+    PyObject *key, *value;
+    int found = 0;
+
+    for (int i = 0; found == 0 && i < N_OF_EACH
+                    && PyDict_Next(dict, &position, &key, &value);
+         i++)
+    {
+        if (!is_builtin_leaf(value)) {
+            found = meets_caller(walk, value, n_levels, n_left);
+        }
+    }
+    return found;
+}
+
+/* Whether a few looks find what cannot be written in silence: then all that
+ * would be written before it is met need not be written twice. 1, 0 or -1. */
+static int
+meets_caller(fp_walk *walk, PyObject *object, int n_levels, int *n_left)
+{
+    PyTypeObject *type = Py_TYPE(object);
+
+    if (n_levels == 0 || (*n_left)-- <= 0) {
+        return 0;
+    }
+    if (type == &PyList_Type || type == &PyTuple_Type) {
+        return sequence_meets_caller(walk, object, n_levels - 1, n_left);
+    }
+    if (type == &PyDict_Type) {
+        return dict_meets_caller(walk, object, n_levels - 1, n_left);
+    }
+    return fp_surely_calls(walk, type);
+}
+
+static int
+walk_in_silence(fp_walk *walk, PyObject *object)
+{
+    int n_left = N_LOOKED_AT;
+    int found = meets_caller(walk, object, MAX_LEVELS, &n_left);
+
+    if (found != 0) {
+        return found < 0 ? -1 : fp_call_out(walk);
+    }
+    return walk_object(walk, object);
+}
+
 int
 fp_walk_run(fp_walk *walk, PyObject *object)
 {
@@ -473,7 +558,7 @@ fp_walk_run(fp_walk *walk, PyObject *object)
         /* An allocation may start the collector, which runs finalizers.
          * Nothing else can switch it meanwhile. */
         int was_enabled = PyGC_Disable();
-        status = walk_object(walk, object);
+        status = walk_in_silence(walk, object);
         if (was_enabled) {
             PyGC_Enable();
         }

@@ -83,7 +83,8 @@ typedef struct {
 #define FP_FLAG_BUILD        4  /* BUILD follows the dict */
 #define FP_FLAG_LONELY       8  /* no memo entry needed */
 #define FP_FLAG_MARKED       16 /* a MARK is open */
-#define FP_FLAG_SHARED_KEYS  32
+#define FP_FLAG_SHARED_KEYS  32 /* of a dict */
+#define FP_FLAG_REPEATS      32 /* of a list: few objects, again and again */
 #define FP_FLAG_ITSELF       64 /* failed by itself, not in what it holds */
 #define FP_FLAG_OF_OBJECT                                                     \
     128 /* a reducer's answer for an object, which is
@@ -291,6 +292,10 @@ int fp_memo_get(fp_walk *walk, int64_t *value);
 /* A memo number for a blob or object of the file. */
 int fp_draw_number(fp_walk *walk, uint32_t *number);
 int fp_emit_get(fp_walk *walk, uint32_t number);
+/* GETs of the first of these items, up to one that is none or for which there is
+ * no room: how many. */
+Py_ssize_t fp_emit_gets(fp_walk *walk, PyObject *const *items,
+                        Py_ssize_t n_items);
 
 /* leaves.c */
 int fp_save_int(fp_walk *walk, PyObject *object);

@@ -195,6 +195,43 @@ class ZoneByArguments(Zone):
         return (self.name,)
 
 
+class OwnReduce:
+    def __init__(self, item=None):
+        self.item = item
+
+    def __reduce__(self):
+        return type(self), (self.item,)
+
+
+class OwnReduceWithSlots:
+    __slots__ = ("item",)
+
+    def __init__(self, item=None):
+        self.item = item
+
+    def __reduce__(self):
+        return OwnReduceWithSlots, (), {"item": self.item}
+
+    def __setstate__(self, state):
+        self.item = state["item"]
+
+
+class OwnReduceEx:
+    def __init__(self, item=None):
+        self.item = item
+
+    def __reduce_ex__(self, protocol):
+        return OwnReduceEx, (self.item,)
+
+
+class OwnState:
+    def __init__(self, item=None):
+        self.item = item
+
+    def __getstate__(self):
+        return {"item": self.item}
+
+
 def slots(cls, **values):
     made = cls.__new__(cls)
     for name, value in values.items():
@@ -280,6 +317,10 @@ HOLDERS = {
     "UUID subclass": lambda x: with_own(Identity(int=5), lost=x),
     "path subclass": lambda x: attributes(Where("a/b"), lost=x),
     "slice": lambda x: slice(x),
+    "own __reduce__": OwnReduce,
+    "own __reduce__ and slots": OwnReduceWithSlots,
+    "own __reduce_ex__": OwnReduceEx,
+    "own __getstate__": OwnState,
     "slice of three": lambda x: slice([x], x, None),
     "set with dict": lambda x: attributes(s.SetSub([1]), c=x),
     "frozenset with dict": lambda x: attributes(s.FrozensetSub([1]), c=x),

@@ -265,6 +265,10 @@ ASKED = {
     "datetime with a zone, fold",
     "datetime of zoneinfo",
     "safe UUID",
+    "own __reduce__",
+    "own __reduce__ and slots",
+    "own __reduce_ex__",
+    "own __getstate__",
 }
 if sys.version_info[:2] == (3, 12):  # takes its parts from what it has parsed
     ASKED.update(name for name in [*HOLDERS, *LEAVES] if "ath" in name)
@@ -892,6 +896,43 @@ def test_reducers_of_values_for_other_classes():
     finally:
         for name in [name for name in globals() if name.startswith("Other")]:
             del globals()[name]
+
+
+# ---------------------------------------------------------------- what must be asked, and where
+
+
+class Asked:
+    """Hands out what was written already, and takes it from where it was."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __reduce__(self):
+        return Asked, (self.items[1:4],), {"n": len(self.items)}
+
+    def __setstate__(self, state):
+        self.n = state["n"]
+
+
+def test_callers_wherever_they_stand():
+    def build(place):
+        items = [[i, {"key": f"text {i}"}] for i in range(40)]
+        asked = [Asked(items), k.OwnState(items), k.OwnReduceEx(items[3]), Asked([])]
+        return place(items, asked)
+
+    places = [
+        lambda items, asked: [*asked, items],
+        lambda items, asked: [items, *asked],
+        lambda items, asked: [*items, asked[0], *items],
+        lambda items, asked: {"items": items, "asked": asked},
+        lambda items, asked: ((((items, asked),),),),
+        lambda items, asked: [items, {i: [i] for i in range(20)}, {"a": {"b": {"c": asked}}}],
+        lambda items, asked: [items[:9], [[*items, asked[1]]], asked[2]],
+        lambda items, asked: asked[0],
+        lambda items, asked: k.attributes(s.Plain(), items=items, asked=asked),
+    ]
+    for place in places:
+        assert_same(lambda place=place: build(place))
 
 
 # ---------------------------------------------------------------- what cannot be pickled
