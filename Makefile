@@ -18,10 +18,13 @@ FUZZ_ARGS ?=
 ASAN_CC ?= gcc
 SANITIZERS ?= address,undefined
 
+# NIGHT=--night: also the cases that by day are left to .ci/nightly (tests/README.md).
+NIGHT ?=
+
 # Everything but what needs big packages or much time.
 BASE_TESTS := not models and not boosters and not slow
 # The large tables of codecs and foreign files, which one Python runs without sanitizers, and what
-# one Python runs with and without them. Everything: make test-base MATRIX= ONCE=
+# one Python runs with and without them. Everything: make test-base MATRIX= ONCE= NIGHT=--night
 MATRIX ?= --ignore=tests/load/test_joblib_files.py --ignore=tests/dump/test_joblib_layout.py \
           --ignore=tests/codecs/test_compression.py --ignore=tests/hostile
 ONCE ?= --ignore=tests/faults --ignore=tests/targets/test_targets.py \
@@ -30,7 +33,8 @@ ONCE ?= --ignore=tests/faults --ignore=tests/targets/test_targets.py \
         --ignore=tests/package/test_cli.py --ignore=tests/package/test_convert.py \
         --ignore=tests/survey/test_survey_bombs.py --ignore=tests/policy/test_attacks.py \
         --ignore=tests/policy/test_mutations.py
-# What runs under the sanitizers at night only (.ci/nightly). Everything: make asan MATRIX= SLOW=
+# What runs under the sanitizers at night only (.ci/nightly). Everything:
+# make asan MATRIX= SLOW= NIGHT=--night
 SLOW ?= --ignore=tests/targets/test_targets.py --ignore=tests/load/test_streams.py \
         --ignore=tests/codecs/test_stream_kinds.py --ignore=tests/out/test_write_answers.py \
         --ignore=tests/package/test_progress.py --ignore=tests/package/test_cli.py \
@@ -82,11 +86,11 @@ demo: $(VENV)/.built $(VENV)/.with-demo
 	@$(PY) -m fastpersist demo
 
 test: $(VENV)/.built $(VENV)/.with-test,boosters
-	$(PY) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_WORKERS) $(NIGHT) $(PYTEST_ARGS)
 
 # For further Pythons: .ci/run
 test-base: $(VENV)/.built $(VENV)/.with-test-base
-	$(PY) -m pytest -n $(PYTEST_WORKERS) -m '$(BASE_TESTS)' $(MATRIX) $(ONCE) $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_WORKERS) $(NIGHT) -m '$(BASE_TESTS)' $(MATRIX) $(ONCE) $(PYTEST_ARGS)
 
 ifeq ($(BENCH_PYTHON),$(VENV)/bin/python)
 bench: $(VENV)/.built $(VENV)/.with-bench
@@ -128,7 +132,7 @@ asan: $(VENV)/.built $(VENV)/.with-test-base
 	    PYTHONMALLOC=malloc \
 	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1 \
 	    UBSAN_OPTIONS=print_stacktrace=1 \
-	    $(PY) -m pytest -n $(PYTEST_WORKERS) --capture=sys -m '$(BASE_TESTS)' $(MATRIX) \
+	    $(PY) -m pytest -n $(PYTEST_WORKERS) $(NIGHT) --capture=sys -m '$(BASE_TESTS)' $(MATRIX) \
 	    $(SLOW) $(PYTEST_ARGS)
 
 # The programs that test the core alone count as well: the second run keeps theirs.
@@ -136,7 +140,8 @@ coverage: $(VENV)/.built $(VENV)/.with-test-base $(VENV)/.with-coverage
 	@$(drop_stale)
 	@find build -name '*.gcda' -delete 2>/dev/null || true
 	FASTPERSIST_COVERAGE=1 $(PIP_INSTALL) --target build/coverage/$(TAG) .
-	PYTHONPATH=$(CURDIR)/build/coverage/$(TAG) $(PY) -m pytest -n $(PYTEST_WORKERS) -m '$(BASE_TESTS)' $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR)/build/coverage/$(TAG) $(PY) -m pytest -n $(PYTEST_WORKERS) --night \
+	    -m '$(BASE_TESTS)' $(PYTEST_ARGS)
 	CC='$(ASAN_CC) --coverage -fprofile-update=atomic' CFLAGS=-O0 $(PY) -m pytest --basetemp=build/coverage/programs \
 	    tests/core tests/fuzz
 	$(VENV)/bin/gcovr --root . --filter csrc/ --print-summary --gcov-ignore-parse-errors=negative_hits.warn build/coverage

@@ -463,6 +463,31 @@ PyDoc_STRVAR(
     "Whether the state of a Tree is written as scikit-learn writes it;\n"
     "ValueError where its nodes are wrong.");
 
+PyDoc_STRVAR(
+    are_plain_trees_doc,
+    "are_plain_trees($module, estimators, classes, tree, n_features,\n"
+    "                also_in, /)\n"
+    "--\n"
+    "\n"
+    "Whether each is a complete tree of so many columns.");
+
+PyDoc_STRVAR(
+    is_plain_predictor_doc,
+    "is_plain_predictor($module, state, dtype, offsets, /)\n"
+    "--\n"
+    "\n"
+    "Whether the state of a TreePredictor is written as scikit-learn writes\n"
+    "it; ValueError where its nodes are wrong.");
+
+PyDoc_STRVAR(
+    are_plain_predictors_doc,
+    "are_plain_predictors($module, predictors, class_, dtype, offsets,\n"
+    "                     n_features, /)\n"
+    "--\n"
+    "\n"
+    "Whether each is a complete boosted tree without categories;\n"
+    "ValueError where its nodes are wrong.");
+
 PyDoc_STRVAR(is_plain_tree_call_doc,
              "is_plain_tree_call($module, args, /)\n"
              "--\n"
@@ -525,6 +550,13 @@ static PyMethodDef functions[] = {
      METH_FASTCALL, is_plain_tree_doc},
     {"is_plain_tree_call", fp_is_plain_tree_call, METH_O,
      is_plain_tree_call_doc},
+    {"are_plain_trees", (PyCFunction)(void (*)(void))fp_are_plain_trees,
+     METH_FASTCALL, are_plain_trees_doc},
+    {"is_plain_predictor", (PyCFunction)(void (*)(void))fp_is_plain_predictor,
+     METH_FASTCALL, is_plain_predictor_doc},
+    {"are_plain_predictors",
+     (PyCFunction)(void (*)(void))fp_are_plain_predictors, METH_FASTCALL,
+     are_plain_predictors_doc},
     {"check_tree", (PyCFunction)(void (*)(void))fp_check_tree, METH_FASTCALL,
      check_tree_doc},
     {"check_predictor", (PyCFunction)(void (*)(void))fp_check_predictor,
@@ -697,7 +729,13 @@ module_exec(PyObject *module)
     X(object_reduce_ex)                                                       \
     X(object_reduce)                                                          \
     X(object_getstate)                                                        \
-    X(object_class)
+    X(object_class)                                                           \
+    X(default_dict_type)                                                      \
+    X(deque_type)                                                             \
+    X(namespace_type)                                                         \
+    X(known_functions)                                                        \
+    X(datetime_capsule)                                                       \
+    X(decimal_type)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -3,6 +3,7 @@
 import collections
 import functools
 import gc
+import inspect
 import os
 import pathlib
 
@@ -35,6 +36,34 @@ def pytest_report_to_serializable():
     return encodable((yield))
 
 
+# ---------------------------------------------------------------- --night
+
+
+def pytest_configure(config):
+    if config.getoption("--night"):
+        os.environ["FASTPERSIST_TEST_NIGHT"] = "1"  # for helpers.py
+
+
+def _by_day(item):
+    """Whether a test runs without --night: its markers say so."""
+    if item.get_closest_marker("night"):
+        return False
+    for marker in item.iter_markers("by_day"):
+        wanted = marker.kwargs["wanted"]
+        names = inspect.signature(wanted).parameters
+        if not wanted(**{name: item.callspec.params[name] for name in names}):
+            return False
+    return True
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--night"):
+        kept = [item for item in items if _by_day(item)]
+        if len(kept) < len(items):
+            config.hook.pytest_deselected(items=[item for item in items if not _by_day(item)])
+            items[:] = kept
+
+
 @pytest.fixture(autouse=True)
 def collector_state_is_kept():
     """Whatever a dump does, the collector is left as it was found."""
@@ -64,6 +93,11 @@ _compared = collections.Counter()
 
 
 def pytest_addoption(parser):
+    parser.addoption(
+        "--night",
+        action="store_true",
+        help="run the cases as well that show by day what others show, and more generated ones",
+    )
     parser.addoption(
         "--names",
         action="store_true",

@@ -16,6 +16,13 @@
 #error "fastpersist needs Python 3.11 or newer"
 #endif
 
+/* The slot of a path that its reducer takes. */
+#if PY_VERSION_HEX < 0x030c0000
+#define FP_PARTS_OF_PATH "_parts"
+#else
+#define FP_PARTS_OF_PATH "_raw_paths"
+#endif
+
 #define FP_NAMES(X)                                                           \
     X(reduce_ex, "__reduce_ex__")                                             \
     X(reduce, "__reduce__")                                                   \
@@ -36,6 +43,30 @@
     X(main, "__main__")                                                       \
     X(dot, ".")                                                               \
     X(items, "items")                                                         \
+    X(keys, "keys")                                                           \
+    X(dict_type, "dict")                                                      \
+    X(complex, "complex")                                                     \
+    X(tuple, "tuple")                                                         \
+    X(safe_uuid, "SafeUUID")                                                  \
+    X(member_map, "_member_map_")                                             \
+    X(unknown, "unknown")                                                     \
+    X(int, "int")                                                             \
+    X(is_safe, "is_safe")                                                     \
+    X(numerator, "_numerator")                                                \
+    X(denominator, "_denominator")                                            \
+    X(raw_paths, FP_PARTS_OF_PATH)                                            \
+    X(start, "start")                                                         \
+    X(stop, "stop")                                                           \
+    X(step, "step")                                                           \
+    X(datetime, "datetime")                                                   \
+    X(datetime_capi, "datetime_CAPI")                                         \
+    X(decimal_module, "_decimal")                                             \
+    X(decimal, "Decimal")                                                     \
+    X(weakref, "__weakref__")                                                 \
+    X(getattribute, "__getattribute__")                                       \
+    X(value_, "_value_")                                                      \
+    X(maxlen, "maxlen")                                                       \
+    X(default_factory, "default_factory")                                     \
     X(latin1, "latin1")                                                       \
     X(modules, "modules")                                                     \
     X(write, "write")                                                         \
@@ -125,6 +156,14 @@ typedef struct fp_state {
     PyObject *object_reduce;
     PyObject *object_getstate;
     PyObject *object_class;
+    /* Whose reducers the walk knows (walk/known.h): types, and code of functions
+     * that do the same. */
+    PyObject *default_dict_type; /* collections.defaultdict */
+    PyObject *deque_type;        /* collections.deque */
+    PyObject *namespace_type;    /* types.SimpleNamespace */
+    PyObject *known_functions;   /* a tuple */
+    PyObject *datetime_capsule;  /* these two when they are first met */
+    PyObject *decimal_type;
 #define X(field, text) PyObject *str_##field;
     FP_NAMES(X)
 #undef X

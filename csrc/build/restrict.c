@@ -7,7 +7,8 @@
 
 #include <stdarg.h>
 
-#define FIRST_RULES 32 /* a power of two */
+#define FIRST_RULES 32 /* powers of two */
+#define FIRST_NOTED 32
 /* Of a key that is a tuple or frozenset: what hashing and comparing it costs is
  * bounded. */
 #define KEY_DEPTH 4
@@ -17,16 +18,25 @@ typedef struct {
     PyObject *object; /* owned; NULL: a free place */
     PyObject *call;   /* owned, or NULL */
     PyObject *state;  /* owned, or NULL */
+    PyObject *plain;  /* owned, or NULL */
     unsigned long use;
 } rule;
+
+typedef struct {
+    PyObject *object; /* owned, so that its address stays its own; NULL: a free
+                       * place */
+    int is_built;     /* its type has a rule for states, and it has got one */
+    int is_open;      /* has to get one yet */
+} noted;
 
 typedef struct fp_restriction {
     rule *rules; /* by address, open addressing */
     size_t n_rules;
     size_t capacity; /* a power of two */
-    PyObject *built; /* owned dict, address to instance: whose type has a rule
-                      * for states */
-    PyObject *open;  /* owned dict, address to instance: without a state yet */
+    noted *noted;    /* likewise: instances */
+    size_t n_noted;
+    size_t noted_capacity;
+    size_t n_open; /* of those */
 } restriction;
 
 /* --- refusals ------------------------------------------------------------ */
@@ -120,6 +130,20 @@ place_of(const restriction *rules, PyObject *object)
     return i;
 }
 
+static noted *
+noted_place(const restriction *rules, PyObject *object)
+{
+    uintptr_t bits = (uintptr_t)object >> 4;
+    size_t mask = rules->noted_capacity - 1;
+    size_t i = (size_t)(bits ^ bits >> 9) & mask;
+
+    while (rules->noted[i].object != NULL && rules->noted[i].object != object)
+    {
+        i = (i + 1) & mask;
+    }
+    return &rules->noted[i];
+}
+
 static const rule *
 find_rule(const fp_machine *machine, PyObject *object)
 {
@@ -156,10 +180,47 @@ grow(restriction *rules)
     return 0;
 }
 
+/* Where an object of this load is noted, or is from here on. NULL with an
+ * exception. */
+static noted *
+note(fp_machine *machine, PyObject *object)
+{
+    restriction *rules = machine->restriction;
+    noted *place;
+
+    if (2 * rules->n_noted >= rules->noted_capacity) {
+        size_t capacity = rules->noted_capacity == 0
+                              ? FIRST_NOTED
+                              : 2 * rules->noted_capacity;
+        noted *old = rules->noted;
+        size_t n_old = rules->noted_capacity;
+
+        rules->noted = PyMem_Calloc(capacity, sizeof(*rules->noted));
+        if (rules->noted == NULL) {
+            rules->noted = old;
+            PyErr_NoMemory();
+            return NULL;
+        }
+        rules->noted_capacity = capacity;
+        for (size_t i = 0; i < n_old; i++) {
+            if (old[i].object != NULL) {
+                *noted_place(rules, old[i].object) = old[i];
+            }
+        }
+        PyMem_Free(old);
+    }
+    place = noted_place(rules, object);
+    if (place->object == NULL) {
+        place->object = Py_NewRef(object);
+        rules->n_noted++;
+    }
+    return place;
+}
+
 /* Of an object that two names stand for the first rule counts. */
 static int
 add_rule(fp_machine *machine, PyObject *object, unsigned long use,
-         PyObject *call, PyObject *state)
+         PyObject *call, PyObject *state, PyObject *plain)
 {
     restriction *rules = machine->restriction;
     rule *place;
@@ -180,6 +241,7 @@ add_rule(fp_machine *machine, PyObject *object, unsigned long use,
         place->object = Py_NewRef(object);
         place->call = call == Py_None ? NULL : Py_NewRef(call);
         place->state = state == Py_None ? NULL : Py_NewRef(state);
+        place->plain = plain == Py_None ? NULL : Py_NewRef(plain);
         place->use = use;
         rules->n_rules++;
     }
@@ -199,10 +261,13 @@ fp_restriction_free(fp_machine *machine)
         Py_XDECREF(rules->rules[i].object);
         Py_XDECREF(rules->rules[i].call);
         Py_XDECREF(rules->rules[i].state);
+        Py_XDECREF(rules->rules[i].plain);
     }
     PyMem_Free(rules->rules);
-    Py_XDECREF(rules->built);
-    Py_XDECREF(rules->open);
+    for (size_t i = 0; i < rules->noted_capacity; i++) {
+        Py_XDECREF(rules->noted[i].object);
+    }
+    PyMem_Free(rules->noted);
     PyMem_Free(rules);
 }
 
@@ -219,7 +284,7 @@ fp_machine_find_with(fp_machine *machine, PyObject *find_class)
 PyObject *
 fp_restrict_global(fp_machine *machine, PyObject *answer)
 {
-    PyObject *object = NULL, *call, *state;
+    PyObject *object = NULL, *call, *state, *plain = Py_None;
     unsigned long use;
 
     if (answer == NULL) {
@@ -228,9 +293,9 @@ fp_restrict_global(fp_machine *machine, PyObject *answer)
     if (!PyTuple_Check(answer)) {
         PyErr_SetString(PyExc_TypeError, "a Restriction answers with a tuple");
     }
-    else if (PyArg_ParseTuple(answer, "OkOO:Restriction", &object, &use, &call,
-                              &state)
-             && add_rule(machine, object, use, call, state) == 0)
+    else if (PyArg_ParseTuple(answer, "OkOO|O:Restriction", &object, &use,
+                              &call, &state, &plain)
+             && add_rule(machine, object, use, call, state, plain) == 0)
     {
         Py_INCREF(object);
     }
@@ -244,7 +309,8 @@ fp_restrict_global(fp_machine *machine, PyObject *answer)
 int
 fp_restrict_own(fp_machine *machine, PyObject *cls)
 {
-    return add_rule(machine, cls, FP_MAY_NEW | FP_MAY_BUILD, Py_None, Py_None);
+    return add_rule(machine, cls, FP_MAY_NEW | FP_MAY_BUILD, Py_None, Py_None,
+                    Py_None);
 }
 
 /* --- calls --------------------------------------------------------------- */
@@ -554,68 +620,57 @@ restrict_names(fp_machine *machine, PyTypeObject *type, PyObject *dict)
 static int
 note_built(fp_machine *machine, PyObject *instance)
 {
-    restriction *rules = machine->restriction;
-    PyObject *address;
-    int status = -1;
+    noted *place = note(machine, instance);
 
-    if (rules->built == NULL && (rules->built = PyDict_New()) == NULL) {
+    if (place == NULL) {
         return -1;
     }
-    address = PyLong_FromVoidPtr(instance);
-    if (address == NULL) {
-        return -1;
+    if (place->is_built) {
+        return refuse(machine, "a second state for an instance of %.200s",
+                      Py_TYPE(instance)->tp_name);
     }
-    if (PyDict_GetItemWithError(rules->built, address) != NULL) {
-        refuse(machine, "a second state for an instance of %.200s",
-               Py_TYPE(instance)->tp_name);
+    place->is_built = 1;
+    if (place->is_open) {
+        place->is_open = 0;
+        machine->restriction->n_open--;
     }
-    else if (!PyErr_Occurred()) {
-        status = PyDict_SetItem(rules->built, address, instance);
-    }
-    if (status == 0 && rules->open != NULL) {
-        status = PyDict_Contains(rules->open, address);
-        if (status > 0) {
-            status = PyDict_DelItem(rules->open, address);
-        }
-    }
-    Py_DECREF(address);
-    return status;
+    return 0;
 }
 
 int
 fp_restrict_made(fp_machine *machine, PyObject *callable, PyObject *object)
 {
     const rule *found = find_rule(machine, callable);
-    restriction *rules = machine->restriction;
-    PyObject *address;
-    int status;
+    noted *place;
 
     if (found == NULL || !(found->use & FP_MUST_BUILD)) {
         return 0;
     }
-    if (rules->open == NULL && (rules->open = PyDict_New()) == NULL) {
+    place = note(machine, object);
+    if (place == NULL) {
         return -1;
     }
-    address = PyLong_FromVoidPtr(object);
-    status =
-        address == NULL ? -1 : PyDict_SetItem(rules->open, address, object);
-    Py_XDECREF(address);
-    return status;
+    if (!place->is_open && !place->is_built) {
+        place->is_open = 1;
+        machine->restriction->n_open++;
+    }
+    return 0;
 }
 
 int
 fp_restrict_end(fp_machine *machine)
 {
-    PyObject *key, *object;
-    Py_ssize_t position = 0;
+    const restriction *rules = machine->restriction;
+    size_t i = 0;
 
-    if (machine->restriction == NULL || machine->restriction->open == NULL
-        || !PyDict_Next(machine->restriction->open, &position, &key, &object))
-    {
+    if (rules == NULL || rules->n_open == 0) {
         return 0;
     }
+    while (!rules->noted[i].is_open) {
+        i++;
+    }
     return refuse(machine, "an instance of %.200s never gets a state",
-                  Py_TYPE(object)->tp_name);
+                  Py_TYPE(rules->noted[i].object)->tp_name);
 }
 
 /* The rule of an instance's class, which the file need not have named: functions
@@ -651,12 +706,64 @@ rule_of_class(fp_machine *machine, PyTypeObject *type)
     return object == (PyObject *)type ? find_rule(machine, object) : NULL;
 }
 
+/* Whether a state is a dict none of whose values can be called, and whose
+ * "memory" is None if it has one. */
+static int
+is_plain_state(PyObject *state)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+
+    if (!PyDict_CheckExact(state)) {
+        return 0;
+    }
+    while (PyDict_Next(state, &position, &key, &value)) {
+        if (PyCallable_Check(value)
+            || (value != Py_None && PyUnicode_Check(key)
+                && PyUnicode_CompareWithASCIIString(key, "memory") == 0))
+        {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* A state by its rule; replaces *state. */
+static int
+ask_for_state(fp_machine *machine, const rule *of, PyObject *instance,
+              PyObject **state)
+{
+    PyObject *rule_for_it = of->state;
+    PyObject *answer;
+
+    if (of->plain != NULL && is_plain_state(*state)) {
+        /* What the stream still refers to could be filled later. */
+        if (Py_REFCNT(*state) > 1) {
+            PyObject *copy = PyDict_Copy(*state);
+            if (copy == NULL) {
+                return -1;
+            }
+            Py_SETREF(*state, copy);
+        }
+        if (of->plain == Py_True) {
+            return 0;
+        }
+        rule_for_it = of->plain;
+    }
+    PyObject *args[] = {instance, *state};
+    answer = PyObject_Vectorcall(rule_for_it, args, 2, NULL);
+    if (answer == NULL) {
+        return refuse_by_rule(machine, (PyObject *)Py_TYPE(instance));
+    }
+    Py_SETREF(*state, answer);
+    return 0;
+}
+
 int
 fp_restrict_state(fp_machine *machine, PyObject *instance, PyObject **state)
 {
     PyTypeObject *type = Py_TYPE(instance);
     const rule *found;
-    PyObject *answer;
 
     if (fp_is_dtype(machine->state, instance)) {
         return 0; /* dtype_guard.c */
@@ -677,15 +784,11 @@ fp_restrict_state(fp_machine *machine, PyObject *instance, PyObject **state)
                       name_of(instance));
     }
     if (found->state != NULL) {
-        if (note_built(machine, instance) < 0) {
+        if (note_built(machine, instance) < 0
+            || ask_for_state(machine, found, instance, state) < 0)
+        {
             return -1;
         }
-        answer =
-            PyObject_CallFunctionObjArgs(found->state, instance, *state, NULL);
-        if (answer == NULL) {
-            return refuse_by_rule(machine, (PyObject *)type);
-        }
-        Py_SETREF(*state, answer);
     }
     /* What a __setstate__ is likely to put where attributes are. */
     if (PyDict_CheckExact(*state)) {
@@ -866,32 +969,7 @@ set_restricted_loads(PyObject *module, PyObject *function)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(holds_callable_doc, "holds_callable($module, dict, /)\n"
-                                 "--\n"
-                                 "\n"
-                                 "Whether a value of the dict can be called.");
-
-static PyObject *
-holds_callable(PyObject *module, PyObject *dict)
-{
-    PyObject *key, *value;
-    Py_ssize_t position = 0;
-
-    (void)module;
-    if (!PyDict_Check(dict)) {
-        PyErr_SetString(PyExc_TypeError, "holds_callable takes a dict");
-        return NULL;
-    }
-    while (PyDict_Next(dict, &position, &key, &value)) {
-        if (PyCallable_Check(value)) {
-            Py_RETURN_TRUE;
-        }
-    }
-    Py_RETURN_FALSE;
-}
-
 static PyMethodDef functions[] = {
-    {"holds_callable", holds_callable, METH_O, holds_callable_doc},
     {"set_restricted_loads", set_restricted_loads, METH_O, set_loads_doc},
     {"find_name", find_name, METH_VARARGS, find_name_doc},
     {NULL, NULL, 0, NULL},

@@ -6,12 +6,13 @@
  * held to a rule, whatever a survey has said of the file before:
  *
  *   names    what Restriction(module, name) allows: it answers with the object
- *            and its rule, (object, use, call, state), or raises
+ *            and its rule, (object, use, call, state[, plain]), or raises
  *   REDUCE   of what has FP_MAY_CALL, its arguments shown to `call` first
  *   NEWOBJ   of classes with FP_MAY_NEW, likewise; no keywords. So are
  *            copyreg's functions that stand for it
  *   BUILD    of an instance whose exact type has FP_MAY_BUILD, its state shown
- *            to `state` first; of arrays and dtypes nothing else refers to. Its
+ *            to `state` first, or to `plain` where that is enough (a dict that
+ *            holds nothing that can be called); of arrays and dtypes nothing else refers to. Its
  *            keys are exact str that hide no method and are no special name. An
  *            instance whose type has a `state` is built once at most, so that
  *            what was looked at stays as it was

@@ -257,6 +257,74 @@ fp_is_plain_tree_call(PyObject *module, PyObject *args)
     return PyBool_FromLong((int64_t)most * n_outputs <= INT64_C(1) << 40);
 }
 
+/* One of them: 1, 0, or -1. */
+static int
+is_plain_model(PyObject *estimator, PyObject *classes, PyTypeObject *tree_type,
+               PyObject *n_features, int also_in)
+{
+    PyObject *state, *tree, *width, *n_nodes;
+    int result = PySet_Contains(classes, (PyObject *)Py_TYPE(estimator));
+
+    if (result <= 0) {
+        return result;
+    }
+    state = PyObject_GenericGetDict(estimator, NULL);
+    if (state == NULL) {
+        return -1;
+    }
+    tree = PyDict_GetItemString(state, "tree_");
+    result = tree != NULL && Py_TYPE(tree) == tree_type;
+    if (result && also_in) {
+        width = PyDict_GetItemString(state, "n_features_in_");
+        result = width != NULL && PyLong_CheckExact(width)
+                     ? PyObject_RichCompareBool(width, n_features, Py_EQ)
+                     : 0;
+    }
+    if (result > 0) {
+        width = PyObject_GetAttrString(tree, "n_features");
+        n_nodes =
+            width == NULL ? NULL : PyObject_GetAttrString(tree, "node_count");
+        result = n_nodes == NULL
+                     ? -1
+                     : PyLong_CheckExact(width) && PyLong_CheckExact(n_nodes)
+                           && PyObject_IsTrue(n_nodes);
+        if (result > 0) {
+            result = PyObject_RichCompareBool(width, n_features, Py_EQ);
+        }
+        Py_XDECREF(width);
+        Py_XDECREF(n_nodes);
+    }
+    Py_DECREF(state);
+    return result;
+}
+
+PyObject *
+fp_are_plain_trees(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
+{
+    int result = 1, also_in;
+
+    (void)module;
+    if (n_args != 5 || !PyList_CheckExact(args[0]) || !PyType_Check(args[2])
+        || !PyFrozenSet_CheckExact(args[1]) || !PyLong_CheckExact(args[3]))
+    {
+        PyErr_SetString(PyExc_TypeError,
+                        "are_plain_trees() takes a list, a frozenset, a type, "
+                        "an int and a bool");
+        return NULL;
+    }
+    also_in = PyObject_IsTrue(args[4]);
+    if (also_in < 0) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; result > 0 && i < PyList_GET_SIZE(args[0]); i++) {
+        PyObject *estimator = Py_NewRef(PyList_GET_ITEM(args[0], i));
+        result = is_plain_model(estimator, args[1], (PyTypeObject *)args[2],
+                                args[3], also_in);
+        Py_DECREF(estimator);
+    }
+    return result < 0 ? NULL : PyBool_FromLong(result);
+}
+
 /* --- boosted trees ------------------------------------------------------- */
 
 enum {
@@ -344,6 +412,120 @@ read_offsets(PyObject *offsets, Py_ssize_t itemsize, predictor *p)
         p->offsets[i] = offset;
     }
     return 0;
+}
+
+/* A table of categories: eight words for each. NULL where it is another. */
+static PyArrayObject *
+own_bitsets(PyObject *object)
+{
+    PyArrayObject *bitsets = own_array(object, 2);
+
+    return bitsets != NULL && PyArray_TYPE(bitsets) == NPY_UINT32
+                   && PyArray_DIM(bitsets, 1) == 8
+               ? bitsets
+               : NULL;
+}
+
+/* The same of an array of records: 0 or -1. */
+static int
+check_array(PyArrayObject *nodes, PyObject *offsets, predictor *p)
+{
+    Py_buffer view = {.buf = PyArray_DATA(nodes),
+                      .len = PyArray_NBYTES(nodes)};
+    tree t;
+    int result;
+
+    if (read_offsets(offsets, PyArray_ITEMSIZE(nodes), p) < 0
+        || open_tree(&t, &view, PyArray_ITEMSIZE(nodes), 1) < 0)
+    {
+        return -1;
+    }
+    result = check_records(&t, p);
+    PyMem_Free(t.depths);
+    return result;
+}
+
+PyObject *
+fp_is_plain_predictor(PyObject *module, PyObject *const *args,
+                      Py_ssize_t n_args)
+{
+    PyArrayObject *nodes, *binned, *raw;
+    predictor p = {.largest = -1, .n_features = INT32_MAX};
+
+    (void)module;
+    if (n_args != 3) {
+        PyErr_SetString(PyExc_TypeError,
+                        "is_plain_predictor() takes 3 arguments");
+        return NULL;
+    }
+    if (!PyDict_CheckExact(args[0]) || PyDict_GET_SIZE(args[0]) != 3) {
+        Py_RETURN_FALSE;
+    }
+    nodes = own_array(PyDict_GetItemString(args[0], "nodes"), 1);
+    binned =
+        own_bitsets(PyDict_GetItemString(args[0], "binned_left_cat_bitsets"));
+    raw = own_bitsets(PyDict_GetItemString(args[0], "raw_left_cat_bitsets"));
+    if (nodes == NULL || binned == NULL || raw == NULL
+        || (PyObject *)PyArray_DESCR(nodes) != args[1])
+    {
+        Py_RETURN_FALSE;
+    }
+    p.n_bitsets = PyArray_DIM(binned, 0) < PyArray_DIM(raw, 0)
+                      ? PyArray_DIM(binned, 0)
+                      : PyArray_DIM(raw, 0);
+    if (check_array(nodes, args[2], &p) < 0) {
+        return NULL;
+    }
+    Py_RETURN_TRUE;
+}
+
+/* One of them, by its nodes: 1, 0, or -1. */
+static int
+is_plain_boosted(PyObject *predictor_object, PyObject *const *args,
+                 Py_ssize_t n_features)
+{
+    PyObject *state = PyObject_GenericGetDict(predictor_object, NULL);
+    predictor p = {
+        .largest = -1, .n_features = n_features, .n_bitsets = INT32_MAX};
+    PyArrayObject *nodes;
+    int result = 0;
+
+    if (state == NULL) {
+        return -1;
+    }
+    nodes = own_array(PyDict_GetItemString(state, "nodes"), 1);
+    if (nodes != NULL && (PyObject *)PyArray_DESCR(nodes) == args[2]) {
+        result = check_array(nodes, args[3], &p) < 0 ? -1 : !p.has_categorical;
+    }
+    Py_DECREF(state);
+    return result;
+}
+
+PyObject *
+fp_are_plain_predictors(PyObject *module, PyObject *const *args,
+                        Py_ssize_t n_args)
+{
+    Py_ssize_t n_features;
+    int result = 1;
+
+    (void)module;
+    if (n_args != 5 || !PyList_CheckExact(args[0])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "are_plain_predictors() takes a list, a class, a "
+                        "dtype, offsets and an int");
+        return NULL;
+    }
+    if (read_sizes(args + 4, 1, &n_features) < 0) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; result > 0 && i < PyList_GET_SIZE(args[0]); i++) {
+        PyObject *each = Py_NewRef(PyList_GET_ITEM(args[0], i));
+        result = (PyObject *)Py_TYPE(each) == args[1]
+                     ? is_plain_boosted(each, args, n_features)
+                     : 0;
+        Py_DECREF(each);
+    }
+    return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
 PyObject *

@@ -40,6 +40,26 @@ PyObject *fp_is_plain_tree(PyObject *module, PyObject *const *args,
  * own, as scikit-learn writes them. True; False as above. */
 PyObject *fp_is_plain_tree_call(PyObject *module, PyObject *args);
 
+/* Method are_plain_trees(estimators, classes, tree, n_features, also_in): a list
+ * of estimators, each exactly of one of the `classes` (a frozenset), whose `tree_`
+ * is exactly a `tree` that has nodes and reads n_features columns; with also_in
+ * each says the same of itself, as n_features_in_. True; False as above. */
+PyObject *fp_are_plain_trees(PyObject *module, PyObject *const *args,
+                             Py_ssize_t n_args);
+
+/* Method is_plain_predictor(state, dtype, offsets): the state of a boosted tree
+ * as scikit-learn writes it: nodes of just that dtype object, two tables of
+ * categories, in memory of their own, and the nodes as check_predictor() wants
+ * them, whatever columns there are. True; False as above. */
+PyObject *fp_is_plain_predictor(PyObject *module, PyObject *const *args,
+                                Py_ssize_t n_args);
+
+/* Method are_plain_predictors(predictors, class, dtype, offsets, n_features): a
+ * list of boosted trees, each exactly of the class, with nodes as above that read
+ * no other columns and do not split by categories. True; False as above. */
+PyObject *fp_are_plain_predictors(PyObject *module, PyObject *const *args,
+                                  Py_ssize_t n_args);
+
 /* Method check_predictor(nodes, itemsize, offsets, n_features, n_bitsets): the
  * same of records with fields at the given offsets (left: uint32, right: uint32,
  * feature: Py_ssize_t, is_leaf: uint8, is_categorical: uint8, bitset: uint32);

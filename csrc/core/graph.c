@@ -8,6 +8,8 @@
 #define LONG_BINPUT_OPCODE 0x72
 #define FRAME_HEADER_BYTES 9
 #define LONG_BINPUT_BYTES  5
+/* Something always follows what is large. */
+#define SPARE_BYTES 64
 
 static void
 set_soft_end(fp_graph *graph, size_t n_needed)
@@ -55,10 +57,20 @@ fp_graph_room(fp_graph *graph, size_t n_bytes)
         if (wanted < 4096) {
             wanted = 4096;
         }
-        if (wanted < used + n_bytes) {
-            wanted = used + n_bytes;
+        if (wanted < used + n_bytes + SPARE_BYTES) {
+            wanted = used + n_bytes + SPARE_BYTES;
         }
-        unsigned char *moved = realloc(graph->base, wanted);
+        unsigned char *moved;
+        if (graph->memory == NULL) {
+            moved = realloc(graph->base, wanted);
+        }
+        else {
+            moved = graph->memory->resize(graph->memory, graph->base, used,
+                                          &wanted);
+            if (moved == NULL) {
+                fp_graph_forget(graph);
+            }
+        }
         if (moved == NULL) {
             return FP_NO_MEMORY;
         }
@@ -244,9 +256,22 @@ fp_graph_reset(fp_graph *graph)
 }
 
 void
+fp_graph_forget(fp_graph *graph)
+{
+    graph->base = NULL;
+    graph->capacity = 0;
+    fp_graph_reset(graph);
+}
+
+void
 fp_graph_free(fp_graph *graph)
 {
-    free(graph->base);
+    if (graph->memory == NULL) {
+        free(graph->base);
+    }
+    else if (graph->base != NULL) {
+        graph->memory->release(graph->memory, graph->base);
+    }
     free(graph->cuts);
     free(graph->puts);
     memset(graph, 0, sizeof(*graph));

@@ -6,7 +6,8 @@
  * may end (an opcode boundary). fp_graph_write() merges the three.
  *
  * Ownership: all memory is the graph's until fp_graph_free(); a zeroed struct
- * is an empty graph. The cursor is public: the emitter writes opcodes inline
+ * is an empty graph. The opcodes may lie in memory that somebody else provides
+ * (fp_graph_memory), which is told when it is no longer needed. The cursor is public: the emitter writes opcodes inline
  * and only calls fp_graph_room() when they do not fit in front of `soft_end`.
  */
 #ifndef FP_CORE_GRAPH_H
@@ -25,6 +26,17 @@ typedef struct {
     uint32_t number;
 } fp_put;
 
+/* Where the opcodes lie, if not in memory of malloc(). */
+typedef struct fp_graph_memory {
+    /* The memory at `base` (NULL: none yet), of which n_used bytes count, with
+     * room for *n_bytes, wherever it is then; *n_bytes may become more. NULL:
+     * there is none, and what was there is released. */
+    unsigned char *(*resize)(struct fp_graph_memory *memory,
+                             unsigned char *base, size_t n_used,
+                             size_t *n_bytes);
+    void (*release)(struct fp_graph_memory *memory, unsigned char *base);
+} fp_graph_memory;
+
 typedef struct {
     unsigned char *base;
     unsigned char *cursor;
@@ -37,8 +49,9 @@ typedef struct {
     fp_put *puts;
     size_t n_puts;
     size_t puts_capacity;
-    int puts_unsorted; /* nonzero: not in ascending order of position */
-    int no_cuts;       /* nonzero: frames are somebody else's business */
+    int puts_unsorted;       /* nonzero: not in ascending order of position */
+    int no_cuts;             /* nonzero: frames are somebody else's business */
+    fp_graph_memory *memory; /* borrowed, or NULL */
 } fp_graph;
 
 static inline size_t
@@ -56,6 +69,8 @@ fp_status fp_graph_put(fp_graph *graph, uint64_t position, uint32_t number);
 fp_status fp_graph_write(fp_graph *graph, fp_ring *ring);
 /* Forget the contents, keep the memory. */
 void fp_graph_reset(fp_graph *graph);
+/* Forget the contents and the memory, which somebody else has taken. */
+void fp_graph_forget(fp_graph *graph);
 void fp_graph_free(fp_graph *graph);
 
 #endif

@@ -97,9 +97,9 @@ survey_pickles(fp_load *load, uint64_t start, uint64_t max_bytes,
 
 /* The graph of a dump whose footer is load->footer, which moves to the report. */
 static int
-survey_graph(fp_survey_object *report, fp_load *load)
+survey_graph(fp_survey_object *report, fp_load *load, int only_names)
 {
-    fp_survey_options options = {.is_ours = 1};
+    fp_survey_options options = {.is_ours = 1, .only_names = only_names};
     fp_input input;
     const fp_footer *footer = &report->footer;
     size_t n_bytes = (size_t)load->footer.graph_length;
@@ -143,7 +143,7 @@ fp_load_survey(fp_load *load)
         return -1;
     }
     load->survey = (PyObject *)report;
-    if (survey_graph(report, load) < 0) {
+    if (survey_graph(report, load, 1) < 0) {
         return -1;
     }
     load->graph = report->graph;
@@ -194,7 +194,7 @@ survey_dump(fp_load *load, uint64_t end, uint64_t max_bytes, PyObject *list)
             fp_load_check_numbers(load) < 0 || fp_load_read_graph(load) < 0
                 ? survey_damaged(report, load,
                                  start + load->footer.total_length)
-                : survey_graph(report, load);
+                : survey_graph(report, load, 0);
     }
 done:
     if (status == 0) {
@@ -405,7 +405,7 @@ survey_stream(fp_survey_object *report, fp_load *load, fp_input *input)
         }
         if (fp_load_read_stream(load, input) == 0) {
             return fp_input_settle(input) < 0 ? -1
-                                              : survey_graph(report, load);
+                                              : survey_graph(report, load, 0);
         }
         return input->is_over_limit ? -1 : survey_partial(report, load);
     case 0:

@@ -89,7 +89,8 @@ int fp_load_is_ours(const fp_load *load, fp_input *input);
 
 /* --- inspect.c ----------------------------------------------------------- */
 
-/* A Survey of the graph that was read and checked, which load->survey becomes:
+/* A Survey of the names in the graph that was read and checked, which load->survey
+ * becomes:
  * it owns load->graph and load->footer's parts from here on. 0 or -1. */
 int fp_load_survey(fp_load *load);
 

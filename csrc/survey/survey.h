@@ -394,6 +394,7 @@ typedef struct {
     size_t n_blobs;
     uint64_t dump_start; /* what the blobs' offsets count from */
     int has_second_file; /* NEXT_BUFFER is the next buffer of that */
+    int only_names; /* of ours: arrays are not listed, and have no nodes */
 } fp_survey_options;
 
 struct fp_survey_run; /* survey_parts.h */

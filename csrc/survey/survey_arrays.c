@@ -211,7 +211,7 @@ fp_new_array(fp_survey_run_state *run, fp_value *value, uint32_t maker)
         || fp_rows_grow(&survey->arrays, &run->arrays_capacity, n + 1,
                         sizeof(fp_survey_array))
                < 0
-        || fp_ensure_node(run, value) < 0)
+        || (!survey->options.only_names && fp_ensure_node(run, value) < 0))
     {
         return -1;
     }
@@ -226,11 +226,16 @@ fp_new_array(fp_survey_run_state *run, fp_value *value, uint32_t maker)
         .stored = FP_STORED_UNKNOWN,
     };
     survey->n_arrays = n + 1;
+    value->what = (uint32_t)n;
+    if (survey->options.only_names) {
+        value->head = fp_place_of(value->head)
+                      | FP_HEAD(FP_VALUE_ARRAY, fp_flags_of(value->head));
+        return 0;
+    }
     value->head =
         fp_place_of(value->head)
         | FP_HEAD(FP_VALUE_ARRAY,
                   FP_IS_NOTABLE | (fp_flags_of(value->head) & FP_IS_LARGE));
-    value->what = (uint32_t)n;
     survey->nodes[value->node].what = (uint32_t)n;
     survey->nodes[value->node].place =
         (survey->nodes[value->node].place & ((UINT64_C(1) << 56) - 1))
@@ -371,10 +376,15 @@ fp_reduce_array(fp_survey_run_state *run, fp_value *value,
     const fp_literal *literal;
     int status;
 
-    if (fp_new_array(run, value, global) < 0
-        || fp_parse_literal(run, fp_place_of(args->head), run->place - 1,
-                            &literal)
-               < 0)
+    if (fp_new_array(run, value, global) < 0) {
+        return -1;
+    }
+    if (run->survey->options.only_names && role != FP_ROLE_RECONSTRUCT) {
+        return 0;
+    }
+    if (fp_parse_literal(run, fp_place_of(args->head), run->place - 1,
+                         &literal)
+        < 0)
     {
         return -1;
     }
@@ -409,6 +419,9 @@ fp_build_array(fp_survey_run_state *run, fp_value *value, uint64_t state_start,
     uint64_t n_there;
     int status = 0;
 
+    if (run->survey->options.only_names) {
+        return 0;
+    }
     if (fp_parse_literal(run, state_start, state_end, &state) < 0) {
         return -1;
     }

@@ -112,6 +112,9 @@ fp_survey_run(fp_survey *survey, fp_state *state, fp_input *input,
         status = fp_mark_repeated_steps(run);
     }
     drop_text_table(run);
+    if (options->only_names) {
+        survey->n_arrays = 0;
+    }
     return status;
 }
 

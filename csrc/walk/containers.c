@@ -56,6 +56,26 @@ expect_items(fp_walk *walk, PyObject *first, Py_ssize_t n_items)
     return fp_memo_reserve(walk->memo, (size_t)n_items);
 }
 
+#define N_SAMPLES 16
+
+/* Whether a large list names few objects again and again, by some of its
+ * items. */
+static int
+repeats_items(PyObject *list, Py_ssize_t n_items)
+{
+    PyObject *samples[N_SAMPLES];
+
+    for (Py_ssize_t i = 0; i < N_SAMPLES; i++) {
+        samples[i] = PyList_GET_ITEM(list, n_items / N_SAMPLES * i + i);
+        for (Py_ssize_t j = 0; j < i; j++) {
+            if (samples[i] == samples[j]) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
 int
 fp_open_list(fp_walk *walk, PyObject *list, int lonely)
 {
@@ -88,7 +108,9 @@ fp_open_list(fp_walk *walk, PyObject *list, int lonely)
         return -1;
     }
     frame->size = PyList_GET_SIZE(list);
-    if (expect_items(walk, PyList_GET_ITEM(list, 0), frame->size) < 0) {
+    if ((frame->size < LARGE_CONTAINER || !repeats_items(list, frame->size))
+        && expect_items(walk, PyList_GET_ITEM(list, 0), frame->size) < 0)
+    {
         return -1;
     }
     if (frame->size > 1 && fp_emit_byte(walk, OP_MARK) < 0) {

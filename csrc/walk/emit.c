@@ -66,12 +66,10 @@ fp_flush_to_file(fp_walk *walk)
     if (has_stream(walk)) {
         return walk->outlet->methods->flush(walk);
     }
-    data = PyBytes_FromStringAndSize((char *)walk->graph.base,
-                                     (Py_ssize_t)output_length(walk));
+    data = fp_output_take(walk);
     if (data == NULL) {
         return -1;
     }
-    fp_graph_reset(&walk->graph);
     result = PyObject_CallOneArg(walk->write, data);
     Py_DECREF(data);
     Py_XDECREF(result);
@@ -126,10 +124,11 @@ fp_emit_large(fp_walk *walk, const unsigned char *header, size_t header_bytes,
         goto done;
     }
     if (payload == NULL) {
-        made = PyBytes_FromStringAndSize(data, (Py_ssize_t)n_bytes);
+        made = fp_new_bytes(n_bytes);
         if (made == NULL) {
             goto done;
         }
+        memcpy(PyBytes_AS_STRING(made), data, n_bytes);
         payload = made;
     }
     written = PyObject_CallOneArg(walk->write, payload);

@@ -1,5 +1,6 @@
 #include "base/compat.h"
 #include "base/messages.h"
+#include "known.h"
 #include "walk.h"
 
 #include <string.h>
@@ -193,6 +194,28 @@ find_module_name(const fp_state *state, PyObject *object, PyObject *names)
     return found != NULL ? found : Py_NewRef(state->str_main);
 }
 
+/* What a class says its __module__ is, where reading that runs nothing: a new
+ * reference, or NULL with or without an exception. */
+static PyObject *
+module_of_class(const fp_state *state, PyTypeObject *type)
+{
+    PyObject *of_meta = fp_type_lookup(Py_TYPE(type), state->str_module);
+    PyObject *own;
+
+    if (of_meta == fp_type_lookup(&PyType_Type, state->str_module)) {
+        return PyType_Type.tp_getattro((PyObject *)type, state->str_module);
+    }
+    /* A metaclass written in Python has a __module__ of its own, which comes
+     * behind the class's. */
+    if (of_meta == NULL || !PyUnicode_CheckExact(of_meta)
+        || !fp_has_plain_names(type))
+    {
+        return NULL;
+    }
+    own = fp_type_lookup(type, state->str_module);
+    return own != NULL && PyUnicode_CheckExact(own) ? Py_NewRef(own) : NULL;
+}
+
 /* A class or function whose names can be read, and found in sys.modules,
  * without running anything. 1 and new references, 0, or -1. */
 static int
@@ -206,16 +229,16 @@ silent_names(const fp_state *state, PyObject *object, PyObject **module_name,
     int is_found;
 
     if (PyType_Check(object)) {
-        if (fp_type_lookup(type, state->str_module)
-                != fp_type_lookup(&PyType_Type, state->str_module)
-            || fp_type_lookup(type, state->str_qualname)
-                   != fp_type_lookup(&PyType_Type, state->str_qualname)
-            || type->tp_getattro != PyType_Type.tp_getattro)
+        if (fp_type_lookup(type, state->str_qualname)
+                != fp_type_lookup(&PyType_Type, state->str_qualname)
+            || fp_type_lookup(type, state->str_getattribute)
+                   != fp_type_lookup(&PyType_Type, state->str_getattribute))
         {
             return 0;
         }
-        *module_name = PyObject_GetAttr(object, state->str_module);
-        *name = PyObject_GetAttr(object, state->str_qualname);
+        *module_name = module_of_class(state, (PyTypeObject *)object);
+        /* A __getattr__ is asked for what is not there only. */
+        *name = PyType_Type.tp_getattro(object, state->str_qualname);
     }
     else if (PyFunction_Check(object)) {
         *module_name = Py_XNewRef(((PyFunctionObject *)object)->func_module);

@@ -75,15 +75,11 @@ fp_save_int_inline(fp_walk *walk, PyObject *object)
 }
 
 static inline int
-fp_save_float_inline(fp_walk *walk, PyObject *object)
+fp_emit_double(fp_walk *walk, double value)
 {
-    double value = PyFloat_AS_DOUBLE(object);
     uint64_t bits;
     unsigned char *out;
 
-    if (walk->text) {
-        return fp_save_float(walk, object);
-    }
     out = fp_room(walk, 9);
     if (out == NULL) {
         return -1;
@@ -95,6 +91,13 @@ fp_save_float_inline(fp_walk *walk, PyObject *object)
     }
     walk->graph.cursor = out + 9;
     return 0;
+}
+
+static inline int
+fp_save_float_inline(fp_walk *walk, PyObject *object)
+{
+    return walk->text ? fp_save_float(walk, object)
+                      : fp_emit_double(walk, PyFloat_AS_DOUBLE(object));
 }
 
 #endif

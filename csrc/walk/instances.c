@@ -2,6 +2,7 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "base/messages.h"
+#include "known.h"
 #include "walk.h"
 
 /* What the class's own dict holds: a new reference, or NULL with or without an
@@ -49,8 +50,8 @@ has_no_slots(const fp_state *state, PyTypeObject *type)
 }
 
 /* Whether looking names up in the type can only compare plain str. */
-static int
-has_plain_names(PyTypeObject *type)
+int
+fp_has_plain_names(PyTypeObject *type)
 {
     PyObject *mro = type->tp_mro;
 
@@ -75,17 +76,8 @@ has_plain_names(PyTypeObject *type)
     return mro != NULL;
 }
 
-static inline int
-has_dict(PyTypeObject *type)
-{
-    return (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0
-           || type->tp_dictoffset != 0;
-}
-
-/* The size of an instance that has a dict and a list of weak references at
- * most: a type that is larger holds C data that no dict shows. */
-static Py_ssize_t
-bare_size(PyTypeObject *type)
+Py_ssize_t
+fp_bare_size(PyTypeObject *type)
 {
     Py_ssize_t n_bytes = PyBaseObject_Type.tp_basicsize;
 
@@ -114,13 +106,12 @@ kind_of_class(const fp_state *state, PyTypeObject *type)
     PyObject *getstate;
     int is_ours;
 
-    if (!has_plain_names(type)) {
+    if (!fp_has_plain_names(type) || !fp_has_plain_metaclass(state, type)) {
         return BY_REDUCER;
     }
     getstate = fp_type_lookup(type, state->str_getstate);
     is_ours =
-        Py_TYPE(type)->tp_hash == PyType_Type.tp_hash
-        && type->tp_getattro == PyObject_GenericGetAttr && type->tp_new != NULL
+        type->tp_getattro == PyObject_GenericGetAttr && type->tp_new != NULL
         && !PyType_IsSubtype(type, &PyList_Type)
         && !PyType_IsSubtype(type, &PyDict_Type)
         && fp_type_lookup(type, state->str_reduce_ex)
@@ -134,9 +125,10 @@ kind_of_class(const fp_state *state, PyTypeObject *type)
         return BY_REDUCER;
     }
     if (getstate != state->object_getstate) {
-        return getstate != NULL && has_dict(type) ? WITH_GETSTATE : BY_REDUCER;
+        return getstate != NULL && fp_has_dict(type) ? WITH_GETSTATE
+                                                     : BY_REDUCER;
     }
-    return type->tp_itemsize == 0 && type->tp_basicsize == bare_size(type)
+    return type->tp_itemsize == 0 && type->tp_basicsize == fp_bare_size(type)
                    && has_no_slots(state, type)
                ? PLAIN
                : BY_REDUCER;
@@ -174,10 +166,8 @@ carries_reducer(const fp_state *state, PyObject *dict)
     return 0;
 }
 
-/* Whether the class is written by its name, without anybody's reducer: the
- * metaclass may have one. 1, 0 or -1. */
-static int
-class_goes_by_name(const fp_walk *walk, PyTypeObject *type)
+int
+fp_class_goes_by_name(const fp_walk *walk, PyTypeObject *type)
 {
     PyTypeObject *meta = Py_TYPE(type);
     PyObject *reducer;
@@ -231,13 +221,13 @@ save_instance(fp_walk *walk, PyObject *object, int kind, int lonely)
     PyTypeObject *type = Py_TYPE(object);
     PyObject *dict = NULL;
     PyObject *state = NULL;
-    int status = class_goes_by_name(walk, type);
+    int status = fp_class_goes_by_name(walk, type);
 
     if (status != 1) {
         return status < 0 ? -1 : FP_LEFT;
     }
     status = -1;
-    if (has_dict(type)) {
+    if (fp_has_dict(type)) {
         dict = PyObject_GenericGetDict(object, NULL);
         if (dict == NULL) {
             return -1;

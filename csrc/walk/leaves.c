@@ -1,4 +1,5 @@
 #include "base/messages.h"
+#include "core/utf8.h"
 #include "inline_leaves.h"
 #include "outlet.h"
 #include "walk.h"
@@ -477,80 +478,52 @@ done:
 
 /* UTF-8 with lone surrogates encoded like any other character
  * ("surrogatepass"), straight from the characters: PyUnicode_AsUTF8 would
- * leave a copy in the user's object. */
+ * leave a copy in the user's object. Where it has one already, as a str of
+ * ASCII does, that is taken. */
 
-static size_t
-utf8_length(PyObject *text)
+/* What of a str its UTF-8 is made of. */
+typedef struct {
+    const char *utf8; /* borrowed, as long as the str; NULL: to be encoded */
+    size_t n_bytes;   /* of the UTF-8 */
+} encoding;
+
+static encoding
+encoding_of(PyObject *text)
 {
     Py_ssize_t n_chars = PyUnicode_GET_LENGTH(text);
-    size_t n_bytes = (size_t)n_chars;
+    const PyCompactUnicodeObject *object;
 
     if (PyUnicode_IS_ASCII(text)) {
-        return n_bytes;
+        return (encoding){PyUnicode_DATA(text), (size_t)n_chars};
     }
-    switch (PyUnicode_KIND(text)) {
-    case PyUnicode_1BYTE_KIND: {
-        const Py_UCS1 *chars = PyUnicode_1BYTE_DATA(text);
-        for (Py_ssize_t i = 0; i < n_chars; i++) {
-            n_bytes += chars[i] >> 7;
-        }
-        return n_bytes;
+    object = (const PyCompactUnicodeObject *)text;
+    if (object->utf8 != NULL) {
+        return (encoding){object->utf8, (size_t)object->utf8_length};
     }
-    case PyUnicode_2BYTE_KIND: {
-        const Py_UCS2 *chars = PyUnicode_2BYTE_DATA(text);
-        for (Py_ssize_t i = 0; i < n_chars; i++) {
-            n_bytes += (size_t)(chars[i] >= 0x80) + (chars[i] >= 0x800);
-        }
-        return n_bytes;
-    }
-    default: {
-        const Py_UCS4 *chars = PyUnicode_4BYTE_DATA(text);
-        for (Py_ssize_t i = 0; i < n_chars; i++) {
-            n_bytes += (size_t)(chars[i] >= 0x80) + (chars[i] >= 0x800)
-                       + (chars[i] >= 0x10000);
-        }
-        return n_bytes;
-    }
-    }
+    return (encoding){NULL, fp_utf8_length(PyUnicode_DATA(text),
+                                           (int)PyUnicode_KIND(text),
+                                           (size_t)n_chars)};
 }
 
+/* The characters from *next on, in front of `end`: see fp_utf8_encode(). */
 static unsigned char *
-encode_char(unsigned char *out, Py_UCS4 c)
+encode_chars(PyObject *text, size_t *next, unsigned char *out,
+             const unsigned char *end)
 {
-    if (c < 0x80) {
-        *out++ = (unsigned char)c;
-    }
-    else if (c < 0x800) {
-        *out++ = (unsigned char)(0xc0 | (c >> 6));
-        *out++ = (unsigned char)(0x80 | (c & 0x3f));
-    }
-    else if (c < 0x10000) {
-        *out++ = (unsigned char)(0xe0 | (c >> 12));
-        *out++ = (unsigned char)(0x80 | ((c >> 6) & 0x3f));
-        *out++ = (unsigned char)(0x80 | (c & 0x3f));
-    }
-    else {
-        *out++ = (unsigned char)(0xf0 | (c >> 18));
-        *out++ = (unsigned char)(0x80 | ((c >> 12) & 0x3f));
-        *out++ = (unsigned char)(0x80 | ((c >> 6) & 0x3f));
-        *out++ = (unsigned char)(0x80 | (c & 0x3f));
-    }
-    return out;
+    return fp_utf8_encode(PyUnicode_DATA(text), (int)PyUnicode_KIND(text),
+                          (size_t)PyUnicode_GET_LENGTH(text), next, out, end);
 }
 
 static void
-encode_utf8(PyObject *text, unsigned char *out)
+copy_encoded(PyObject *text, const encoding *what, unsigned char *out)
 {
-    Py_ssize_t n_chars = PyUnicode_GET_LENGTH(text);
+    size_t next = 0;
 
-    if (PyUnicode_IS_ASCII(text)) {
-        memcpy(out, PyUnicode_DATA(text), (size_t)n_chars);
-        return;
+    if (what->utf8 != NULL) {
+        memcpy(out, what->utf8, what->n_bytes);
     }
-    int kind = PyUnicode_KIND(text);
-    const void *data = PyUnicode_DATA(text);
-    for (Py_ssize_t i = 0; i < n_chars; i++) {
-        out = encode_char(out, PyUnicode_READ(kind, data, i));
+    else {
+        (void)encode_chars(text, &next, out, out + what->n_bytes);
     }
 }
 
@@ -567,24 +540,28 @@ read_str(fp_payload *source, unsigned char *out, size_t n_bytes)
 {
     str_source *from = (str_source *)source;
     PyObject *text = source->object;
-    int kind = PyUnicode_KIND(text);
-    const void *data = PyUnicode_DATA(text);
     unsigned char *end = out + n_bytes;
 
     while (out < end) {
-        if (from->n_cut == 0 && end - out >= 4) {
-            Py_UCS4 c = PyUnicode_READ(kind, data, (Py_ssize_t)source->offset);
-            source->offset++;
-            out = encode_char(out, c);
-            continue;
-        }
+        size_t n;
         if (from->n_cut == 0) {
-            Py_UCS4 c = PyUnicode_READ(kind, data, (Py_ssize_t)source->offset);
+            size_t next = source->offset;
+            out = encode_chars(text, &next, out, end);
+            source->offset = next;
+            if (out == end) {
+                break;
+            }
+            /* One more character, which does not fit. */
+            Py_UCS4 c = PyUnicode_READ_CHAR(text, (Py_ssize_t)next);
+            next = 0;
+            from->n_cut =
+                (size_t)(fp_utf8_encode(&c, 4, 1, &next, from->cut,
+                                        from->cut + sizeof(from->cut))
+                         - from->cut);
             source->offset++;
-            from->n_cut = (size_t)(encode_char(from->cut, c) - from->cut);
         }
-        size_t n = from->n_cut < (size_t)(end - out) ? from->n_cut
-                                                     : (size_t)(end - out);
+        n = from->n_cut < (size_t)(end - out) ? from->n_cut
+                                              : (size_t)(end - out);
         memcpy(out, from->cut, n);
         memmove(from->cut, from->cut + n, from->n_cut - n);
         from->n_cut -= n;
@@ -594,14 +571,14 @@ read_str(fp_payload *source, unsigned char *out, size_t n_bytes)
 }
 
 static str_source
-source_of_str(PyObject *text, size_t n_bytes)
+source_of_str(PyObject *text, const encoding *what)
 {
     str_source from = {
-        .base = {.read = read_str, .object = text, .n_bytes = n_bytes}};
+        .base = {.read = read_str, .object = text, .n_bytes = what->n_bytes}};
 
-    if (PyUnicode_IS_ASCII(text)) {
+    if (what->utf8 != NULL) {
         from.base.read = read_bytes;
-        from.base.data = PyUnicode_DATA(text);
+        from.base.data = what->utf8;
         from.base.is_fixed = 1;
     }
     return from;
@@ -658,31 +635,75 @@ emit_escaped(fp_walk *walk, PyObject *text, int lonely)
     return fp_memo_put(walk, text, lonely);
 }
 
+static int
+emit_str(fp_walk *walk, PyObject *text, const encoding *what,
+         const unsigned char *header, size_t n_header)
+{
+    unsigned char *out = fp_room(walk, n_header + what->n_bytes);
+
+    if (out == NULL) {
+        return -1;
+    }
+    memcpy(out, header, n_header);
+    copy_encoded(text, what, out + n_header);
+    walk->graph.cursor = out + n_header + what->n_bytes;
+    return 0;
+}
+
 /* A str so large that the standard stream writes it past its frames. */
 static int
-emit_large_str(fp_walk *walk, PyObject *text, const unsigned char *header,
-               size_t n_header, size_t n_bytes)
+emit_large_str(fp_walk *walk, PyObject *text, const encoding *what,
+               const unsigned char *header, size_t n_header)
 {
     PyObject *encoded;
+    int framing;
     int status;
 
-    if (wants_stream(walk, n_bytes)) {
-        str_source from = source_of_str(text, n_bytes);
+    if (wants_stream(walk, what->n_bytes)) {
+        str_source from = source_of_str(text, what);
         return save_in_stream(walk, header, n_header, &from.base);
     }
-    if (PyUnicode_IS_ASCII(text)) {
-        return fp_emit_large(walk, header, n_header, PyUnicode_DATA(text),
-                             n_bytes, NULL);
+    if (what->utf8 != NULL) {
+        return fp_emit_large(walk, header, n_header, what->utf8, what->n_bytes,
+                             NULL);
     }
-    encoded = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)n_bytes);
+    if (walk->write == NULL) {
+        framing = fp_begin_unframed(walk);
+        status = emit_str(walk, text, what, header, n_header);
+        fp_end_unframed(walk, framing);
+        return status;
+    }
+    encoded = fp_new_bytes(what->n_bytes);
     if (encoded == NULL) {
         return -1;
     }
-    encode_utf8(text, (unsigned char *)PyBytes_AS_STRING(encoded));
+    copy_encoded(text, what, (unsigned char *)PyBytes_AS_STRING(encoded));
     status = fp_emit_large(walk, header, n_header, PyBytes_AS_STRING(encoded),
-                           n_bytes, encoded);
+                           what->n_bytes, encoded);
     Py_DECREF(encoded);
     return status;
+}
+
+/* So few characters that the length of their UTF-8 is one byte whatever they
+ * are: it is known when they are encoded. */
+#define FEW_CHARS 63
+
+static int
+save_short_str(fp_walk *walk, PyObject *text, int lonely)
+{
+    /* Room for blocks: utf8.h writes none where there is little. */
+    unsigned char *out = fp_room(walk, 2 + 4 * FEW_CHARS);
+    unsigned char *end;
+    size_t next = 0;
+
+    if (out == NULL) {
+        return -1;
+    }
+    end = encode_chars(text, &next, out + 2, out + 2 + 4 * FEW_CHARS);
+    out[0] = OP_SHORT_BINUNICODE;
+    out[1] = (unsigned char)(end - (out + 2));
+    walk->graph.cursor = end;
+    return fp_memo_put(walk, text, lonely);
 }
 
 int
@@ -690,8 +711,8 @@ fp_save_str(fp_walk *walk, PyObject *text, int lonely)
 {
     unsigned char header[9];
     size_t n_header;
-    size_t n_bytes;
-    unsigned char *out;
+    encoding what;
+    int status;
 
 #if PY_VERSION_HEX < 0x030c0000
     if (PyUnicode_READY(text) < 0) {
@@ -701,19 +722,24 @@ fp_save_str(fp_walk *walk, PyObject *text, int lonely)
     if (walk->text) {
         return emit_escaped(walk, text, lonely);
     }
-    n_bytes = utf8_length(text);
-    if (wants_blob(walk, n_bytes)) {
-        str_source from = source_of_str(text, n_bytes);
+    if (PyUnicode_GET_LENGTH(text) <= FEW_CHARS && walk->protocol >= 4
+        && !PyUnicode_IS_ASCII(text))
+    {
+        return save_short_str(walk, text, lonely);
+    }
+    what = encoding_of(text);
+    if (wants_blob(walk, what.n_bytes)) {
+        str_source from = source_of_str(text, &what);
         return save_as_blob(walk, &from.base, FP_BLOB_STR, lonely);
     }
-    if (n_bytes < 256 && walk->protocol >= 4) {
-        n_header = encode_length(header, OP_SHORT_BINUNICODE, 1, n_bytes);
+    if (what.n_bytes < 256 && walk->protocol >= 4) {
+        n_header = encode_length(header, OP_SHORT_BINUNICODE, 1, what.n_bytes);
     }
-    else if (n_bytes <= UINT32_MAX) {
-        n_header = encode_length(header, OP_BINUNICODE, 4, n_bytes);
+    else if (what.n_bytes <= UINT32_MAX) {
+        n_header = encode_length(header, OP_BINUNICODE, 4, what.n_bytes);
     }
     else if (walk->protocol >= 4) {
-        n_header = encode_length(header, OP_BINUNICODE8, 8, n_bytes);
+        n_header = encode_length(header, OP_BINUNICODE8, 8, what.n_bytes);
     }
     else {
         PyErr_SetString(PyExc_OverflowError,
@@ -721,19 +747,8 @@ fp_save_str(fp_walk *walk, PyObject *text, int lonely)
                         "requires pickle protocol 4 or higher");
         return -1;
     }
-    if (n_bytes >= FP_FRAME_TARGET_BYTES && !walk->late_puts) {
-        if (emit_large_str(walk, text, header, n_header, n_bytes) < 0) {
-            return -1;
-        }
-    }
-    else {
-        out = fp_room(walk, n_header + n_bytes);
-        if (out == NULL) {
-            return -1;
-        }
-        memcpy(out, header, n_header);
-        encode_utf8(text, out + n_header);
-        walk->graph.cursor = out + n_header + n_bytes;
-    }
-    return fp_memo_put(walk, text, lonely);
+    status = what.n_bytes >= FP_FRAME_TARGET_BYTES && !walk->late_puts
+                 ? emit_large_str(walk, text, &what, header, n_header)
+                 : emit_str(walk, text, &what, header, n_header);
+    return status < 0 ? -1 : fp_memo_put(walk, text, lonely);
 }

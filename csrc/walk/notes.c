@@ -98,6 +98,7 @@ note_held(const fp_frame *frame, const fp_frame *below)
         break;
     case FP_FRAME_SCRIPT:
     case FP_FRAME_PERSISTENT:
+    case FP_FRAME_KNOWN: /* only where memory is short */
         break;
     }
 }

@@ -129,6 +129,12 @@ save_other(fp_walk *walk, PyObject *object, int lonely)
     PyObject *reduced = NULL;
     int status;
 
+    if (walk->silent && walk->protocol >= 2) {
+        status = fp_save_known_class(walk, object, lonely);
+        if (status != FP_LEFT) {
+            return status;
+        }
+    }
     if (walk->reducer_override != NULL) {
         if (fp_call_out(walk) < 0) {
             return -1;

@@ -2,6 +2,7 @@
 
 #include "base/compat.h"
 #include "base/memo_proxy.h"
+#include "known.h"
 #include "walk.h"
 
 /* persistent_id: an attribute, later a method that an attribute may replace
@@ -85,12 +86,11 @@ fp_dumps(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     fp_walk_init(&walk, fp_state_of_module(module), protocol, fix_imports);
+    fp_output_init(&walk);
     walk.buffer_callback = callback;
     walk.silent = 1;
     if (fp_walk_run(&walk, object) == 0) {
-        result = PyBytes_FromStringAndSize(
-            (const char *)walk.graph.base,
-            (Py_ssize_t)fp_graph_length(&walk.graph));
+        result = fp_output_take(&walk);
     }
     fp_walk_free(&walk);
     return result;
@@ -273,6 +273,7 @@ pickler_dump(PyObject *op, PyObject *object)
         Py_CLEAR(persistent_id);
     }
     fp_walk_init(&walk, state, self->protocol, self->fix_imports);
+    fp_output_init(&walk);
     walk.memo = &self->memo;
     walk.no_memo = self->fast;
     walk.text = !self->bin;
@@ -592,7 +593,8 @@ fp_pickler_init(PyObject *module, fp_state *state)
     state->pickler_type =
         (PyTypeObject *)PyType_FromModuleAndSpec(module, &pickler_spec, NULL);
     if (state->pickler_type == NULL
-        || PyModule_AddType(module, state->pickler_type) < 0)
+        || PyModule_AddType(module, state->pickler_type) < 0
+        || fp_known_init(state) < 0)
     {
         return -1;
     }

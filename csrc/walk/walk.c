@@ -383,6 +383,8 @@ step(fp_walk *walk, fp_frame *frame)
         return step_persistent(walk, frame);
     case FP_FRAME_ARRAY:
         return walk->outlet->methods->step_array(walk, frame);
+    case FP_FRAME_KNOWN:
+        return fp_step_known(walk, frame);
     }
     Py_UNREACHABLE();
 }
@@ -434,6 +436,7 @@ start_over(fp_walk *walk)
     walk->restart = 0;
     walk->silent = 0;
     clear_frames(walk);
+    fp_forget_known(walk);
     fp_graph_reset(&walk->graph);
     fp_memo_clear(walk->memo);
     walk->memo->holds = 1;
@@ -478,6 +481,12 @@ fp_walk_run(fp_walk *walk, PyObject *object)
     else {
         status = walk_object(walk, object);
     }
+    if (status < 0 && walk->silent && walk->knows && !walk->restart
+        && !PyErr_ExceptionMatches(PyExc_MemoryError))
+    {
+        PyErr_Clear(); /* let the general way say what is wrong, and where */
+        walk->restart = 1;
+    }
     if (status < 0 && walk->restart) {
         status = start_over(walk);
         if (status == 0) {
@@ -500,6 +509,7 @@ fp_walk_free(fp_walk *walk)
     walk->frames = NULL;
     walk->frames_capacity = 0;
     fp_memo_clear(&walk->own_memo);
+    fp_forget_known(walk);
     fp_graph_free(&walk->graph);
     Py_CLEAR(walk->kept);
     Py_CLEAR(walk->modules);

@@ -25,10 +25,13 @@
  *
  *   walk.c     the stack machine, and which room an object belongs to
  *   emit.c     opcodes in memory: room, frames, GET and PUT
+ *   output.c   the standard stream as bytes objects
  *   containers.c  lists, tuples, dicts, sets, and a reducer's iterators
  *   leaves.c   numbers and strings (the hottest: inline_leaves.h)
  *   objects.c  which way everything else goes: whose reducer is asked
  *   instances.c  plain instances, whose reducer nobody need ask
+ *   known_classes.c, known_write.c, known_values.c, known_functions.c
+ *              instances whose reducer is known
  *   reduce.c   what a reducer returned, part by part
  *   globals.c  classes and functions, by name
  *   path.c     where in the object the walk is, for our own note
@@ -57,6 +60,7 @@ typedef enum {
                           * everything else is to be saved */
     FP_FRAME_PERSISTENT, /* `object` is the persistent id */
     FP_FRAME_ARRAY,      /* `pending` is the tuple of arguments */
+    FP_FRAME_KNOWN,      /* an object by a reducer that is known */
 } fp_frame_kind;
 
 typedef struct {
@@ -116,6 +120,14 @@ typedef struct {
 
 #define FP_CLASS_CACHE 64
 
+/* Where the standard stream grows: once it is large, in the bytes object that is
+ * handed out, so that nothing large is copied once more (output.c). */
+typedef struct {
+    fp_graph_memory memory;
+    PyObject *bytes; /* owned; NULL: the memory is malloc()'s */
+    size_t expected; /* of the next memory, by the last */
+} fp_output;
+
 /* What a dtype is called in the file. */
 typedef struct {
     PyObject *dtype; /* owned */
@@ -145,6 +157,7 @@ typedef struct fp_walk {
     int late_puts;
     int silent;
     int restart;
+    int knows;   /* something was written without its reducer, in silence */
     int careful; /* look for reducers in instance dicts first */
     int hooked;  /* persistent_id is set */
     int no_memo; /* Pickler.fast */
@@ -156,6 +169,7 @@ typedef struct fp_walk {
     int framing;
     Py_ssize_t frame_start; /* -1: none open */
     PyObject *write;        /* borrowed; NULL for dumps */
+    fp_output output;
 
     /* Borrowed hooks; NULL where not set. */
     PyObject *reducer_override;
@@ -173,6 +187,11 @@ typedef struct fp_walk {
     fp_dtype_name dtypes[FP_DTYPE_CACHE];
     fp_padding_cache padding;
     fp_class_facts classes[FP_CLASS_CACHE];
+    /* What is known of classes, in silence (known.h). */
+    fp_memo known_types; /* a class: its index */
+    struct fp_known_class **known;
+    size_t n_known;
+    size_t known_capacity;
 } fp_walk;
 
 /* What a saving function says. */
@@ -205,6 +224,12 @@ int fp_step_reduce(fp_walk *walk, fp_frame *frame);
 /* instances.c: an instance that pickle would ask nobody but object itself
  * about. FP_LEFT where it would ask somebody. */
 int fp_save_instance(fp_walk *walk, PyObject *object, int lonely);
+/* known_write.c, in silence, protocol 2 or newer: an instance whose reducer
+ * need not be asked. FP_LEFT where it must be; nothing is written then. */
+int fp_save_known_class(fp_walk *walk, PyObject *object, int lonely);
+int fp_step_known(fp_walk *walk, fp_frame *frame);
+/* known_classes.c */
+void fp_forget_known(fp_walk *walk);
 /* The state of an object that is written, and BUILD. */
 int fp_push_state(fp_walk *walk, PyObject *object, PyObject *state);
 /* What a frame is saving of a reducer's answer. */
@@ -338,6 +363,14 @@ fp_memo_put(fp_walk *walk, PyObject *object, int lonely)
 int fp_emit_large(fp_walk *walk, const unsigned char *header,
                   size_t header_bytes, const char *data, size_t n_bytes,
                   PyObject *payload);
+/* output.c: the stream of a walk that has no outlet. */
+void fp_output_init(fp_walk *walk);
+/* All that is in memory, which is empty then: new bytes, or NULL with an
+ * exception set. */
+PyObject *fp_output_take(fp_walk *walk);
+/* Uninitialized bytes; large ones lie in huge pages. New reference or NULL. */
+PyObject *fp_new_bytes(size_t n_bytes);
+
 /* Standard stream: a frame ends at the first object behind 64 KiB. 0 or -1. */
 int fp_end_full_frame(fp_walk *walk);
 /* Standard stream: closes the open frame. Cannot fail. */

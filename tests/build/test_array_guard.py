@@ -493,7 +493,7 @@ def states(draw, depth=2):
     return Call(np.dtype, spec, False, True, state=tuple(state))
 
 
-@examples(600)
+@examples(600, by_day=150)
 @given(states(), st.sampled_from([0, 2, 5]))
 def test_any_state(made, protocol):
     data = pickle.dumps(made, protocol)

@@ -77,6 +77,7 @@ def test_garbage_of_small_loads_is_collected():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["loads", "Unpickler"])
+@pytest.mark.by_day(wanted=lambda kind: kind == "Unpickler")
 def test_garbage_of_large_loads_is_collected(kind):
     # Up to 2,000,000 containers lie about between two full collections.
     assert int(run_python(GARBAGE, kind, 110_000, 100)) < 900

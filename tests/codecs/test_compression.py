@@ -784,6 +784,7 @@ def flushed(data, mode, n_bytes, wbits):
 
 
 @pytest.mark.parametrize("wbits", [15, 31])
+@pytest.mark.by_day(wanted=lambda wbits: wbits == 31)
 def test_streams_that_look_like_ours(wbits):
     """Flushed at the same places, or others; stored blocks that hold the bytes of a flush."""
     value = {**LARGE, "trap": b"\0\0\xff\xff" * 100_000 + os.urandom(1 << 20)}
@@ -1033,6 +1034,7 @@ def test_peak_memory(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", PARALLEL[1:])  # zlib's blocks are gzip's
+@pytest.mark.by_day(wanted=lambda name: name == "lz4")
 def test_peak_memory_of_a_gibibyte(name, tmp_path):
     assert_little_memory(name, 1024, tmp_path)
 

@@ -38,6 +38,7 @@ extern const test_case atomic_file_tests[];
 extern const test_case layout_tests[];
 extern const test_case memory_tests[];
 extern const test_case sidecar_layout_tests[];
+extern const test_case utf8_tests[];
 
 /* A small generator with a fixed seed: every run is the same. */
 typedef struct {

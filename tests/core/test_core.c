@@ -14,7 +14,7 @@ main(int argc, char **argv)
         block_read_tests, buffer_and_hash_tests, ring_tests,
         strided_tests,    atomic_file_tests,     layout_tests,
         memory_tests,     sidecar_layout_tests,  place_tests,
-        file_copy_tests,  dump_end_tests,
+        file_copy_tests,  dump_end_tests,        utf8_tests,
     };
     if (argc < 2) {
         fprintf(stderr, "usage: test_core list | CASE DIRECTORY\n");

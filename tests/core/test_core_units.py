@@ -22,6 +22,7 @@ ROOMS += (
     "sink",
     "spare_blocks",
     "strided",
+    "utf8",
 )
 WRAPPED = (
     "malloc",

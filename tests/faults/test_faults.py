@@ -65,6 +65,9 @@ EVERYBODY = pytest.mark.skipif(sys.version_info >= (3, 12), reason="the interpre
     ["dump", "dump, lz4", "dump, sidecar", "load", "load, mapped", "load, lz4", "load, memory"]
     + ["loads, restricted", "survey", "survey, ours", "survey, old", "survey, joblib"],
 )
+@pytest.mark.by_day(
+    wanted=lambda way, everybody: not everybody or way in ("dump", "load", "survey")
+)
 def test_allocations_fail(way, everybody, memory, tmp_path):
     counts = run_with(
         memory,

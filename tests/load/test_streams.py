@@ -85,6 +85,7 @@ class NoSeek(io.RawIOBase):
 @pytest.mark.parametrize("protocol", [None, 2])
 @pytest.mark.parametrize("compress", CODECS)
 @pytest.mark.parametrize("make", [OnlyWrite, SaysNothing, TakesLess, NoSeek])
+@pytest.mark.by_day(wanted=lambda make, protocol: protocol is None or make is OnlyWrite)
 def test_whatever_has_write(make, compress, protocol):
     file = make()
     for value in VALUES:

@@ -112,9 +112,15 @@ SOURCES |= {
 }
 
 
+def each_two_meet(name, source, layout):
+    numbers = [list(table).index(key) for table, key in ((VALUES, name), (SOURCES, source))]
+    return (sum(numbers) + LAYOUTS.index(layout)) % len(LAYOUTS) == 0
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("name", VALUES)
+@pytest.mark.by_day(wanted=each_two_meet)
 def test_a_load_of_both_is_equal(name, source, layout, tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     value = VALUES[name]

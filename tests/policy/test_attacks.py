@@ -159,6 +159,7 @@ FINE = {
 
 
 @pytest.mark.parametrize("wall", ["both", "machine"])
+@pytest.mark.by_day(wanted=lambda wall: wall == "both")
 def test_approved_names_in_other_uses(wall, tmp_path):
     """Each of them in some sixty: nothing runs, nothing is changed, nothing crashes."""
     n_names, wrong = run("misused", tmp_path, wall)

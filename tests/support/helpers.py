@@ -16,14 +16,16 @@ from hypothesis import settings
 
 # How much more than usual the generated tests do: see examples().
 EFFORT = int(os.environ.get("FASTPERSIST_TEST_EFFORT", "1"))
+# pytest --night: see tests/conftest.py.
+NIGHT = "FASTPERSIST_TEST_NIGHT" in os.environ
 SUPPORT = pathlib.Path(__file__).resolve().parent
 PROJECT = SUPPORT.parents[1]
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 
-def examples(n):
+def examples(n, by_day=None):
     """Settings of a generated test; FASTPERSIST_TEST_EFFORT=100 runs it a hundred times as long."""
-    return settings(max_examples=n * EFFORT)
+    return settings(max_examples=(n if NIGHT or by_day is None else by_day) * EFFORT)
 
 
 # ---------------------------------------------------------------- dumping

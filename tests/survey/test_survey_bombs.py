@@ -362,6 +362,7 @@ with tempfile.TemporaryFile() as file:
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_ten_million_objects():
     n = 10**7
     data = pickle.dumps([{}] + [[i] for i in range(n)], 5)

@@ -102,6 +102,7 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.by_day(wanted=lambda case: case in ("tuples", "instances", "mixed"))
 def test_a_million_levels(case, tmp_path):
     value = CASES[case]()
     fastpersist.dump(value, tmp_path / "file")

@@ -151,7 +151,7 @@ class Policy(Restriction):
 
     def __init__(self, trusted: frozenset[str]) -> None:
         self.trusted = trusted
-        self._found: dict[tuple[str, str], tuple[Any, int, Any, Any]] = {}
+        self._found: dict[tuple[str, str], tuple[Any, int, Any, Any, Any]] = {}
 
     def use_of(self, module: str, name: str) -> int | None:
         """How a name may be used; None: not at all."""
@@ -163,7 +163,7 @@ class Policy(Restriction):
         is_named = f"{module}.{name}" in self.trusted
         return _ALL if is_named and never.is_never(module, name) is None else None
 
-    def __call__(self, module: str, name: str) -> tuple[Any, int, Any, Any]:
+    def __call__(self, module: str, name: str) -> tuple[Any, int, Any, Any, Any]:
         """For the core: what the name stands for, its use, and its rules."""
         key = (module, name)
         found = self._found.get(key)
@@ -176,13 +176,13 @@ class Policy(Restriction):
             value = find_name(module, name)
             if not _is_meant(row, value):
                 raise self._not_meant(module, name, value)
-            answer = value, row.use, row.call, row.state
+            answer = value, row.use, row.call, row.state, row.plain
         elif self.use_of(module, name) is not None:
             value = find_name(module, name)
             other = presented(value)
             if other is not None and never.is_never(*other) is not None:
                 raise self._not_meant(module, name, value)
-            answer = value, _ALL, None, None
+            answer = value, _ALL, None, None, None
         else:
             raise untrusted([self.untrusted_name(module, name, "argument", 1, None)], [])
         self._found[key] = answer

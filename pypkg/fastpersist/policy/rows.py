@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 # What an approved name may be used for; 0: as an argument, which is always allowed. The core has
 # the same numbers (csrc/build/restrict.h).
@@ -44,6 +44,9 @@ class Row:
     lets be made, and a NEW takes none."""
     state: StateCheck | None = None
     """Looks at an instance and its state: raises `Refused`, or gives the state to be set."""
+    plain: StateCheck | Literal[True] | None = None
+    """What is asked in place of `state` where the state is a dict that nobody else holds, none of
+    whose values can be called, and whose "memory" is None; True: nothing."""
     means: tuple[tuple[str, str], ...] = ()
     """Under which other module and qualified name what is found may present itself."""
 

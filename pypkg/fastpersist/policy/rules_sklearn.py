@@ -79,7 +79,7 @@ class _Known:
     looking at the nodes of a small tree."""
     nodes: Any = None
     predictor: Any = None
-    offsets: Any = None
+    offsets: Any = (0,) * 6
     """The same of boosted trees, and where in it its fields are."""
     double: Any = None
     integer: Any = None
@@ -220,14 +220,6 @@ def _tree_classes() -> frozenset[Any]:
     return frozenset(getattr(module, name) for name in TREES)
 
 
-def _reads_all(estimator: Any, kinds: frozenset[Any], n_features: int) -> bool:
-    """Whether it is a complete tree of just so many columns, as of every honest forest."""
-    if type(estimator) not in kinds:
-        return False
-    tree = estimator.__dict__.get("tree_")
-    return type(tree) is _Known.tree and tree.n_features == n_features and tree.node_count > 0
-
-
 def _estimator_features(estimator: Any, what: str, classes: frozenset[Any]) -> int:
     if type(estimator) not in classes:
         raise Refused(f"an estimator of {what} is no tree")
@@ -242,11 +234,11 @@ def forest_state(instance: Any, state: Any) -> Any:
         n_features = _features(attributes, what)
         trees = attributes["estimators_"] = _list(attributes["estimators_"], what)
         classes = _tree_classes()
+        _know()
+        if _core.are_plain_trees(trees, classes, _Known.tree, n_features, False):
+            return attributes  # as of every honest forest
         for tree in trees:
-            if (
-                not _reads_all(tree, classes, n_features)
-                and _estimator_features(tree, what, classes) > n_features
-            ):
+            if _estimator_features(tree, what, classes) > n_features:
                 raise Refused(f"{what} has a tree of more features")
     return attributes
 
@@ -313,21 +305,16 @@ def gradient_boosting_state(instance: Any, state: Any) -> Any:
         raise Refused(f"the trees of {what}")
     trees = attributes["estimators_"] = trees.copy()
     n_features = _features(attributes, what)
-    classes = _tree_classes()
+    _know()
+    listed = trees.ravel().tolist()
     regressors = frozenset({_module("sklearn.tree._classes").DecisionTreeRegressor})
-    for tree in trees.flat:
-        if (
-            _reads_all(tree, regressors, n_features)
-            and type(width := tree.__dict__.get("n_features_in_")) is int
-            and width == n_features
-        ):
-            continue
-        need(_is(tree, "sklearn.tree._classes", "DecisionTreeRegressor"), f"a tree of {what}")
-        need(
-            _estimator_features(tree, what, classes) == n_features
-            and _features(tree.__dict__, what) == n_features,
-            f"{what} has a tree of other features",
-        )
+    if not _core.are_plain_trees(listed, regressors, _Known.tree, n_features, True):
+        for tree in listed:
+            need(
+                _estimator_features(tree, what, regressors) == n_features
+                and _features(tree.__dict__, what) == n_features,
+                f"{what} has a tree of other features",
+            )
     need(
         trees.shape[1] <= _init_columns(attributes, what),
         f"{what} has more trees in an iteration than outputs",
@@ -382,6 +369,11 @@ def _bitsets(value: Any, what: str) -> Any:
 
 def predictor_state(instance: Any, state: Any) -> Any:
     """State of a TreePredictor; how many columns there are is known to its owner alone."""
+    try:
+        if _core.is_plain_predictor(state, _Known.predictor, _Known.offsets):
+            return state
+    except ValueError as error:
+        raise Refused(f"a TreePredictor: {error}") from None
     attributes = _attributes(instance, state)
     nodes = attributes["nodes"] = _predictor_records(attributes.get("nodes"))
     n_bitsets = MOST
@@ -460,6 +452,13 @@ def _preprocessed(preprocessor: Any, n_features: int, what: str) -> int:
     return count
 
 
+def _are_plain(predictors: list[Any], kind: Any, width: int, what: str) -> bool:
+    try:
+        return _core.are_plain_predictors(predictors, kind, _Known.predictor, _Known.offsets, width)
+    except ValueError as error:
+        raise Refused(f"a tree of {what}: {error}") from None
+
+
 def hist_boosting_state(instance: Any, state: Any) -> Any:
     """HistGradientBoostingClassifier and its like: the trees' features are columns."""
     what = type(instance).__name__
@@ -478,24 +477,17 @@ def hist_boosting_state(instance: Any, state: Any) -> Any:
     )
     need(categorical.shape[0] == width, f"_bin_mapper of {what} has another width")
     iterations = [_list(trees, what) for trees in _list(attributes["_predictors"], what)]
-    for predictors in iterations:
-        for predictor in predictors:
-            need(
-                _is(
-                    predictor,
-                    "sklearn.ensemble._hist_gradient_boosting.predictor",
-                    "TreePredictor",
-                ),
-                f"a tree of {what}",
-            )
-            nodes = predictor.__dict__.get("nodes")
+    kind = _module("sklearn.ensemble._hist_gradient_boosting.predictor").TreePredictor
+    has_categories = bool(categorical.any())
+    listed = [predictor for predictors in iterations for predictor in predictors]
+    if not _are_plain(listed, kind, width, what):
+        for predictor in listed:
+            nodes = predictor.__dict__.get("nodes") if type(predictor) is kind else None
             if nodes is None:
-                raise Refused(f"a tree of {what} is not complete")
+                raise Refused(f"a tree of {what} is none, or is not complete")
             _, by_category = _check_predictor(nodes, width, MOST)
-            need(
-                not by_category or bool(categorical.any()),
-                f"{what} splits by categories without having any",
-            )
+            if by_category and not has_categories:
+                raise Refused(f"{what} splits by categories without having any")
     attributes["_predictors"] = iterations
     return attributes
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from fastpersist._core import holds_callable
 from fastpersist.policy.functions import CLASSES, NAMES
 from fastpersist.policy.rows import Check, Refused, StateCheck
 
@@ -67,16 +66,15 @@ def check_callable(value: Any, what: str, name: str) -> None:
 
 def model_state(instance: Any, state: Any) -> Any:
     """Any estimator, kernel, splitter, scorer or part of one: no functions but those that models
-    may hold. That its attributes hide no method is looked at by the core."""
+    may hold. That its attributes hide no method is looked at by the core, which also knows the
+    states that need nothing of this (`Row.plain`)."""
     if type(state) is not dict:
         raise Refused(f"the state of {type(instance).__name__} is no dict")
     if state.get("memory") is not None:
         # Fitted anew it would load what lies at a place that the file says.
         raise Refused(f"{type(instance).__name__} has a memory")
-    if holds_callable(state):
-        for name, value in state.items():
-            if not callable(value):
-                continue
+    for name, value in state.items():
+        if callable(value):
             check_callable(value, type(instance).__name__, name)
     # The load could go on to fill the one in the file.
     return dict(state)

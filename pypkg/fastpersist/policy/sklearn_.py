@@ -36,7 +36,9 @@ def _models(
     return tuple(
         row
         for module, names in classes.items()
-        for row in rows(f"sklearn.{module}", names, NEW | BUILD, reason, state=rule)
+        for row in rows(
+            f"sklearn.{module}", names, NEW | BUILD, reason, state=rule, plain=state or True
+        )
     )
 
 
