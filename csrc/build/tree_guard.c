@@ -262,7 +262,7 @@ static int
 is_plain_model(PyObject *estimator, PyObject *classes, PyTypeObject *tree_type,
                PyObject *n_features, int also_in)
 {
-    PyObject *state, *tree, *width, *n_nodes;
+    PyObject *state, *held, *width, *n_nodes;
     int result = PySet_Contains(classes, (PyObject *)Py_TYPE(estimator));
 
     if (result <= 0) {
@@ -272,8 +272,8 @@ is_plain_model(PyObject *estimator, PyObject *classes, PyTypeObject *tree_type,
     if (state == NULL) {
         return -1;
     }
-    tree = PyDict_GetItemString(state, "tree_");
-    result = tree != NULL && Py_TYPE(tree) == tree_type;
+    held = PyDict_GetItemString(state, "tree_");
+    result = held != NULL && Py_TYPE(held) == tree_type;
     if (result && also_in) {
         width = PyDict_GetItemString(state, "n_features_in_");
         result = width != NULL && PyLong_CheckExact(width)
@@ -281,9 +281,9 @@ is_plain_model(PyObject *estimator, PyObject *classes, PyTypeObject *tree_type,
                      : 0;
     }
     if (result > 0) {
-        width = PyObject_GetAttrString(tree, "n_features");
+        width = PyObject_GetAttrString(held, "n_features");
         n_nodes =
-            width == NULL ? NULL : PyObject_GetAttrString(tree, "node_count");
+            width == NULL ? NULL : PyObject_GetAttrString(held, "node_count");
         result = n_nodes == NULL
                      ? -1
                      : PyLong_CheckExact(width) && PyLong_CheckExact(n_nodes)
