@@ -511,12 +511,30 @@ PyDoc_STRVAR(
     "The same of a boosted tree's records. Returns the largest feature,\n"
     "and whether any split is by categories.");
 
+PyDoc_STRVAR(give_back_memory_doc,
+             "give_back_memory($module, /)\n"
+             "--\n"
+             "\n"
+             "Free the memory that is kept from one dump to the next; return\n"
+             "how many bytes that was.");
+
+static PyObject *
+give_back_memory(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    fp_spare_blocks *spare = &fp_state_of_module(module)->spare;
+    size_t n_bytes = fp_spare_bytes(spare);
+
+    fp_spare_drop(spare);
+    return PyLong_FromSize_t(n_bytes);
+}
+
 static PyMethodDef functions[] = {
     {"dumps", (PyCFunction)(void (*)(void))fp_dumps,
      METH_VARARGS | METH_KEYWORDS, dumps_doc},
     {"loads", (PyCFunction)(void (*)(void))fp_loads,
      METH_FASTCALL | METH_KEYWORDS, loads_doc},
     {"dump_value", dump_value, METH_VARARGS, dump_value_doc},
+    {"give_back_memory", give_back_memory, METH_NOARGS, give_back_memory_doc},
     {"load_path", load_path, METH_VARARGS, load_path_doc},
     {"load_descriptor", load_descriptor, METH_VARARGS, load_descriptor_doc},
     {"read_sidecar", read_sidecar, METH_VARARGS, read_sidecar_doc},
@@ -747,7 +765,12 @@ module_clear(PyObject *module)
 static void
 module_free(void *module)
 {
+    fp_state *state = fp_state_of_module(module);
+
     module_clear((PyObject *)module);
+    if (state != NULL) {
+        fp_spare_drop(&state->spare);
+    }
 }
 
 static PyModuleDef_Slot module_slots[] = {

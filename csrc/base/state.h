@@ -10,6 +10,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "core/spare_blocks.h"
+
 #if PY_VERSION_HEX < 0x030B0000
 #error "fastpersist needs Python 3.11 or newer"
 #endif
@@ -178,6 +180,9 @@ typedef struct fp_state {
     /* What a class without special bases gives for __dict__ (compared
      * only; unpickle_objects.c). */
     getter plain_dict_getter;
+    /* Memory of dumps that have ended: at most 4 MiB, none in a child of
+     * fork(). Any thread. */
+    fp_spare_blocks spare;
 } fp_state;
 
 extern struct PyModuleDef fp_module_def;

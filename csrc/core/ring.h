@@ -24,7 +24,8 @@
  * Each flush asks the sink's `interrupt` whether to go on.
  *
  * Errors are sticky: after a failure, flush and finish return it again.
- * Ownership: the ring owns its blocks and hashes, borrows the sink. The caller
+ * Ownership: the ring owns its blocks and hashes, borrows the sink and the
+ * spare blocks. The caller
  * frees it on every path; fp_ring_free() joins the thread first.
  * A child of fork() must not touch a ring of its parent.
  */
@@ -36,13 +37,14 @@
 
 #include "block_hash.h"
 #include "sink.h"
+#include "spare_blocks.h"
 #include "status.h"
 
-#define FP_RING_BLOCK_BYTES ((size_t)256 << 10)
+#define FP_RING_BLOCK_BYTES FP_SPARE_BLOCK_BYTES
 #define FP_RING_BLOCKS      8
 #define FP_RING_BYTES       (FP_RING_BLOCK_BYTES * FP_RING_BLOCKS)
 /* While no thread runs, after a reset or the first flush: more would only be
- * memory to touch (2 MiB of fresh pages cost 0.5 ms). */
+ * memory to touch (2 MiB of fresh pages cost 0.5 ms), and leave the cache. */
 #define FP_RING_CALM_BLOCKS 2
 /* From here on a writer thread pays for its start and for moving the blocks to
  * another core's cache (a model of 4 MB takes 2.7 ms without, 3.8 with). */
@@ -55,6 +57,8 @@ fp_status fp_ring_new(fp_sink *sink, int n_threads, fp_ring **out);
 void fp_ring_free(fp_ring *ring); /* NULL is fine */
 /* The thread may start from n_bytes on, in place of FP_RING_THREAD_BYTES. */
 void fp_ring_thread_from(fp_ring *ring, uint64_t n_bytes);
+/* Blocks come from there and go back there (borrowed, outlives the ring). */
+void fp_ring_use_spare(fp_ring *ring, fp_spare_blocks *spare);
 
 /* Where the next bytes go: sets *room and *n_room (> 0). Returns FP_OK,
  * FP_NO_MEMORY, a sticky error, or, with *n_room == 0, FP_OK: "flush me". */
@@ -74,8 +78,9 @@ fp_status fp_ring_end_region(fp_ring *ring);
 fp_status fp_ring_flush(fp_ring *ring);
 /* Copies n_bytes in, flushing as needed. GIL released by the caller. */
 fp_status fp_ring_write(fp_ring *ring, const void *data, size_t n_bytes);
-/* As fp_ring_write(), but without a writer thread the bytes go to the sink as
- * they lie, not through the blocks. GIL released by the caller. */
+/* As fp_ring_write(), but the bytes go to the sink as they lie, not through the
+ * blocks; the writer thread, which much data starts, writes them while they
+ * are hashed. Nobody changes them meanwhile. GIL released by the caller. */
 fp_status fp_ring_pass(fp_ring *ring, const void *data, size_t n_bytes);
 /* Hashes and writes all that is staged, waits for the thread and ends it. GIL
  * released. May be followed by more fp_ring_write() and another finish (the

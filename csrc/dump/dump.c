@@ -59,6 +59,7 @@ new_ring(const fp_dump *dump, const fp_target *target, fp_ring **ring,
     if (status != FP_OK) {
         return fp_raise_status(status, 0, target->path, NULL);
     }
+    fp_ring_use_spare(*ring, &dump->state->spare);
     *staging = (fp_staging){
         .ring = *ring,
         .sink = target->sink,
@@ -152,6 +153,7 @@ start_walk(fp_dump *dump)
     walk->silent = 1;
     walk->graph.no_cuts = 0;
     fp_file_outlet_init(&dump->files, dump->has_sidecar_file);
+    dump->files.blobs.spare = &dump->state->spare;
     walk->outlet = &dump->files.outlet;
     if (new_ring(dump, &dump->main, &dump->ring, &dump->files.blobs.staging)
         < 0)

@@ -212,6 +212,9 @@ fp_array_stage(fp_staging *staging, const fp_array_geometry *array)
     fp_array_reader from;
 
     fp_array_reader_init(&from, array);
+    if (n_left >= FP_RING_THREAD_BYTES) {
+        fp_ring_thread_from(staging->ring, 0);
+    }
     while (n_left > 0) {
         unsigned char *room;
         size_t n_room;

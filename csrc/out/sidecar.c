@@ -64,6 +64,9 @@ fp_sidecar_end(fp_sidecar *sidecar)
     return fp_staging_write(&sidecar->staging, suffix, n_suffix);
 }
 
+_Static_assert(FP_SHARED_BLOB_BYTES == FP_SPARE_BLOCK_BYTES,
+               "a spare block holds a shared blob");
+
 /* --- shared blobs ------------------------------------------------------- */
 
 static size_t
@@ -121,7 +124,7 @@ fp_sidecar_share(fp_sidecar *sidecar, size_t n_bytes,
             return -1;
         }
         if (sidecar->shared == NULL) {
-            sidecar->shared = malloc(FP_SHARED_BLOB_BYTES);
+            sidecar->shared = fp_spare_take(sidecar->spare);
             if (sidecar->shared == NULL) {
                 PyErr_NoMemory();
                 return -1;
@@ -167,7 +170,7 @@ void
 fp_sidecar_free(fp_sidecar *sidecar)
 {
     free(sidecar->blobs);
-    free(sidecar->shared);
+    fp_spare_give(sidecar->spare, sidecar->shared);
     sidecar->blobs = NULL;
     sidecar->shared = NULL;
 }

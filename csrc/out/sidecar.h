@@ -29,6 +29,8 @@ typedef struct fp_sidecar {
     size_t shared_length;  /* bytes in use */
     uint32_t shared_number;
     int is_silent; /* nothing may be flushed: reset may come */
+    fp_spare_blocks
+        *spare; /* borrowed: where the shared blob's memory is from */
 } fp_sidecar;
 
 /* Stages the header and opens the sidecar's hash region. */

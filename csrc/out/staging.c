@@ -78,11 +78,21 @@ fp_staging_write(fp_staging *staging, const void *data, size_t n_bytes)
     return 0;
 }
 
+/* From here on copying costs more than to write out what is staged. Less than
+ * the ring holds is copied, as a walk in silence needs it. */
+#define LEAST_FIXED FP_RING_BYTES
+
 int
 fp_staging_take(fp_staging *staging, fp_payload *source)
 {
     size_t n_left = source->n_bytes;
 
+    if (source->is_fixed && n_left >= LEAST_FIXED) {
+        PyObject *held = Py_NewRef(source->object);
+        int status = fp_staging_pass(staging, source->data, n_left);
+        Py_DECREF(held);
+        return status;
+    }
     while (n_left > 0) {
         unsigned char *room;
         size_t n_room;

@@ -42,13 +42,15 @@ typedef struct fp_payload {
     const char *data; /* as it was at the start */
     size_t n_bytes;
     size_t offset;         /* bytes read so far; of a str: characters */
+    int is_fixed;          /* `data` are the bytes while `object` lives */
     fp_array_extent array; /* of a PickleBuffer over an array */
 } fp_payload;
 
 /* All of a payload, block by block. */
 int fp_staging_take(fp_staging *staging, fp_payload *source);
 /* As fp_staging_write(), but for much: the GIL is released, and without a
- * writer thread the bytes go to the sink as they lie. */
+ * writer thread, or where it is very much, the bytes go to the sink as they
+ * lie. */
 int fp_staging_pass(fp_staging *staging, const void *data, size_t n_bytes);
 
 #endif

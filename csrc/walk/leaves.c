@@ -341,7 +341,8 @@ fp_save_bytes(fp_walk *walk, PyObject *object, int lonely)
         fp_payload from = {.read = read_bytes,
                            .object = object,
                            .data = data,
-                           .n_bytes = n_bytes};
+                           .n_bytes = n_bytes,
+                           .is_fixed = 1};
         return wants_blob(walk, n_bytes)
                    ? save_as_blob(walk, &from, FP_BLOB_BYTES, lonely)
                    : emit_bytes(walk, &from, lonely);
@@ -578,6 +579,7 @@ source_of_str(PyObject *text, const encoding *what)
     if (what->utf8 != NULL) {
         from.base.read = read_bytes;
         from.base.data = what->utf8;
+        from.base.is_fixed = 1;
     }
     return from;
 }

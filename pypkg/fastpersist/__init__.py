@@ -42,6 +42,7 @@ from fastpersist._core import (
     UntrustedError,
     dump_value,
     dumps,
+    give_back_memory,
     load_path,
     loads,
     set_restricted_loads,
@@ -759,3 +760,5 @@ def _restricted_loads(data: Any, /, **arguments: Any) -> Any:
 
 
 set_restricted_loads(_restricted_loads)
+# A child has no use for what its parent keeps, and would double it page by page.
+os.register_at_fork(before=give_back_memory)

@@ -20,6 +20,7 @@ ROOMS += (
     "ring",
     "sidecar_layout",
     "sink",
+    "spare_blocks",
     "strided",
     "utf8",
 )

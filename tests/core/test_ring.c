@@ -358,6 +358,159 @@ ring_thread_only_when_needed(const char *directory)
     free(data);
 }
 
+/* Memory that is passed on: the thread that much data starts writes it, from
+ * where it lies; the bytes and hashes are the same. A place from which write()
+ * copies slowly goes through the blocks. */
+static void
+ring_passes_memory(const char *directory)
+{
+    (void)directory;
+    random_source source = {31};
+    const size_t n_bytes = FP_RING_THREAD_BYTES + 12345;
+    unsigned char *data = random_bytes_new(&source, n_bytes + 8192);
+    unsigned char *page = data + (4096 - (uintptr_t)data % 4096) % 4096;
+    const size_t places[] = {0, 4000, 4090, 64};
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        for (int n_threads = 1; n_threads <= 2; n_threads++) {
+            const unsigned char *passed = page + places[i];
+            memory_sink memory;
+            fp_sink sink = make_sink(&memory, n_bytes + 200);
+            fp_ring *ring;
+            CHECK_OK(fp_ring_new(&sink, n_threads, &ring));
+            CHECK_OK(fp_ring_write(ring, data, 10));
+            CHECK_OK(fp_ring_begin_region(ring));
+            CHECK_OK(fp_ring_pass(ring, passed, n_bytes));
+            CHECK(fp_ring_position(ring) == n_bytes + 10);
+            CHECK_OK(fp_ring_write(ring, data, 90));
+            CHECK_OK(fp_ring_end_region(ring));
+            CHECK_OK(fp_ring_finish(ring));
+            CHECK((n_threads == 1)
+                  == (pthread_equal(memory.writer, pthread_self()) != 0));
+            CHECK(memory.length == n_bytes + 100);
+            CHECK(memcmp(memory.data, data, 10) == 0);
+            CHECK(memcmp(memory.data + 10, passed, n_bytes) == 0);
+            CHECK(memcmp(memory.data + 10 + n_bytes, data, 90) == 0);
+            fp_block_hash expected = {0};
+            expect_region(&expected, memory.data + 10, n_bytes + 90);
+            check_hashes(ring, &expected);
+            fp_block_hash_free(&expected);
+            fp_ring_free(ring);
+            free(memory.data);
+        }
+    }
+    free(data);
+}
+
+/* Whichever write fails, the passed memory is the caller's again. */
+static void
+ring_fails_in_passed_memory(const char *directory)
+{
+    (void)directory;
+    random_source source = {32};
+    const size_t n_bytes = FP_RING_THREAD_BYTES + 12345;
+    for (int n_threads = 1; n_threads <= 2; n_threads++) {
+        for (size_t fail_at = 1; fail_at < 5; fail_at++) {
+            memory_sink memory;
+            fp_sink sink = make_sink(&memory, n_bytes + 200);
+            fp_ring *ring;
+            unsigned char *data = random_bytes_new(&source, n_bytes);
+            memory.fail_at = fail_at;
+            CHECK_OK(fp_ring_new(&sink, n_threads, &ring));
+            CHECK_OK(fp_ring_write(ring, data, 100));
+            fp_status status = fp_ring_pass(ring, data, n_bytes);
+            free(data);
+            if (status == FP_OK) {
+                CHECK(memory.n_writes < fail_at);
+            }
+            else {
+                CHECK(status == FP_SINK_FAILED);
+                CHECK(fp_ring_flush(ring) == FP_SINK_FAILED);
+                CHECK(fp_ring_finish(ring) == FP_SINK_FAILED);
+            }
+            fp_ring_free(ring);
+            free(memory.data);
+        }
+    }
+}
+
+/* Blocks of a ring that has ended serve the next; no more than 4 MiB stay. */
+static void
+ring_keeps_blocks(const char *directory)
+{
+    (void)directory;
+    fp_spare_blocks spare = {0};
+    memory_sink memory;
+    fp_sink sink = make_sink(&memory, 8 * FP_RING_BYTES);
+    fp_ring *rings[4];
+    unsigned char *room;
+    size_t n_room;
+    for (size_t i = 0; i < 4; i++) {
+        CHECK_OK(fp_ring_new(&sink, 1, &rings[i]));
+        fp_ring_use_spare(rings[i], &spare);
+        while (fp_ring_free_bytes(rings[i]) > 0) {
+            CHECK_OK(fp_ring_room(rings[i], &room, &n_room));
+            memset(room, (int)i, n_room);
+            fp_ring_advance(rings[i], n_room);
+        }
+    }
+    CHECK(fp_spare_bytes(&spare) == 0);
+    for (size_t i = 0; i < 4; i++) {
+        fp_ring_free(rings[i]);
+        CHECK(fp_spare_bytes(&spare)
+              == (i == 0 ? FP_RING_BYTES : 2 * FP_RING_BYTES));
+    }
+    CHECK(fp_spare_bytes(&spare) == (size_t)4 << 20);
+    void *first = atomic_load(&spare.blocks[0]);
+    CHECK_OK(fp_ring_new(&sink, 1, &rings[0]));
+    fp_ring_use_spare(rings[0], &spare);
+    CHECK_OK(fp_ring_room(rings[0], &room, &n_room));
+    CHECK(room == first);
+    fp_ring_free(rings[0]);
+    fp_spare_drop(&spare);
+    CHECK(fp_spare_bytes(&spare) == 0);
+    fp_spare_drop(&spare);
+    free(memory.data);
+}
+
+static void *
+take_and_give(void *context)
+{
+    fp_spare_blocks *spare = context;
+    for (int turn = 0; turn < 2000; turn++) {
+        unsigned char *blocks[FP_SPARE_BLOCKS / 2];
+        for (size_t i = 0; i < FP_SPARE_BLOCKS / 2; i++) {
+            blocks[i] = fp_spare_take(spare);
+            CHECK(blocks[i] != NULL && (uintptr_t)blocks[i] % 64 == 0);
+            memset(blocks[i], turn, 64);
+        }
+        for (size_t i = 0; i < FP_SPARE_BLOCKS / 2; i++) {
+            CHECK(blocks[i][63] == (unsigned char)turn);
+            fp_spare_give(spare, blocks[i]);
+        }
+        if (turn % 100 == 0) {
+            fp_spare_drop(spare);
+        }
+    }
+    return NULL;
+}
+
+/* No block is two threads' at once. */
+static void
+spare_of_several_threads(const char *directory)
+{
+    (void)directory;
+    fp_spare_blocks spare = {0};
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++) {
+        CHECK(pthread_create(&threads[i], NULL, take_and_give, &spare) == 0);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
+    CHECK(fp_spare_bytes(&spare) <= (size_t)4 << 20);
+    fp_spare_drop(&spare);
+}
+
 /* The n-th write fails: the error comes back from then on, the sink is not
  * called again (memory_write checks it), and nothing hangs. */
 static void
@@ -613,6 +766,10 @@ const test_case ring_tests[] = {
     {"ring_regions_side_by_side", ring_regions_side_by_side},
     {"ring_reset", ring_reset},
     {"ring_thread_only_when_needed", ring_thread_only_when_needed},
+    {"ring_passes_memory", ring_passes_memory},
+    {"ring_fails_in_passed_memory", ring_fails_in_passed_memory},
+    {"ring_keeps_blocks", ring_keeps_blocks},
+    {"spare_of_several_threads", spare_of_several_threads},
     {"ring_failing_sink", ring_failing_sink},
     {"ring_free_while_writing", ring_free_while_writing},
     {"ring_to_a_file", ring_to_a_file},
