@@ -9,6 +9,7 @@ PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 BENCH_ARGS ?=
 HOSTILE_ARGS ?=
+DIST_ARGS ?=
 FAULTS_ARGS ?=
 # For all targets together, and the compiler that has libFuzzer.
 FUZZ_SECONDS ?= 600
@@ -58,7 +59,7 @@ SOURCES := setup.py pyproject.toml $(C_FILES) \
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
 PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools) tools/check_layers
 
-.PHONY: build demo test test-base bench lint werror format asan coverage hostile fuzz clean
+.PHONY: build demo test test-base bench dist lint werror format asan coverage hostile fuzz clean
 # Two targets build into the same environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -104,6 +105,10 @@ bench: $(VENV)/.built $(VENV)/.with-bench
 endif
 bench:
 	@$(BENCH_PYTHON) benchmarks/bench.py $(BENCH_ARGS)
+
+# sdist and wheels into dist/, built twice and tried: DIST_ARGS="--python python3.12 --suite"
+dist: $(VENV)/.built $(VENV)/.with-dist
+	$(PY) tools/dist.py $(DIST_ARGS)
 
 # --- checks -------------------------------------------------------------------
 
