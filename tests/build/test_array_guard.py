@@ -17,7 +17,7 @@ import pytest
 from compare import assert_isomorphic
 from helpers import examples, run_python
 from hostile_arrays import F8, OBJECT, Call, dtype, fields, get, name, part, plain, put, script
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 # Nothing here may start threads: the processes fork.
@@ -509,7 +509,7 @@ def test_some_of_those_load():
     """The strategy is no exercise in being refused."""
     n_loaded = 0
 
-    @examples(300, by_day=100)
+    @settings(max_examples=300, derandomize=True)  # how many must not be chance
     @given(states(depth=1))
     def count(made):
         nonlocal n_loaded

@@ -746,7 +746,7 @@ def test_keys_of_any_kind(cls):
     same_outcomes(cls({(1, 2): 1, None: 2, 1.5: 3, b"b": 4, frozenset([1]): 5}))
 
 
-@pytest.mark.parametrize("factory", [None, int, s.ListSub, len, lambda: 1, s.Outer.klass], ids=str)
+@pytest.mark.parametrize("factory", [None, int, s.ListSub, len, lambda: 1, s.Outer.klass])
 def test_factories(factory):
     same_outcomes([collections.defaultdict(factory, a=1), factory])
 
