@@ -59,6 +59,7 @@ def other_project(directory, minors):
     (directory / "pyproject.toml").write_text(text)
     for name in ("setup.py", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, directory)
+    shutil.copytree(PROJECT / "licenses", directory / "licenses")
     (directory / "tools").mkdir()
     shutil.copy(PROJECT / "tools/prepare.sh", directory / "tools")
     return directory

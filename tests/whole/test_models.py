@@ -203,6 +203,7 @@ def test_dumping_leaves_estimators_alone(estimators):
         assert (pickle.dumps(model, 5), model.predict(data).tobytes()) == before
 
 
+@pytest.mark.night
 def test_estimators_in_memory_give_pickles_bytes(estimators):
     """dumps of a model is pickle's, byte by byte."""
     n = 0
