@@ -135,7 +135,10 @@ def test_the_compiler_refuses_older_headers(minor, is_refused, tmp_path):
     if shutil.which(compiler[0]) is None:
         compiler = ["cc"]
     done = subprocess.run(
-        [*compiler, "-E", "-I", tmp_path, header], capture_output=True, text=True, check=False
+        [*compiler, "-E", "-I", tmp_path, "-I", PROJECT / "csrc", header],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     refusal = f'#error "fastpersist needs Python {major}.{oldest} or newer"'
     assert (refusal in done.stderr) == is_refused
