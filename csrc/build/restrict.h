@@ -34,17 +34,8 @@
 #ifndef FP_RESTRICT_H
 #define FP_RESTRICT_H
 
+#include "base/uses.h"
 #include "unpickle.h"
-
-/* As pypkg/fastpersist/policy/rows.py has them. */
-enum {
-    FP_MAY_CALL = 1,
-    FP_MAY_NEW = 2,
-    FP_MAY_BUILD = 4,
-    FP_MAY_ITEMS = 8,
-    FP_MUST_BUILD = 32, /* what CALL makes has got its state at the end */
-    FP_MAY_ALL = 16,    /* named by the caller: any arguments, any state */
-};
 
 void fp_restriction_free(fp_machine *machine);
 

@@ -1,6 +1,8 @@
 /* What a Survey says in one piece: sums, names, tables. */
 #include "survey_type_parts.h"
 
+#include "base/uses.h"
+
 PyObject *
 fp_text_object(const fp_survey *survey, uint32_t text)
 {
@@ -187,6 +189,61 @@ fp_survey_get_globals(PyObject *op, void *Py_UNUSED(closure))
         PyList_SET_ITEM(list, (Py_ssize_t)i, item);
     }
     return list;
+}
+
+/* 1: the global's name is in the table, and it is used as the table says. */
+static int
+is_within(const fp_survey *survey, const fp_survey_global *global,
+          PyObject *uses)
+{
+    PyObject *module, *name = NULL, *pair = NULL, *use;
+    unsigned long bits;
+    int result = -1;
+
+    /* Computed, unknown, cut, an extension code, of Python 2: for the long
+     * way. */
+    if (global->flags != 0) {
+        return 0;
+    }
+    module = fp_text_object(survey, global->module);
+    name = module == NULL ? NULL : fp_text_object(survey, global->name);
+    pair = name == NULL ? NULL : PyTuple_Pack(2, module, name);
+    use = pair == NULL ? NULL : PyDict_GetItemWithError(uses, pair);
+    if (use == NULL) {
+        result = PyErr_Occurred() ? -1 : 0;
+        goto done;
+    }
+    bits = PyLong_AsUnsignedLong(use);
+    if (bits == (unsigned long)-1 && PyErr_Occurred()) {
+        goto done;
+    }
+    result = (global->n_called == 0 || bits & FP_MAY_CALL)
+             && (global->n_class == 0 || bits & FP_MAY_NEW);
+done:
+    Py_XDECREF(pair);
+    Py_XDECREF(name);
+    Py_XDECREF(module);
+    return result;
+}
+
+PyObject *
+fp_survey_is_within(PyObject *op, PyObject *uses)
+{
+    const fp_survey *survey = fp_survey_of(op);
+    int result =
+        survey->is_complete && ((fp_survey_object *)op)->damage == NULL;
+
+    if (!PyDict_CheckExact(uses)) {
+        PyErr_SetString(PyExc_TypeError, "is_within() takes a dict");
+        return NULL;
+    }
+    for (int i = 0; result > 0 && i < FP_N_ODDITIES; i++) {
+        result = survey->odd[i] == NULL;
+    }
+    for (size_t i = 0; result > 0 && i < survey->n_globals; i++) {
+        result = is_within(survey, &survey->globals[i], uses);
+    }
+    return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
 /* --- tables -------------------------------------------------------------- */

@@ -382,6 +382,10 @@ static PyMethodDef survey_methods[] = {
     {"inline", survey_inline, METH_O,
      PyDoc_STR("inline($self, array, /)\n--\n\n"
                "The bytes of an array that are in memory, or None.")},
+    {"is_within", fp_survey_is_within, METH_O,
+     PyDoc_STR("is_within($self, uses, /)\n--\n\n"
+               "Whether it is whole and plain, and uses names as a dict of\n"
+               "(module, name): use allows. False decides nothing.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -40,5 +40,7 @@ PyObject *fp_survey_get_leaves(PyObject *op, void *closure);
 PyObject *fp_survey_get_payloads(PyObject *op, void *closure);
 PyObject *fp_survey_get_numbers(PyObject *op, void *closure);
 PyObject *fp_survey_get_odd(PyObject *op, void *closure);
+/* A method. */
+PyObject *fp_survey_is_within(PyObject *op, PyObject *uses);
 
 #endif

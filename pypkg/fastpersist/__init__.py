@@ -519,17 +519,28 @@ def load(
     if trusted is not None:
         level = _verify_level("full")
     rules = (mmap_mode, mode, bool(native), level, n_threads, limit, mismatch)
-    if trusted is None and (progress is None or progress is False):
-        return _load(filename, sidecar, *rules, None)
+    if progress is None or progress is False:
+        return _load_trusted(filename, sidecar, trusted, rules, None)
     from fastpersist._progress import reporting
 
     with reporting(progress, "load") as report:
-        if trusted is None:
-            return _load(filename, sidecar, *rules, report)
-        from fastpersist import restricted
+        return _load_trusted(filename, sidecar, trusted, rules, report)
 
-        run = partial(_load_restricted, rules, report)
-        return restricted.load(filename, sidecar, trusted, run, n_threads, limit)
+
+def _load_trusted(
+    filename: Any,
+    sidecar: Any,
+    trusted: Any,
+    rules: tuple[str | None, str | None, bool, int, int, int, int],
+    report: Any,
+) -> Any:
+    if trusted is None:
+        return _load(filename, sidecar, *rules, report)
+    from fastpersist import restricted
+
+    *_, n_threads, limit, _ = rules
+    run = partial(_load_restricted, rules, report)
+    return restricted.load(filename, sidecar, trusted, run, n_threads, limit)
 
 
 def _load_restricted(

@@ -310,6 +310,9 @@ class Survey:
     def offset(self, place: int, /) -> int: ...
     # An array's bytes, where they are in memory: of stored "inline", and "text" below 4 KiB.
     def inline(self, array: int, /) -> bytes | None: ...
+    # Whether it is whole, with nothing odd, and every name stands in the dict of (module, name):
+    # use, which allows how it is used. Where not, `globals` and `odd` tell why.
+    def is_within(self, uses: dict[tuple[str, str], int], /) -> bool: ...
 
 # Every dump of a regular file, or the pickles one behind the other (at most 256), and those of
 # another writer behind dumps of ours; foreign: whether a pickle or a stream begins at an offset.

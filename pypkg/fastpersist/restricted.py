@@ -51,6 +51,8 @@ def audit(survey: Survey, rules: Policy) -> None:
     CorruptFileError, pickle.UnpicklingError
         The file is damaged.
     """
+    if survey.is_within(policy.uses()):
+        return
     found, reasons = rules.refused(survey.globals, survey.odd)
     if survey.damage is not None and not found and not reasons:
         raise survey.damage
@@ -81,11 +83,16 @@ def load(
         filename = os.fspath(filename)
     try:
         if isinstance(filename, (str, bytes)):
-            if sidecar is None and _is_regular(filename):
-                look = partial(_look, filename, rules, n_threads, max_bytes)
+            if sidecar is not None:
+                source = _audited_path(filename, rules, n_threads, max_bytes)
+                return run(source, sidecar, rules)
+            look = partial(_look, filename, rules, n_threads, max_bytes)
+            try:
                 return run(filename, sidecar, rules, look)
-            source = _audited_path(filename, rules, n_threads, max_bytes)
-            return run(source, sidecar, rules)
+            except _NotRegular as found:
+                pipe = found.file
+            with pipe:
+                return run(_kept(pipe, rules, n_threads, max_bytes), sidecar, rules)
         if not hasattr(filename, "read"):
             raise ValueError("filename should be a path, or an object with a read() method")
         return run(_audited(filename, rules, n_threads, max_bytes), sidecar, rules)
@@ -109,8 +116,11 @@ def loads(data: Any, /, *, trusted: Iterable[Any], **others: Any) -> Any:
         raise policy.untrusted([], [_OLD]) from error
 
 
-def _is_regular(path: str | bytes) -> bool:
-    return stat.S_ISREG(os.stat(path).st_mode)
+class _NotRegular(Exception):
+    """A path that leads to a pipe or a device, opened: it can be read once."""
+
+    def __init__(self, fd: int) -> None:
+        self.file = open(fd, "rb")
 
 
 def _look(
@@ -127,7 +137,7 @@ def _look(
         return
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
-        raise policy.untrusted([], ["it was a regular file, and is none any more"])
+        raise _NotRegular(os.dup(fd))
     _audit_descriptor(fd, path, status.st_size, rules, n_threads, max_bytes)
     os.lseek(fd, 0, os.SEEK_SET)
 

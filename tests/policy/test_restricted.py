@@ -1,5 +1,6 @@
 """`trusted=` of load and loads: what it takes, on which files, and what it says."""
 
+import contextlib
 import gzip
 import io
 import os
@@ -9,11 +10,12 @@ import sys
 import threading
 from collections import OrderedDict
 
+import attacks
 import fastpersist
 import joblib
 import numpy as np
 import pytest
-from fastpersist import UntrustedError, policy, restricted
+from fastpersist import UntrustedError, _core, policy, restricted
 
 CODECS = ["zlib", "gzip", "bz2", "xz", "lzma", "lz4"]
 
@@ -352,3 +354,69 @@ def test_a_plain_load_imports_none_of_it():
 def test_approved_rows_have_reasons():
     rows = policy.approved()
     assert len(rows) > 200 and all(row.reason and row.module and row.name for row in rows)
+
+
+# ------------------------------------------------- the quick answer of a survey
+
+CALLED, MADE = ("builtins", "complex"), ("collections", "OrderedDict")
+
+
+def surveyed(data):
+    return _core.survey_file(io.BytesIO(data), None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pickle.dumps(complex(1, 2), 0).replace(b"c__builtin__\n", b"cbuiltins\n")[:-1],
+        pickle.dumps(1, 2)[:-1] + b"Pa\n.",
+        b"Pname\n.",
+        pickle.dumps(complex(1, 2), 2),
+        b"\x80\x04\x8c\x08builtins\x8c\x03int\x8c\x00\x86R\x93.",
+        b"\x80\x02\x82\x01.",
+        b"(ibuiltins\ncomplex\n.",
+        b"(cbuiltins\ncomplex\no.",
+    ],
+    ids=[
+        "no end",
+        "something else behind it",
+        "persistent id",
+        "name of Python 2",
+        "computed name",
+        "extension code",
+        "INST",
+        "OBJ",
+    ],
+)
+def test_what_is_not_plain_is_never_within(data):
+    uses = {CALLED: 63, MADE: 63, ("__builtin__", "complex"): 63}
+    assert not surveyed(data).is_within(uses)
+
+
+def test_a_name_is_within_what_it_may_be_used_for():
+    called = surveyed(pickle.dumps(complex(1, 2), 4))
+    assert called.is_within({CALLED: 1}) and called.is_within({CALLED: 63})
+    assert not called.is_within({CALLED: 62}) and not called.is_within({MADE: 63})
+    made = surveyed(pickle.dumps(Own(), 4))
+    own = (Own.__module__, "Own")
+    assert made.is_within({own: 2}) and not made.is_within({own: 61})
+    argument = surveyed(pickle.dumps(OrderedDict, 4))
+    assert argument.is_within({MADE: 0}) and not argument.is_within({})
+    with pytest.raises(TypeError):
+        argument.is_within([MADE])
+    with pytest.raises(TypeError):
+        called.is_within({CALLED: "1"})
+
+
+def test_within_is_what_the_policy_does_not_refuse():
+    rules, n_within = policy.restriction(()), 0
+    for attack in attacks.ATTACKS:
+        for label, data in attack.pickles().items():
+            with contextlib.suppress(EOFError, pickle.UnpicklingError):
+                survey = surveyed(data)
+                if survey is not None and survey.is_within(policy.uses()):
+                    found = rules.refused(survey.globals, survey.odd)
+                    assert found == ([], []), (attack.name, label)
+                    assert survey.complete and survey.damage is None
+                    n_within += 1
+    assert n_within > 0  # those that the machine alone can refuse

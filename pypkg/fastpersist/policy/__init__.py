@@ -110,6 +110,12 @@ def _table() -> dict[tuple[str, str], Row]:
     return {(row.module, row.name): row for row in approved()}
 
 
+@cache
+def uses() -> dict[tuple[str, str], int]:
+    """The use of each approved name."""
+    return {(row.module, row.name): row.use for row in approved()}
+
+
 def restriction(trusted: Iterable[Any]) -> Policy:
     """What `load` and `loads` take as `trusted`, checked.
 
@@ -167,8 +173,13 @@ class Policy(Restriction):
         """For the core: what the name stands for, its use, and its rules."""
         key = (module, name)
         found = self._found.get(key)
-        if found is not None and _is_still(found[0], module, name):
-            return found
+        if found is not None:
+            # Whether it is there yet, under a name without dots.
+            try:
+                if sys.modules[module].__dict__[name] is found[0]:
+                    return found
+            except (AttributeError, LookupError, TypeError):
+                pass
         row = _table().get(key)
         if module in _NEVER_IMPORTED and module not in sys.modules:
             raise untrusted([], [f"{module} is imported by its own package only"])
@@ -285,9 +296,3 @@ def presented(value: object) -> tuple[str, str] | None:
     if module is None and type(value).__name__ == "ufunc":
         module = "numpy"
     return (module, name) if isinstance(module, str) and isinstance(name, str) else None
-
-
-def _is_still(value: object, module: str, name: str) -> bool:
-    """Whether what was found is there yet, under a name without dots."""
-    there = getattr(sys.modules.get(module), "__dict__", None)
-    return there is not None and there.get(name) is value
