@@ -78,6 +78,15 @@ def collector_state_is_kept():
     assert now == enabled, "the test left the garbage collector in another state"
 
 
+@pytest.fixture(scope="module")
+def nothing_else_is_collected():
+    """For tests that collect often, and need not look at what all tests have imported."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 # ---------------------------------------------------------------- --names
 
 # Here tests write files that harm nobody who loads them.

@@ -7,7 +7,6 @@ import copyreg
 import datetime
 import decimal
 import functools
-import gc
 import io
 import json
 import pickle
@@ -25,15 +24,7 @@ from fastpersist.convert import Unsettled, convert
 from helpers import NIGHT, run_python
 from helpers import run_command as command
 
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_else_is_collected():
-    """Each conversion collects once, and need not look at what all tests have imported."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
+pytestmark = pytest.mark.usefixtures("nothing_else_is_collected")
 
 A = np.arange(3000.0)
 RECURSIVE = sample_classes.Plain(a=1)

@@ -25,6 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from restless import ChangingSink
 
+pytestmark = pytest.mark.usefixtures("nothing_else_is_collected")
+
 LARGE = 40_000  # doubles: a blob of its own, several staging blocks
 
 
