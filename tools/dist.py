@@ -1,9 +1,10 @@
 """Source distribution and wheels, into dist/: the same bytes each time, and tried where there is no
 compiler.
 
-    python tools/dist.py [--python PYTHON]... [--suite] [--once]
+    python tools/dist.py [--python PYTHON]... [--suite] [--once] [--sdist FILE]
 
-A sdist is made of what git lists; of that a wheel for each PYTHON (the running one). Each is
+A sdist is made of what git lists (or FILE is taken, where there is no git, as in the chroot of
+tools/newer_pythons); of that a wheel for each PYTHON (the running one). Each is
 built twice, in two directories, and both have to be equal (--once: is built once).
 auditwheel puts liblz4 and libxxhash into the wheels, where their licences are as well. Each wheel
 is installed into an environment of its own, with an empty PATH, from binaries only, and has to
@@ -64,6 +65,12 @@ def run(*command: str | Path, **others: object) -> str:
 def epoch() -> str:
     """The time of the last commit: it stands for the time of every file."""
     return run("git", "-C", PROJECT, "log", "-1", "--format=%ct").strip()
+
+
+def epoch_of(sdist: Path) -> str:
+    """The same, as `make_sdist` has left it in each member."""
+    with tarfile.open(sdist) as archive:
+        return str(int(archive.getmembers()[0].mtime))
 
 
 def digest(path: Path) -> str:
@@ -151,7 +158,7 @@ def try_wheel(python: str, wheel: Path, suite: bool) -> None:
         if suite:
             run(there, "-m", "pip", "--disable-pip-version-check", "install", f"{wheel}[test-base]")
             out = run(there, "-m", "pytest", "-q", "-m", "not models and not boosters and not slow",
-                      "-p", "no:cacheprovider", "tests", cwd=PROJECT)  # fmt: skip
+                      "-n", "2", "-p", "no:cacheprovider", "tests", cwd=PROJECT)  # fmt: skip
             print(f"  {out.strip().splitlines()[-1]}", flush=True)
 
 
@@ -167,15 +174,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--python", action="append", default=[], metavar="PYTHON")
     parser.add_argument("--suite", action="store_true", help="run the tests of test-base as well")
     parser.add_argument("--once", action="store_true", help="do not build twice")
+    parser.add_argument("--sdist", type=Path, metavar="FILE", help="made before, by this")
     options = parser.parse_args(arguments)
     DIST.mkdir(exist_ok=True)
-    when = epoch()
     try:
         with tempfile.TemporaryDirectory() as directory:
             again = Path(directory)
-            sdist = make_sdist(DIST, when)
-            if not options.once:
-                equal(sdist, make_sdist(again, when))
+            sdist = options.sdist
+            when = epoch() if sdist is None else epoch_of(sdist)
+            if sdist is None:
+                sdist = make_sdist(DIST, when)
+                if not options.once:
+                    equal(sdist, make_sdist(again, when))
             print(f"{sdist.name}  {digest(sdist)}", flush=True)
             for python in options.python or [sys.executable]:
                 wheel = make_wheel(python, sdist, DIST, when)
