@@ -42,11 +42,12 @@ PyDoc_STRVAR(
     "trusted : None, or iterable of str or classes\n"
     "    As of load(): not None restricts what the pickle may call.");
 
-PyDoc_STRVAR(hash_value_doc,
-             "hash_value($module, value, n_threads, /)\n"
-             "--\n"
-             "\n"
-             "Return the XXH3-128 of a value as hexadecimal digits: docs/hash.md.");
+PyDoc_STRVAR(
+    hash_value_doc,
+    "hash_value($module, value, n_threads, /)\n"
+    "--\n"
+    "\n"
+    "Return the XXH3-128 of a value as hexadecimal digits: docs/hash.md.");
 
 static PyObject *
 hash_value(PyObject *module, PyObject *args)

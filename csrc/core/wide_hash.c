@@ -1,6 +1,5 @@
 #include "wide_hash.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +25,13 @@ fp_wide
 fp_wide_hash(const void *data, size_t n_bytes)
 {
     return as_bytes(XXH3_128bits(n_bytes > 0 ? data : "", n_bytes));
+}
+
+fp_wide
+fp_wide_of_blocks(const fp_wide *digests, size_t n_blocks)
+{
+    return n_blocks == 1 ? digests[0]
+                         : fp_wide_hash(digests, n_blocks * FP_WIDE_BYTES);
 }
 
 /* --- in pieces ------------------------------------------------------------ */
@@ -153,74 +159,6 @@ fp_wide_payload_finish(fp_wide_payload *payload, fp_wide *digest)
     return status;
 }
 
-/* --- by several threads --------------------------------------------------- */
-
-typedef struct {
-    fp_status (*run)(void *context, size_t job);
-    void *context;
-    size_t n_jobs;
-    atomic_size_t next;
-    atomic_int status;
-} crowd;
-
-static void
-run_jobs(void *context, size_t slot)
-{
-    crowd *jobs = context;
-
-    (void)slot;
-    while (atomic_load(&jobs->status) == FP_OK) {
-        size_t job = atomic_fetch_add(&jobs->next, 1);
-        fp_status status;
-        if (job >= jobs->n_jobs) {
-            return;
-        }
-        status = jobs->run(jobs->context, job);
-        if (status != FP_OK) {
-            atomic_store(&jobs->status, (int)status);
-        }
-    }
-}
-
-/* run(context, job) for every job, which write to places of their own. */
-static fp_status
-for_each_job(fp_status (*run)(void *context, size_t job), void *context,
-             size_t n_jobs, int n_threads)
-{
-    crowd jobs = {.run = run, .context = context, .n_jobs = n_jobs};
-    fp_workers workers;
-    fp_status status;
-    size_t n_slots;
-
-    atomic_init(&jobs.next, 0);
-    atomic_init(&jobs.status, FP_OK);
-    if (n_threads > FP_WORKERS_MAX) {
-        n_threads = FP_WORKERS_MAX;
-    }
-    n_slots = n_threads < 1 ? 1 : (size_t)n_threads;
-    if (n_slots > n_jobs) {
-        n_slots = n_jobs;
-    }
-    if (n_slots <= 1) {
-        run_jobs(&jobs, 0);
-        return (fp_status)atomic_load(&jobs.status);
-    }
-    status =
-        fp_workers_init(&workers, (int)n_slots, n_slots, run_jobs, &jobs);
-    if (status != FP_OK) {
-        return status;
-    }
-    for (size_t i = 0; i < n_slots; i++) {
-        fp_workers_submit(&workers);
-    }
-    while (!fp_workers_is_empty(&workers)) {
-        fp_workers_wait(&workers);
-        fp_workers_release(&workers);
-    }
-    fp_workers_stop(&workers);
-    return (fp_status)atomic_load(&jobs.status);
-}
-
 /* --- spans ---------------------------------------------------------------- */
 
 static size_t
@@ -281,18 +219,16 @@ fp_wide_hash_spans(fp_wide_span *spans, size_t n_spans, int n_threads)
             offset += FP_WIDE_BLOCK_BYTES;
         }
     }
-    status =
-        for_each_job(hash_block,
-                     &(block_jobs){.blocks = blocks, .digests = digests},
-                     n_jobs, n_threads);
+    status = fp_workers_do(hash_block,
+                           &(block_jobs){.blocks = blocks, .digests = digests},
+                           n_jobs, n_threads);
     if (status != FP_OK) {
         goto done;
     }
     job = 0;
     for (size_t i = 0; i < n_spans; i++) {
         size_t n = n_blocks_of(spans[i].n_bytes);
-        spans[i].digest =
-            n == 1 ? digests[job] : fp_wide_hash(&digests[job], n * FP_WIDE_BYTES);
+        spans[i].digest = fp_wide_of_blocks(&digests[job], n);
         job += n;
     }
 done:
@@ -303,10 +239,11 @@ done:
 
 /* --- tables --------------------------------------------------------------- */
 
-/* So many bytes of a row are taken at once, and so many rows: both sides of the
- * copy stay in the first cache. */
-#define GROUP_BYTES 256
-#define TILE_BYTES  ((size_t)16 << 10)
+/* So many bytes of a row are taken at once, at least and at most, and so many
+ * rows that both sides of the copy stay in the cache. */
+#define LEAST_GROUP_BYTES 128
+#define MOST_GROUP_BYTES  1024
+#define TILE_BYTES        ((size_t)32 << 10)
 
 typedef struct {
     const fp_wide_table *table;
@@ -317,6 +254,15 @@ typedef struct {
     size_t n_groups;
 } table_jobs;
 
+/* A row of the next tile; it need not be there. */
+static inline void
+prefetch_row(const unsigned char *row, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes; i += 64) {
+        __builtin_prefetch((const void *)((uintptr_t)row + i));
+    }
+}
+
 /* n_columns columns of n_rows rows, each column's elements side by side. */
 static void
 turn(unsigned char *out, size_t tile_rows, const unsigned char *data,
@@ -326,6 +272,8 @@ turn(unsigned char *out, size_t tile_rows, const unsigned char *data,
     for (size_t row = 0; row < n_rows; row++) {                               \
         const unsigned char *from = data + (ptrdiff_t)row * row_stride;       \
         unsigned char *to = out + row * (n);                                  \
+        prefetch_row(from + (ptrdiff_t)tile_rows * row_stride,                \
+                     n_columns * (n));                                        \
         for (size_t column = 0; column < n_columns; column++) {               \
             memcpy(to, from, n);                                              \
             from += (n);                                                      \
@@ -411,9 +359,20 @@ done:
     return status;
 }
 
+/* Each thread's share, if there is one block of rows. */
+static size_t
+group_columns(const fp_wide_table *table, int n_threads)
+{
+    size_t n =
+        (table->n_columns - 1) / (size_t)(n_threads > 1 ? n_threads : 1) + 1;
+    size_t least = LEAST_GROUP_BYTES / table->item_bytes;
+    size_t most = MOST_GROUP_BYTES / table->item_bytes;
+
+    return n < least ? least : n > most ? most : n;
+}
+
 fp_status
-fp_wide_hash_table(const fp_wide_table *table, fp_wide *digests,
-                   int n_threads)
+fp_wide_hash_table(const fp_wide_table *table, fp_wide *digests, int n_threads)
 {
     table_jobs jobs = {.table = table};
     fp_status status;
@@ -423,19 +382,17 @@ fp_wide_hash_table(const fp_wide_table *table, fp_wide *digests,
     }
     jobs.n_blocks = n_blocks_of(table->n_rows * table->item_bytes);
     jobs.block_rows = FP_WIDE_BLOCK_BYTES / table->item_bytes;
-    jobs.group_columns = GROUP_BYTES / table->item_bytes;
+    jobs.group_columns = group_columns(table, n_threads);
     jobs.n_groups = (table->n_columns - 1) / jobs.group_columns + 1;
     jobs.digests = calloc(table->n_columns * jobs.n_blocks, FP_WIDE_BYTES);
     if (jobs.digests == NULL) {
         return FP_NO_MEMORY;
     }
-    status = for_each_job(hash_group, &jobs, jobs.n_blocks * jobs.n_groups,
-                          n_threads);
+    status = fp_workers_do(hash_group, &jobs, jobs.n_blocks * jobs.n_groups,
+                           n_threads);
     for (size_t i = 0; status == FP_OK && i < table->n_columns; i++) {
-        const fp_wide *own = &jobs.digests[i * jobs.n_blocks];
-        digests[i] = jobs.n_blocks == 1
-                         ? own[0]
-                         : fp_wide_hash(own, jobs.n_blocks * FP_WIDE_BYTES);
+        digests[i] =
+            fp_wide_of_blocks(&jobs.digests[i * jobs.n_blocks], jobs.n_blocks);
     }
     free(jobs.digests);
     return status;

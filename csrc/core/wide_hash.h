@@ -35,6 +35,9 @@ void fp_wide_update(void *state, const void *data, size_t n_bytes);
 fp_wide fp_wide_digest(const void *state);
 void fp_wide_state_free(void *state);
 
+/* Of a payload's blocks, by their digests. */
+fp_wide fp_wide_of_blocks(const fp_wide *digests, size_t n_blocks);
+
 /* A payload that arrives in pieces of any size. Zeroed at first; freed by
  * finish, which is to be called after a failure, too. */
 typedef struct {

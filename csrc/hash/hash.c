@@ -79,8 +79,7 @@ is_ordered(const fp_visit *visit)
 int
 fp_put_digest(fp_hasher *hasher, const fp_wide *digest)
 {
-    unsigned char *out =
-        fp_pile_room(&hasher->bytes, FP_DIGEST_RECORD_BYTES);
+    unsigned char *out = fp_pile_room(&hasher->bytes, FP_DIGEST_RECORD_BYTES);
 
     if (out == NULL) {
         return -1;
@@ -108,11 +107,10 @@ fp_put_finished(fp_hasher *hasher, PyObject *object, int lonely,
 }
 
 int
-fp_close_content(fp_hasher *hasher, size_t start, PyObject *object,
-                 int lonely)
+fp_close_content(fp_hasher *hasher, size_t start, PyObject *object, int lonely)
 {
-    fp_wide digest = fp_wide_hash(hasher->bytes.data + start,
-                                  hasher->bytes.n_used - start);
+    fp_wide digest =
+        fp_wide_hash(hasher->bytes.data + start, hasher->bytes.n_used - start);
 
     hasher->bytes.n_used = start;
     return fp_put_finished(hasher, object, lonely, &digest);
@@ -176,8 +174,8 @@ fp_put_known(fp_hasher *hasher, PyObject *object)
 /* --- visits --------------------------------------------------------------- */
 
 fp_visit *
-fp_push_visit(fp_hasher *hasher, fp_visit_kind kind, int tag,
-              PyObject *object, PyObject *source, int lonely)
+fp_push_visit(fp_hasher *hasher, fp_visit_kind kind, int tag, PyObject *object,
+              PyObject *source, int lonely)
 {
     fp_visit *visit;
 
@@ -185,12 +183,12 @@ fp_push_visit(fp_hasher *hasher, fp_visit_kind kind, int tag,
         return NULL;
     }
     if (hasher->n_visits == hasher->visits_capacity) {
-        size_t n = hasher->visits_capacity == 0 ? 32
-                                                : hasher->visits_capacity * 2;
-        fp_visit *grown = n > PTRDIFF_MAX / sizeof(*grown)
-                              ? NULL
-                              : PyMem_Realloc(hasher->visits,
-                                              n * sizeof(*grown));
+        size_t n =
+            hasher->visits_capacity == 0 ? 32 : hasher->visits_capacity * 2;
+        fp_visit *grown =
+            n > PTRDIFF_MAX / sizeof(*grown)
+                ? NULL
+                : PyMem_Realloc(hasher->visits, n * sizeof(*grown));
         if (grown == NULL) {
             Py_DECREF(source);
             PyErr_NoMemory();
@@ -340,8 +338,7 @@ keep_content(fp_hasher *hasher, fp_visit *visit)
     size_t n_content = hasher->bytes.n_used - visit->start;
     size_t n_holes = n_holes_of(hasher) - visit->first_hole;
     size_t n_items = n_items_of(hasher) - visit->first_item;
-    size_t n_item_bytes =
-        hasher->item_bytes.n_used - visit->item_bytes_start;
+    size_t n_item_bytes = hasher->item_bytes.n_used - visit->item_bytes_start;
     unsigned char *next;
     fp_vertex *vertex;
 
@@ -352,9 +349,9 @@ keep_content(fp_hasher *hasher, fp_visit *visit)
         }
     }
     vertex = &hasher->cycles.vertices[visit->vertex];
-    next = PyMem_Malloc(n_holes * sizeof(fp_hole)
-                        + n_items * sizeof(fp_open_item) + n_content
-                        + n_item_bytes);
+    next =
+        PyMem_Malloc(n_holes * sizeof(fp_hole) + n_items * sizeof(fp_open_item)
+                     + n_content + n_item_bytes);
     if (next == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -488,8 +485,8 @@ static int
 push_container(fp_hasher *hasher, fp_visit_kind kind, int tag,
                PyObject *object, Py_ssize_t size, int lonely)
 {
-    fp_visit *visit = fp_push_visit(hasher, kind, tag, object,
-                                    Py_NewRef(object), lonely);
+    fp_visit *visit =
+        fp_push_visit(hasher, kind, tag, object, Py_NewRef(object), lonely);
 
     if (visit == NULL) {
         return -1;
@@ -631,8 +628,7 @@ step_dict(fp_hasher *hasher, fp_visit *visit)
         if (!PyDict_Next(dict, &visit->position, &key, &value)) {
             return FINISHED;
         }
-        if (PyUnicode_CheckExact(key)
-            && PyUnicode_GET_LENGTH(key) < SHORT_KEY)
+        if (PyUnicode_CheckExact(key) && PyUnicode_GET_LENGTH(key) < SHORT_KEY)
         {
             if (fp_hash_leaf(hasher, key) < 0) {
                 return -1;
@@ -827,8 +823,7 @@ show(PyObject *key)
         return repr;
     }
     head = PyUnicode_Substring(repr, 0, SHOWN_CHARS);
-    Py_SETREF(repr, head == NULL ? NULL
-                                 : PyUnicode_FromFormat("%U...", head));
+    Py_SETREF(repr, head == NULL ? NULL : PyUnicode_FromFormat("%U...", head));
     Py_XDECREF(head);
     return repr;
 }
@@ -848,10 +843,11 @@ show_step(const void *context, size_t i)
     case FP_VISIT_SET:
         return PyUnicode_FromString("{...}");
     case FP_VISIT_REDUCE:
-        return visit->position <= 2 ? PyUnicode_FromFormat(
-                   ".__reduce_ex__()[%zd]",
-                   visit->position > 0 ? visit->position - 1 : 0)
-                                    : PyUnicode_FromString("");
+        return visit->position <= 2
+                   ? PyUnicode_FromFormat(
+                         ".__reduce_ex__()[%zd]",
+                         visit->position > 0 ? visit->position - 1 : 0)
+                   : PyUnicode_FromString("");
     case FP_VISIT_INSTANCE:
         if (visit->shown != NULL && PyUnicode_CheckExact(visit->shown)
             && PyUnicode_IsIdentifier(visit->shown) == 1)

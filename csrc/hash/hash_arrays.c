@@ -1,6 +1,8 @@
 /* NumPy's arrays, dtypes and numbers, by the bytes that a dump stores. */
 #include "hash_parts.h"
 
+#include "core/workers.h"
+
 #include <stdlib.h>
 
 /* --- dtypes --------------------------------------------------------------- */
@@ -16,8 +18,7 @@ has_metadata(const PyArray_Descr *descr)
 static int
 is_simple(PyArray_Descr *descr)
 {
-    int is_user = descr->type_num >= NPY_USERDEF
-                  && fp_has_plain_bytes(descr);
+    int is_user = descr->type_num >= NPY_USERDEF && fp_has_plain_bytes(descr);
 
     if (has_metadata(descr)) {
         return 0;
@@ -66,16 +67,15 @@ put_fields(fp_hasher *hasher, PyArray_Descr *descr)
             return -1;
         }
         offset = PyLong_AsSsize_t(PyTuple_GET_ITEM(field, 1));
-        if ((offset == -1 && PyErr_Occurred())
-            || fp_put_text(hasher, name) < 0
+        if ((offset == -1 && PyErr_Occurred()) || fp_put_text(hasher, name) < 0
             || fp_put_number(hasher, (uint64_t)offset) < 0
             || (PyTuple_GET_SIZE(field) > 2
-                    && PyTuple_GET_ITEM(field, 2) != Py_None
-                ? fp_put_text(hasher, PyTuple_GET_ITEM(field, 2))
-                : fp_put_tag(hasher, FP_NONE_RECORD))
+                        && PyTuple_GET_ITEM(field, 2) != Py_None
+                    ? fp_put_text(hasher, PyTuple_GET_ITEM(field, 2))
+                    : fp_put_tag(hasher, FP_NONE_RECORD))
                    < 0
-            || put_dtype(hasher,
-                         (PyArray_Descr *)PyTuple_GET_ITEM(field, 0), 0)
+            || put_dtype(hasher, (PyArray_Descr *)PyTuple_GET_ITEM(field, 0),
+                         0)
                    < 0)
         {
             return -1;
@@ -150,9 +150,9 @@ put_dtype(fp_hasher *hasher, PyArray_Descr *descr, int lonely)
     }
     status = put_dtype_content(hasher, descr);
     Py_LeaveRecursiveCall();
-    return status < 0 ? -1
-                      : fp_close_content(hasher, start, (PyObject *)descr,
-                                         lonely);
+    return status < 0
+               ? -1
+               : fp_close_content(hasher, start, (PyObject *)descr, lonely);
 }
 
 /* --- arrays --------------------------------------------------------------- */
@@ -164,39 +164,73 @@ lies_as_stored(const fp_array_geometry *array)
     return array->order != FP_ORDER_GATHERED && array->covered == NULL;
 }
 
-#define PIECE_BYTES ((size_t)256 << 10)
+#define PIECE_BYTES ((size_t)64 << 10)
 
-/* Of any other: gathered piece by piece. Without the GIL, or with. */
+typedef struct {
+    const fp_array_geometry *array;
+    fp_wide *digests; /* of each block */
+} gathering;
+
+/* One block, gathered piece by piece. */
 static fp_status
-hash_gathered(const fp_array_geometry *array, unsigned char *piece,
-              size_t piece_bytes, fp_wide *digest)
+gather_block(void *context, size_t job)
 {
-    fp_wide_payload payload = {0};
+    const gathering *all = context;
+    size_t offset = job * FP_WIDE_BLOCK_BYTES;
+    size_t n_left = all->array->n_bytes - offset;
+    size_t n_piece;
+    unsigned char *piece;
+    void *state = fp_wide_state_new();
     fp_array_reader from;
-    fp_status status = FP_OK;
-    size_t n_left = array->n_bytes;
 
-    fp_array_reader_init(&from, array);
-    while (status == FP_OK && n_left > 0) {
-        size_t n = n_left < piece_bytes ? n_left : piece_bytes;
+    if (n_left > FP_WIDE_BLOCK_BYTES) {
+        n_left = FP_WIDE_BLOCK_BYTES;
+    }
+    n_piece = n_left < PIECE_BYTES ? n_left : PIECE_BYTES;
+    piece = malloc(n_piece);
+    if (piece == NULL || state == NULL) {
+        fp_wide_state_free(state);
+        free(piece);
+        return FP_NO_MEMORY;
+    }
+    fp_array_reader_init(&from, all->array);
+    fp_array_reader_seek(&from, offset);
+    while (n_left > 0) {
+        size_t n = n_left < n_piece ? n_left : n_piece;
         fp_array_read(&from, piece, n);
-        status = fp_wide_payload_update(&payload, piece, n);
+        fp_wide_update(state, piece, n);
         n_left -= n;
     }
-    if (status != FP_OK) {
-        (void)fp_wide_payload_finish(&payload, NULL);
-        return status;
+    all->digests[job] = fp_wide_digest(state);
+    fp_wide_state_free(state);
+    free(piece);
+    return FP_OK;
+}
+
+/* Of an array that has bytes and does not lie in memory as it is stored. Needs
+ * no GIL. */
+static fp_status
+hash_gathered(const fp_array_geometry *array, int n_threads, fp_wide *digest)
+{
+    size_t n_blocks = (array->n_bytes - 1) / FP_WIDE_BLOCK_BYTES + 1;
+    gathering all = {.array = array,
+                     .digests = calloc(n_blocks, FP_WIDE_BYTES)};
+    fp_status status = FP_NO_MEMORY;
+
+    if (all.digests != NULL) {
+        status = fp_workers_do(gather_block, &all, n_blocks, n_threads);
     }
-    return fp_wide_payload_finish(&payload, digest);
+    if (status == FP_OK) {
+        *digest = fp_wide_of_blocks(all.digests, n_blocks);
+    }
+    free(all.digests);
+    return status;
 }
 
 static int
 hash_array_bytes(fp_hasher *hasher, const fp_array_geometry *array,
                  fp_wide *digest)
 {
-    unsigned char *piece;
-    size_t piece_bytes =
-        array->n_bytes < PIECE_BYTES ? array->n_bytes : PIECE_BYTES;
     fp_status status;
 
     if (array->n_bytes == 0) {
@@ -204,21 +238,14 @@ hash_array_bytes(fp_hasher *hasher, const fp_array_geometry *array,
         return 0;
     }
     if (lies_as_stored(array)) {
-        if (fp_hash_payload(hasher, array->data, array->n_bytes, digest) < 0)
-        {
+        if (fp_hash_payload(hasher, array->data, array->n_bytes, digest) < 0) {
             return -1;
         }
     }
     else {
-        piece = PyMem_RawMalloc(piece_bytes);
-        if (piece == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
         Py_BEGIN_ALLOW_THREADS
-        status = hash_gathered(array, piece, piece_bytes, digest);
+        status = hash_gathered(array, hasher->n_threads, digest);
         Py_END_ALLOW_THREADS
-        PyMem_RawFree(piece);
         if (status != FP_OK) {
             PyErr_NoMemory();
             return -1;
@@ -240,8 +267,7 @@ put_axes(fp_hasher *hasher, const fp_array_geometry *array)
         if (array->shape[axis] == 1) {
             continue;
         }
-        while (at > 0 && array->strides[axes[at - 1]] < array->strides[axis])
-        {
+        while (at > 0 && array->strides[axes[at - 1]] < array->strides[axis]) {
             axes[at] = axes[at - 1];
             at--;
         }
@@ -262,8 +288,7 @@ put_shape(fp_hasher *hasher, const fp_array_geometry *array)
     static const char orders[] = {'C', 'F', 'A', 'C'};
     char order = orders[array->order];
 
-    if (fp_put_tag(hasher, order) < 0
-        || fp_put_tag(hasher, array->n_dims) < 0)
+    if (fp_put_tag(hasher, order) < 0 || fp_put_tag(hasher, array->n_dims) < 0)
     {
         return -1;
     }
@@ -291,15 +316,13 @@ put_array(fp_hasher *hasher, const fp_array_geometry *array,
     {
         return -1;
     }
-    if (is_subclass && fp_put_class(hasher, (PyObject *)Py_TYPE(object)) < 0)
-    {
+    if (is_subclass && fp_put_class(hasher, (PyObject *)Py_TYPE(object)) < 0) {
         return -1;
     }
     return put_dtype(hasher, array->descr, 0) < 0
                    || put_shape(hasher, array) < 0
                    || fp_put_number(hasher, array->n_bytes) < 0
-                   || fp_pile_put(&hasher->bytes, digest->bytes,
-                                  FP_WIDE_BYTES)
+                   || fp_pile_put(&hasher->bytes, digest->bytes, FP_WIDE_BYTES)
                           < 0
                ? -1
                : fp_close_content(hasher, start, object, lonely);
@@ -311,8 +334,7 @@ hash_plain_array(fp_hasher *hasher, PyObject *object, int lonely)
     fp_array_geometry array;
     fp_wide digest;
 
-    return fp_array_describe(&hasher->padding, (PyArrayObject *)object,
-                             &array)
+    return fp_array_describe(&hasher->padding, (PyArrayObject *)object, &array)
                        < 0
                    || hash_array_bytes(hasher, &array, &digest) < 0
                ? -1
@@ -387,8 +409,7 @@ put_scalar(fp_hasher *hasher, PyObject *object, PyArray_Descr *descr,
         }
         Py_DECREF(array);
     }
-    return status < 0 ? -1
-                      : fp_close_content(hasher, start, object, lonely);
+    return status < 0 ? -1 : fp_close_content(hasher, start, object, lonely);
 }
 
 /* 1, 0 or -1. */
@@ -443,9 +464,7 @@ fp_hash_numpy(fp_hasher *hasher, PyObject *object, int lonely, int *status)
         PyArray_Descr *descr = PyArray_DESCR((PyArrayObject *)object);
         int is_plain = type == &PyArray_Type
                        || (PyObject *)type == hasher->state->memmap_type;
-        if (!is_simple(descr)
-            || (!is_plain && !is_reduced_as_array(type)))
-        {
+        if (!is_simple(descr) || (!is_plain && !is_reduced_as_array(type))) {
             return 0;
         }
         if (fp_has_plain_bytes(descr)) {
@@ -509,7 +528,6 @@ hash_sorted(column *columns, size_t n, fp_wide *digests, int n_threads)
     size_t n_spans = 0, first;
     fp_wide_span *spans = calloc(n + 1, sizeof(*spans));
     fp_wide *found = calloc(n + 1, sizeof(*found));
-    unsigned char *piece = NULL;
     fp_status status = FP_NO_MEMORY;
 
     if (spans == NULL || found == NULL) {
@@ -545,15 +563,8 @@ hash_sorted(column *columns, size_t n, fp_wide *digests, int n_threads)
             status = fp_wide_hash_table(&table, found, n_threads);
         }
         else {
-            if (piece == NULL) {
-                piece = malloc(PIECE_BYTES);
-                if (piece == NULL) {
-                    status = FP_NO_MEMORY;
-                    break;
-                }
-            }
             for (size_t i = first; status == FP_OK && i < end; i++) {
-                status = hash_gathered(&columns[i].array, piece, PIECE_BYTES,
+                status = hash_gathered(&columns[i].array, n_threads,
                                        &found[i - first]);
             }
         }
@@ -565,7 +576,6 @@ hash_sorted(column *columns, size_t n, fp_wide *digests, int n_threads)
 done:
     free(spans);
     free(found);
-    free(piece);
     return status;
 }
 
@@ -580,8 +590,7 @@ fp_hash_columns(fp_hasher *hasher, fp_visit *visit)
 
     visit->digests = PyMem_Calloc(n_all + 1, sizeof(*visit->digests));
     visit->has_digest = PyMem_Calloc(n_all + 1, 1);
-    if (columns == NULL || visit->digests == NULL
-        || visit->has_digest == NULL)
+    if (columns == NULL || visit->digests == NULL || visit->has_digest == NULL)
     {
         PyErr_NoMemory();
         goto done;
@@ -631,8 +640,7 @@ fp_put_column(fp_hasher *hasher, PyObject *object, const fp_wide *digest)
 {
     fp_array_geometry array;
 
-    return fp_array_describe(&hasher->padding, (PyArrayObject *)object,
-                             &array)
+    return fp_array_describe(&hasher->padding, (PyArrayObject *)object, &array)
                    < 0
                ? -1
                : put_array(hasher, &array, digest, 1);

@@ -28,8 +28,9 @@ grow(void *array, size_t n_used, size_t *capacity, size_t item_bytes)
     if (n_used < *capacity) {
         return array;
     }
-    grown = n > PTRDIFF_MAX / item_bytes ? NULL
-                                         : PyMem_Realloc(array, n * item_bytes);
+    grown = n > PTRDIFF_MAX / item_bytes
+                ? NULL
+                : PyMem_Realloc(array, n * item_bytes);
     if (grown == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -103,31 +104,101 @@ compare_digests(const void *one, const void *other)
     return memcmp(one, other, FP_WIDE_BYTES);
 }
 
+static inline uint64_t
+leading(const unsigned char *digest)
+{
+    uint64_t value = 0;
+
+    for (int i = 0; i < 8; i++) {
+        value = value << 8 | digest[i];
+    }
+    return value;
+}
+
+static void
+insertion_sort(unsigned char *digests, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        unsigned char moved[FP_WIDE_BYTES];
+        size_t at = i;
+        memcpy(moved, digests + i * FP_WIDE_BYTES, FP_WIDE_BYTES);
+        while (
+            at > 0
+            && memcmp(moved, digests + (at - 1) * FP_WIDE_BYTES, FP_WIDE_BYTES)
+                   < 0)
+        {
+            memcpy(digests + at * FP_WIDE_BYTES,
+                   digests + (at - 1) * FP_WIDE_BYTES, FP_WIDE_BYTES);
+            at--;
+        }
+        memcpy(digests + at * FP_WIDE_BYTES, moved, FP_WIDE_BYTES);
+    }
+}
+
+#define SMALL_SORT 24
+
+static void
+sort_few(unsigned char *digests, size_t n)
+{
+    if (n <= SMALL_SORT) {
+        insertion_sort(digests, n);
+    }
+    else {
+        qsort(digests, n, FP_WIDE_BYTES, compare_digests);
+    }
+}
+
+/* Into buckets by their first bits, of which all values are as likely, and then
+ * each bucket. Where there is no memory for that: as few are. */
+static void
+sort_many(unsigned char *digests, size_t n)
+{
+    unsigned n_bits = 4;
+    size_t n_buckets, start = 0;
+    size_t *ends;
+    unsigned char *sorted;
+
+    while (n_bits < 24 && (size_t)8 << n_bits < n) {
+        n_bits++;
+    }
+    n_buckets = (size_t)1 << n_bits;
+    ends = PyMem_Calloc(n_buckets + 1, sizeof(*ends));
+    sorted = PyMem_Malloc(n * FP_WIDE_BYTES);
+    if (ends == NULL || sorted == NULL) {
+        sort_few(digests, n);
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        ends[1 + (leading(digests + i * FP_WIDE_BYTES) >> (64 - n_bits))]++;
+    }
+    for (size_t i = 0; i < n_buckets; i++) {
+        ends[i + 1] += ends[i]; /* where bucket i + 1 begins */
+    }
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char *digest = digests + i * FP_WIDE_BYTES;
+        size_t to = ends[leading(digest) >> (64 - n_bits)]++;
+        memcpy(sorted + to * FP_WIDE_BYTES, digest, FP_WIDE_BYTES);
+    }
+    for (size_t i = 0; i < n_buckets; i++) {
+        sort_few(sorted + start * FP_WIDE_BYTES, ends[i] - start);
+        start = ends[i];
+    }
+    memcpy(digests, sorted, n * FP_WIDE_BYTES);
+done:
+    PyMem_Free(ends);
+    PyMem_Free(sorted);
+}
+
 fp_wide
 fp_hash_unordered(unsigned char *content, size_t n_head, size_t n_content)
 {
     size_t n = (n_content - n_head) / FP_WIDE_BYTES;
-    unsigned char *digests = content + n_head;
 
-    if (n <= 16) { /* most are small */
-        for (size_t i = 1; i < n; i++) {
-            unsigned char moved[FP_WIDE_BYTES];
-            size_t at = i;
-            memcpy(moved, digests + i * FP_WIDE_BYTES, FP_WIDE_BYTES);
-            while (at > 0
-                   && memcmp(moved, digests + (at - 1) * FP_WIDE_BYTES,
-                             FP_WIDE_BYTES)
-                          < 0)
-            {
-                memcpy(digests + at * FP_WIDE_BYTES,
-                       digests + (at - 1) * FP_WIDE_BYTES, FP_WIDE_BYTES);
-                at--;
-            }
-            memcpy(digests + at * FP_WIDE_BYTES, moved, FP_WIDE_BYTES);
-        }
+    if (n > 256) {
+        sort_many(content + n_head, n);
     }
     else {
-        qsort(digests, n, FP_WIDE_BYTES, compare_digests);
+        sort_few(content + n_head, n);
     }
     return fp_wide_hash(content, n_content);
 }
@@ -175,8 +246,7 @@ digest_filled(fp_vertex *vertex, fp_wide *digest)
         PyMem_Free(all);
         return 0;
     }
-    *digest =
-        fp_hash_unordered(vertex->content, vertex->n_head, n_content);
+    *digest = fp_hash_unordered(vertex->content, vertex->n_head, n_content);
     return 0;
 }
 
@@ -236,8 +306,8 @@ unfold(fp_cycles *cycles, size_t root, fp_wide *digest)
             unsigned char bytes[FP_WIDE_BYTES] = {0};
             bytes[0] = (unsigned char)distance;
             bytes[1] = (unsigned char)(distance >> 8);
-            fill_hole(vertex, &vertex->holes[top->next_hole++],
-                      FP_BACK_RECORD, bytes);
+            fill_hole(vertex, &vertex->holes[top->next_hole++], FP_BACK_RECORD,
+                      bytes);
             continue;
         }
         if (n_steps++ == UNFOLD_STEPS) {
@@ -349,8 +419,7 @@ fp_vertex_digest(fp_cycles *cycles, size_t number, fp_wide *digest)
             return -1;
         }
         if (!found) {
-            if (component->names == NULL
-                && tell_apart(cycles, component) < 0)
+            if (component->names == NULL && tell_apart(cycles, component) < 0)
             {
                 return -1;
             }

@@ -48,8 +48,8 @@ hash_long_leaf(fp_hasher *hasher, int tag, size_t n_bytes,
     {
         return -1;
     }
-    *digest = fp_wide_hash(hasher->bytes.data + start,
-                           hasher->bytes.n_used - start);
+    *digest =
+        fp_wide_hash(hasher->bytes.data + start, hasher->bytes.n_used - start);
     hasher->bytes.n_used = start;
     return 0;
 }
@@ -208,8 +208,7 @@ put_int(fp_hasher *hasher, PyObject *object)
         }
         out[0] = FP_INT_RECORD;
         for (int i = 0; i < 8; i++) {
-            out[1 + i] =
-                (unsigned char)((unsigned long long)value >> (8 * i));
+            out[1 + i] = (unsigned char)((unsigned long long)value >> (8 * i));
         }
         hasher->bytes.n_used += 9;
         return 0;
@@ -271,8 +270,8 @@ put_bytearray(fp_hasher *hasher, PyObject *object)
     if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) < 0) {
         return -1;
     }
-    status = fp_put_bytes(hasher, FP_BYTEARRAY_RECORD, view.buf,
-                          (size_t)view.len);
+    status =
+        fp_put_bytes(hasher, FP_BYTEARRAY_RECORD, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     return status;
 }
@@ -300,7 +299,7 @@ fp_hash_leaf(fp_hasher *hasher, PyObject *object)
     }
     else if (type == &PyBool_Type) {
         status = fp_put_tag(hasher, object == Py_True ? FP_TRUE_RECORD
-                                                   : FP_FALSE_RECORD);
+                                                      : FP_FALSE_RECORD);
     }
     else if (type == &PyBytes_Type) {
         status = PyBytes_GET_SIZE(object) < SHARED_BYTES

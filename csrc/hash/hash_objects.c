@@ -32,8 +32,8 @@ put_module_name(fp_hasher *hasher, PyObject *name)
         && PyUnicode_GET_LENGTH(name) > (Py_ssize_t)sizeof(old) - 1)
     {
         PyObject *head = PyUnicode_Substring(name, 0, sizeof(old) - 1);
-        int is_old = head != NULL
-                     && PyUnicode_CompareWithASCIIString(head, old) == 0;
+        int is_old =
+            head != NULL && PyUnicode_CompareWithASCIIString(head, old) == 0;
         Py_XDECREF(head);
         if (head == NULL) {
             return -1;
@@ -95,8 +95,8 @@ put_global(fp_hasher *hasher, PyObject *object, PyObject *given, int lonely)
         status = module_name == NULL || name == NULL ? -1 : 0;
     }
     else {
-        status = fp_find_names(&hasher->walk, object, given, &module_name,
-                               &name);
+        status =
+            fp_find_names(&hasher->walk, object, given, &module_name, &name);
         if (status < 0) {
             raise_unhashable(hasher->state);
         }
@@ -125,8 +125,8 @@ static int
 push_parts(fp_hasher *hasher, int tag, PyObject *object, PyObject *parts,
            int lonely)
 {
-    fp_visit *visit = fp_push_visit(hasher, FP_VISIT_PARTS, tag, object,
-                                    parts, lonely);
+    fp_visit *visit =
+        fp_push_visit(hasher, FP_VISIT_PARTS, tag, object, parts, lonely);
 
     if (visit == NULL) {
         return -1;
@@ -139,10 +139,9 @@ push_parts(fp_hasher *hasher, int tag, PyObject *object, PyObject *parts,
 static int
 push_method(fp_hasher *hasher, PyObject *method, PyObject *of, int lonely)
 {
-    PyObject *name = PyObject_GetAttr(PyMethod_Check(method)
-                                          ? PyMethod_GET_FUNCTION(method)
-                                          : method,
-                                      hasher->state->str_name);
+    PyObject *name = PyObject_GetAttr(
+        PyMethod_Check(method) ? PyMethod_GET_FUNCTION(method) : method,
+        hasher->state->str_name);
     PyObject *parts =
         name == NULL ? NULL : PyTuple_Pack(3, name, of, Py_TYPE(of));
 
@@ -204,9 +203,8 @@ push_instance(fp_hasher *hasher, PyObject *object, PyObject *type,
               PyObject *dict, int lonely)
 {
     PyObject *attributes = dict != NULL ? Py_NewRef(dict) : PyDict_New();
-    fp_visit *visit =
-        fp_push_visit(hasher, FP_VISIT_INSTANCE, FP_INSTANCE_TAG, object,
-                      attributes, lonely);
+    fp_visit *visit = fp_push_visit(hasher, FP_VISIT_INSTANCE, FP_INSTANCE_TAG,
+                                    object, attributes, lonely);
 
     if (visit == NULL || fp_put_class(hasher, type) < 0) {
         return -1;
@@ -253,9 +251,8 @@ hash_plain(fp_hasher *hasher, PyObject *object, int lonely)
 static PyObject *
 part(PyObject *reduced, Py_ssize_t i)
 {
-    PyObject *item = i < PyTuple_GET_SIZE(reduced)
-                         ? PyTuple_GET_ITEM(reduced, i)
-                         : Py_None;
+    PyObject *item =
+        i < PyTuple_GET_SIZE(reduced) ? PyTuple_GET_ITEM(reduced, i) : Py_None;
 
     return item == Py_None ? NULL : item;
 }
@@ -270,8 +267,7 @@ is_plain_answer(const fp_state *state, PyObject *reduced)
     return PyTuple_GET_ITEM(reduced, 0) == state->newobj_function
            && PyTuple_GET_SIZE(arguments) == 1
            && PyType_Check(PyTuple_GET_ITEM(arguments, 0))
-           && (part(reduced, 2) == NULL
-               || PyDict_CheckExact(part(reduced, 2)))
+           && (part(reduced, 2) == NULL || PyDict_CheckExact(part(reduced, 2)))
            && part(reduced, 3) == NULL && part(reduced, 4) == NULL
            && part(reduced, 5) == NULL;
 }
@@ -306,10 +302,9 @@ hash_reduced(fp_hasher *hasher, PyObject *object, int lonely)
         }
     }
     if (is_plain_answer(hasher->state, reduced)) {
-        status = push_instance(hasher, object,
-                               PyTuple_GET_ITEM(PyTuple_GET_ITEM(reduced, 1),
-                                                0),
-                               part(reduced, 2), lonely);
+        status = push_instance(
+            hasher, object, PyTuple_GET_ITEM(PyTuple_GET_ITEM(reduced, 1), 0),
+            part(reduced, 2), lonely);
         goto done;
     }
     visit = fp_push_visit(hasher, FP_VISIT_REDUCE, FP_REDUCE_TAG, object,
@@ -353,15 +348,14 @@ fp_step_reduce_visit(fp_hasher *hasher, fp_visit *visit)
             status = fp_put_tag(hasher, FP_NONE_RECORD);
         }
         else if (i == 3) {
-            status =
-                push_items(hasher, item, FP_VISIT_LIST, FP_ITEMS_TAG);
+            status = push_items(hasher, item, FP_VISIT_LIST, FP_ITEMS_TAG);
         }
         else if (i == 4) {
-            status = visit->size
-                         ? push_items(hasher, item, FP_VISIT_ORDERED_PAIRS,
-                                      FP_ORDERED_PAIRS_TAG)
-                         : push_items(hasher, item, FP_VISIT_PAIRS,
-                                      FP_PAIRS_TAG);
+            status =
+                visit->size
+                    ? push_items(hasher, item, FP_VISIT_ORDERED_PAIRS,
+                                 FP_ORDERED_PAIRS_TAG)
+                    : push_items(hasher, item, FP_VISIT_PAIRS, FP_PAIRS_TAG);
         }
         else {
             status = fp_hash_child(hasher, item, 1);

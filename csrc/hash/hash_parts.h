@@ -119,12 +119,13 @@ fp_pile_put(fp_pile *pile, const void *data, size_t n_bytes)
 
 /* --- cycles --------------------------------------------------------------- */
 
-#define FP_IN_ORDER SIZE_MAX
+#define FP_IN_ORDER  SIZE_MAX
 #define FP_NO_VERTEX SIZE_MAX
 
 /* A record whose digest is not known yet. */
 typedef struct {
-    size_t item;   /* which open item it is in; FP_IN_ORDER: the content itself */
+    size_t
+        item; /* which open item it is in; FP_IN_ORDER: the content itself */
     size_t offset; /* of the record, in that */
     size_t target; /* a vertex */
 } fp_hole;
@@ -158,8 +159,8 @@ typedef struct {
 typedef struct {
     size_t *members; /* owned: vertices */
     size_t n_members;
-    fp_wide *names;  /* owned: what long cycles are told apart by, or NULL */
-    fp_wide all;     /* of all names */
+    fp_wide *names; /* owned: what long cycles are told apart by, or NULL */
+    fp_wide all;    /* of all names */
 } fp_component;
 
 typedef struct fp_cycles {
@@ -202,13 +203,13 @@ typedef enum {
 
 typedef struct {
     unsigned char kind;
-    unsigned char stage;    /* of an item: key, value, done */
-    PyObject *object;       /* borrowed from the memo; NULL: not in it */
-    PyObject *source;       /* owned: where the items are */
-    PyObject *ahead;        /* owned: the value of the key that is hashed;
+    unsigned char stage; /* of an item: key, value, done */
+    PyObject *object;    /* borrowed from the memo; NULL: not in it */
+    PyObject *source;    /* owned: where the items are */
+    PyObject *ahead;     /* owned: the value of the key that is hashed;
                              * columns that follow */
-    PyObject *shown;        /* owned: that key, for the path; or NULL */
-    fp_wide *digests;       /* owned, of columns; or NULL */
+    PyObject *shown;     /* owned: that key, for the path; or NULL */
+    fp_wide *digests;    /* owned, of columns; or NULL */
     unsigned char *has_digest;
     Py_ssize_t position;
     Py_ssize_t size;
@@ -255,8 +256,8 @@ typedef struct {
     fp_padding_cache padding;
 } fp_hasher;
 
-#define FP_PUT_RECORD    0
-#define FP_PUSHED_VISIT  1
+#define FP_PUT_RECORD   0
+#define FP_PUSHED_VISIT 1
 
 /* hash.c: the record of an object is put, or a visit pushed that will. The
  * object is borrowed, from what nobody changes but code that is run in here.
@@ -285,8 +286,7 @@ int fp_close_content(fp_hasher *hasher, size_t start, PyObject *object,
 int fp_hash_leaf(fp_hasher *hasher, PyObject *object);
 int fp_put_text(fp_hasher *hasher, PyObject *text);
 /* A record of bytes, of any length. */
-int fp_put_bytes(fp_hasher *hasher, int tag, const void *data,
-                 size_t n_bytes);
+int fp_put_bytes(fp_hasher *hasher, int tag, const void *data, size_t n_bytes);
 int fp_put_number(fp_hasher *hasher, uint64_t number);
 /* A digest of bytes that cannot go away. 0 or -1. */
 int fp_hash_payload(fp_hasher *hasher, const void *data, size_t n_bytes,

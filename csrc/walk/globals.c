@@ -388,9 +388,9 @@ fp_find_names(fp_walk *walk, PyObject *object, PyObject *given,
 {
     PyObject *found_module = NULL, *found_name = NULL, *parent = NULL;
     int is_nested;
-    int status = given == NULL ? silent_names(walk->state, object,
-                                              module_name, name)
-                               : 0;
+    int status = given == NULL
+                     ? silent_names(walk->state, object, module_name, name)
+                     : 0;
 
     if (status != 0) {
         return status < 0 ? -1 : 0;
