@@ -18,7 +18,7 @@ Parts = tuple[tuple[Any, ...], list[Any] | None]
 
 def parts(value: Any) -> Parts | None:
     """What a value is made of; None: what its own reducer says."""
-    cls = type(value)
+    cls = _name(value)
     if isinstance(value, pd.DataFrame):
         columns = [_plain(column) for column in value._iter_column_arrays()]
         return (cls, value.columns, value.index, *_extras(value)), columns
@@ -29,6 +29,12 @@ def parts(value: Any) -> Parts | None:
     if isinstance(value, pd.api.extensions.ExtensionArray):
         return _parts_of_array(value)
     return None
+
+
+def _name(value: Any) -> Any:
+    """Its class; of pandas' own the name: the module differs from version to version."""
+    cls = type(value)
+    return f"pandas.{cls.__name__}" if cls.__module__.partition(".")[0] == "pandas" else cls
 
 
 def _extras(value: Any) -> tuple[Any, ...]:
@@ -43,22 +49,32 @@ def _plain(array: Any) -> Any:
 
 
 def _parts_of_index(index: Any) -> Parts:
-    cls = type(index)
+    cls = _name(index)
     if isinstance(index, pd.RangeIndex):
-        # Those that hold the same are equal, however they were written.
-        step = index.step if len(index) > 1 else 1
-        start = index.start if len(index) else 0
-        return (cls, index.name, start, len(index), step), None
+        return _parts_of_range(index.name, index.start, len(index), index.step)
     if isinstance(index, pd.MultiIndex):
         # By label: levels may hold more than is used, in any order.
         labels = [index.get_level_values(i) for i in range(index.nlevels)]
         return (cls, tuple(index.names)), [_plain(level.array) for level in labels]
+    if type(index) is pd.Index and index.dtype == np.int64:
+        values = index.to_numpy()
+        start = int(values[0]) if len(values) else 0
+        step = int(values[1]) - start if len(values) > 1 else 1
+        if step and (len(values) < 3 or bool((np.diff(values) == step).all())):
+            return _parts_of_range(index.name, start, len(values), step)
     freq = getattr(index, "freqstr", None)
     return (cls, index.name, freq), [_plain(index.array)]
 
 
+def _parts_of_range(name: Any, start: int, length: int, step: int) -> Parts:
+    """To pandas a RangeIndex is equal to the Index of its numbers: neither class counts."""
+    if length < 2:
+        step = 1
+    return ("range", name, start if length else 0, length, step), None
+
+
 def _parts_of_array(array: Any) -> Parts | None:
-    cls = type(array)
+    cls = _name(array)
     if isinstance(array, pd.Categorical):
         return (cls, array.ordered, array.categories), [array.codes]
     if isinstance(array, pd.arrays.DatetimeArray | pd.arrays.TimedeltaArray):
@@ -85,5 +101,5 @@ def _parts_of_array(array: Any) -> Parts | None:
         # Arrow's chunks depend on how it was made.
         missing = np.asarray(array.isna())
         values = array.to_numpy(dtype=object, na_value=None)
-        return (cls.__name__, str(array.dtype)), [values, missing]
+        return (cls, str(array.dtype)), [values, missing]
     return None
