@@ -4,10 +4,10 @@
  * Short ones are unfolded from the vertex that is asked for: a reference to an
  * object that is open counts by its distance. Unfolding has as many steps as
  * there are ways through the component, so it ends at UNFOLD_STEPS. Then the
- * component's vertices get names, which tell them apart by what they hold, round
- * by round, until a round tells no more apart than the one before; the digest is
- * that of the vertex's name and of the set of all of them. Both are the same
- * whatever leads into the component first, and in whatever order. */
+ * component's vertices get names, which tell them apart by what they hold, until
+ * those of one name hold the same; the digest is that of the vertex's name and of
+ * the set of all of them. Both are the same whatever leads into the component
+ * first, and in whatever order. */
 #include "hash_parts.h"
 
 #include <stdlib.h>
@@ -319,89 +319,332 @@ unfold(fp_cycles *cycles, size_t root, fp_wide *digest)
 
 /* --- told apart ----------------------------------------------------------- */
 
-static size_t
-count_distinct(fp_wide *sorted, size_t n)
-{
-    size_t n_distinct = n > 0;
+/* A class of members that were not told apart so far. */
+typedef struct {
+    size_t start; /* in `order` */
+    size_t end;
+    fp_wide name;
+    fp_wide content; /* of each of them, by the names of what it holds */
+} fp_alike;
 
-    qsort(sorted, n, sizeof(*sorted), compare_digests);
-    for (size_t i = 1; i < n; i++) {
-        n_distinct += compare_digests(&sorted[i - 1], &sorted[i]) != 0;
-    }
-    return n_distinct;
+/* Partition refinement (Hopcroft; Paige and Tarjan), in rounds: the members that
+ * hold something which got another name are looked at again; where a class falls
+ * apart by that, the largest part keeps its name, so that each member gets
+ * another name only as often as its class is halved. */
+typedef struct {
+    fp_cycles *cycles;
+    const fp_component *component;
+    size_t n;
+    fp_alike *classes;
+    size_t n_classes;
+    size_t *class_of;  /* by member */
+    size_t *order;     /* members, class by class */
+    size_t *place_of;  /* in that */
+    fp_wide *contents; /* of those that are looked at again */
+    size_t *dirty;     /* those */
+    size_t n_dirty;
+    unsigned char *is_dirty;
+    size_t *holder_start; /* by member: who holds it, in `holders` */
+    size_t *holders;
+    size_t *renamed;
+    size_t n_renamed;
+    uint64_t round;
+} refinement;
+
+static void
+free_refinement(refinement *all)
+{
+    PyMem_Free(all->classes);
+    PyMem_Free(all->class_of);
+    PyMem_Free(all->order);
+    PyMem_Free(all->place_of);
+    PyMem_Free(all->contents);
+    PyMem_Free(all->dirty);
+    PyMem_Free(all->is_dirty);
+    PyMem_Free(all->holder_start);
+    PyMem_Free(all->holders);
+    PyMem_Free(all->renamed);
 }
 
-/* names[i] becomes what member i is called after this round, by `old`. */
-static int
-next_round(fp_cycles *cycles, const fp_component *component,
-           const fp_wide *old, fp_wide *names)
+static inline fp_vertex *
+member(const refinement *all, size_t i)
 {
-    for (size_t i = 0; i < component->n_members; i++) {
-        fp_vertex *vertex = &cycles->vertices[component->members[i]];
+    return &all->cycles->vertices[all->component->members[i]];
+}
+
+static inline size_t
+held_by(const refinement *all, const fp_hole *hole)
+{
+    return all->cycles->vertices[hole->target].place;
+}
+
+/* One class, all of it to be looked at. */
+static int
+begin_refinement(refinement *all)
+{
+    size_t n = all->n, n_holes = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        n_holes += member(all, i)->n_holes;
+    }
+    all->classes = PyMem_Calloc(n, sizeof(*all->classes));
+    all->class_of = PyMem_Calloc(n, sizeof(size_t));
+    all->order = PyMem_Calloc(n, sizeof(size_t));
+    all->place_of = PyMem_Calloc(n, sizeof(size_t));
+    all->contents = PyMem_Calloc(n, sizeof(*all->contents));
+    all->dirty = PyMem_Calloc(n, sizeof(size_t));
+    all->is_dirty = PyMem_Calloc(n, 1);
+    all->holder_start = PyMem_Calloc(n + 2, sizeof(size_t));
+    all->holders = PyMem_Calloc(n_holes, sizeof(size_t));
+    all->renamed = PyMem_Calloc(n, sizeof(size_t));
+    if (all->classes == NULL || all->class_of == NULL || all->order == NULL
+        || all->place_of == NULL || all->contents == NULL || all->dirty == NULL
+        || all->is_dirty == NULL || all->holder_start == NULL
+        || all->holders == NULL || all->renamed == NULL)
+    {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const fp_vertex *vertex = member(all, i);
+        all->order[i] = all->place_of[i] = all->dirty[i] = i;
         for (size_t k = 0; k < vertex->n_holes; k++) {
-            const fp_hole *hole = &vertex->holes[k];
-            fill_hole(vertex, hole, FP_NAME_RECORD,
-                      old[cycles->vertices[hole->target].place].bytes);
-        }
-        if (digest_filled(vertex, &names[i]) < 0) {
-            return -1;
-        }
-        if ((i & 0xfff) == 0xfff && PyErr_CheckSignals() < 0) {
-            return -1;
+            all->holder_start[held_by(all, &vertex->holes[k]) + 2]++;
         }
     }
-    return PyErr_CheckSignals();
+    for (size_t i = 0; i < n; i++) {
+        all->holder_start[i + 2] += all->holder_start[i + 1];
+    }
+    for (size_t i = 0; i < n; i++) {
+        const fp_vertex *vertex = member(all, i);
+        for (size_t k = 0; k < vertex->n_holes; k++) {
+            size_t held = held_by(all, &vertex->holes[k]);
+            all->holders[all->holder_start[held + 1]++] = i;
+        }
+    }
+    all->classes[0].end = n;
+    all->n_classes = 1;
+    all->n_dirty = n;
+    return 0;
+}
+
+/* The content of a member by the names of what it holds. */
+static int
+look_again(refinement *all, size_t i)
+{
+    fp_vertex *vertex = member(all, i);
+
+    for (size_t k = 0; k < vertex->n_holes; k++) {
+        const fp_hole *hole = &vertex->holes[k];
+        size_t class = all->class_of[held_by(all, hole)];
+        fill_hole(vertex, hole, FP_NAME_RECORD,
+                  all->classes[class].name.bytes);
+    }
+    return digest_filled(vertex, &all->contents[i]);
+}
+
+static void
+move_member(refinement *all, size_t i, size_t to)
+{
+    size_t from = all->place_of[i];
+    size_t other = all->order[to];
+
+    all->order[to] = i;
+    all->order[from] = other;
+    all->place_of[i] = to;
+    all->place_of[other] = from;
+}
+
+/* The members at these places become a class of their own. */
+static void
+split_off(refinement *all, size_t class, size_t start, size_t end,
+          const fp_wide *content)
+{
+    fp_alike *made = &all->classes[all->n_classes];
+    unsigned char text[2 * FP_WIDE_BYTES + 8];
+
+    memcpy(text, all->classes[class].name.bytes, FP_WIDE_BYTES);
+    memcpy(text + FP_WIDE_BYTES, content->bytes, FP_WIDE_BYTES);
+    for (int i = 0; i < 8; i++) {
+        text[2 * FP_WIDE_BYTES + i] = (unsigned char)(all->round >> (8 * i));
+    }
+    *made = (fp_alike){
+        .start = start,
+        .end = end,
+        .content = *content,
+        .name = fp_wide_hash(text, sizeof(text)),
+    };
+    for (size_t place = start; place < end; place++) {
+        all->class_of[all->order[place]] = all->n_classes;
+        all->renamed[all->n_renamed++] = all->order[place];
+    }
+    all->n_classes++;
+}
+
+/* A class and those of it that were looked at, by content. */
+static void
+divide(refinement *all, size_t class, const size_t *looked_at, size_t n)
+{
+    fp_alike old = all->classes[class];
+    size_t rest_end = old.end - n;
+    size_t kept_start = old.start, kept_end = rest_end;
+    fp_wide kept = old.content;
+    size_t first, end;
+
+    for (size_t i = 0; i < n; i++) {
+        move_member(all, looked_at[n - 1 - i], old.end - 1 - i);
+    }
+    for (first = rest_end; first < old.end; first = end) {
+        const fp_wide *content = &all->contents[all->order[first]];
+        size_t n_kept = kept_end - kept_start;
+        for (end = first + 1;
+             end < old.end
+             && compare_digests(content, &all->contents[all->order[end]]) == 0;
+             end++)
+        {
+        }
+        if (end - first > n_kept
+            || (end - first == n_kept && compare_digests(content, &kept) < 0))
+        {
+            kept_start = first;
+            kept_end = end;
+            kept = *content;
+        }
+    }
+    if (rest_end > old.start && kept_start != old.start) {
+        split_off(all, class, old.start, rest_end, &old.content);
+    }
+    for (first = rest_end; first < old.end; first = end) {
+        fp_wide content = all->contents[all->order[first]];
+        for (end = first + 1;
+             end < old.end
+             && compare_digests(&content, &all->contents[all->order[end]])
+                    == 0;
+             end++)
+        {
+        }
+        if (first != kept_start) {
+            split_off(all, class, first, end, &content);
+        }
+    }
+    all->classes[class].start = kept_start;
+    all->classes[class].end = kept_end;
+    all->classes[class].content = kept;
+}
+
+typedef struct {
+    size_t class;
+    fp_wide content;
+    size_t member;
+} looked_at;
+
+static int
+compare_looked_at(const void *one, const void *other)
+{
+    const looked_at *a = one;
+    const looked_at *b = other;
+
+    return a->class != b->class ? (a->class > b->class ? 1 : -1)
+                                : compare_digests(&a->content, &b->content);
+}
+
+/* One round: 1 where there is another one, 0, or -1. */
+static int
+refine(refinement *all)
+{
+    size_t n = all->n_dirty, first, end;
+    looked_at *sorted = PyMem_Calloc(n, sizeof(*sorted));
+    int status = -1;
+
+    if (sorted == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t number = all->dirty[i];
+        if (look_again(all, number) < 0
+            || ((i & 0xfff) == 0xfff && PyErr_CheckSignals() < 0))
+        {
+            goto done;
+        }
+        sorted[i] = (looked_at){
+            .class = all->class_of[number],
+            .content = all->contents[number],
+            .member = number,
+        };
+        all->is_dirty[number] = 0;
+    }
+    qsort(sorted, n, sizeof(*sorted), compare_looked_at);
+    for (size_t i = 0; i < n; i++) {
+        all->dirty[i] = sorted[i].member;
+    }
+    all->n_renamed = 0;
+    for (first = 0; first < n; first = end) {
+        for (end = first + 1;
+             end < n && sorted[end].class == sorted[first].class; end++)
+        {
+        }
+        divide(all, sorted[first].class, all->dirty + first, end - first);
+    }
+    all->n_dirty = 0;
+    for (size_t i = 0; i < all->n_renamed; i++) {
+        size_t held = all->renamed[i];
+        for (size_t k = all->holder_start[held];
+             k < all->holder_start[held + 1]; k++)
+        {
+            size_t holder = all->holders[k];
+            if (!all->is_dirty[holder]) {
+                all->is_dirty[holder] = 1;
+                all->dirty[all->n_dirty++] = holder;
+            }
+        }
+    }
+    all->round++;
+    status = PyErr_CheckSignals() < 0 ? -1 : all->n_dirty > 0;
+done:
+    PyMem_Free(sorted);
+    return status;
 }
 
 /* Finds the names of a component. 0 or -1. */
 static int
 tell_apart(fp_cycles *cycles, fp_component *component)
 {
-    size_t n = component->n_members;
-    fp_wide *old = PyMem_Calloc(n, sizeof(*old));
-    fp_wide *names = PyMem_Calloc(n, sizeof(*names));
-    fp_wide *sorted = PyMem_Calloc(n, 2 * sizeof(*sorted));
-    size_t n_before = 1, n_distinct, n_kept = 0;
-    int status = -1;
+    refinement all = {
+        .cycles = cycles, .component = component, .n = component->n_members};
+    fp_wide *names = NULL, *sorted = NULL;
+    int status = begin_refinement(&all) < 0 ? -1 : 1;
 
-    if (old == NULL || names == NULL || sorted == NULL) {
+    while (status > 0) {
+        status = refine(&all);
+    }
+    if (status < 0) {
+        goto done;
+    }
+    status = -1;
+    names = PyMem_Calloc(all.n, sizeof(*names));
+    sorted = PyMem_Calloc(all.n_classes, sizeof(*sorted));
+    if (names == NULL || sorted == NULL) {
         PyErr_NoMemory();
         goto done;
     }
-    for (;;) {
-        fp_wide *swapped = old;
-        if (next_round(cycles, component, old, names) < 0) {
-            goto done;
-        }
-        memcpy(sorted, names, n * sizeof(*names));
-        n_distinct = count_distinct(sorted, n);
-        if (n_distinct == n_before) {
-            break;
-        }
-        n_before = n_distinct;
-        old = names;
-        names = swapped;
-    }
-    /* The last names say what each is made of by the names before, and those go
-     * with them. */
-    for (size_t i = 0; i < n; i++) {
-        fp_wide both[] = {names[i], old[i]};
+    /* A class is what it holds, and what it is called where it is held. */
+    for (size_t i = 0; i < all.n_classes; i++) {
+        fp_wide both[] = {all.classes[i].name, all.classes[i].content};
         sorted[i] = fp_wide_hash(both, sizeof(both));
     }
-    qsort(sorted, n, sizeof(*sorted), compare_digests);
-    for (size_t i = 0; i < n; i++) {
-        if (i == 0 || compare_digests(&sorted[i - 1], &sorted[i]) != 0) {
-            sorted[n_kept++] = sorted[i];
-        }
+    for (size_t i = 0; i < all.n; i++) {
+        names[i] = sorted[all.class_of[i]];
     }
-    component->all = fp_wide_hash(sorted, n_kept * sizeof(*sorted));
+    qsort(sorted, all.n_classes, sizeof(*sorted), compare_digests);
+    component->all = fp_wide_hash(sorted, all.n_classes * sizeof(*sorted));
     component->names = names;
     names = NULL;
     status = 0;
 done:
-    PyMem_Free(old);
     PyMem_Free(names);
     PyMem_Free(sorted);
+    free_refinement(&all);
     return status;
 }
 

@@ -48,8 +48,8 @@ VIEWS = {
 def test_views_are_what_they_are_stored_as(name):
     array = VIEWS[name]
     digest = hashed(array)
-    assert digest == hashed(stored(array))
-    assert digest == hashed(pickled(array)) == hashed([array, array.copy("K")][0])
+    if name != "swapped":  # a load swaps them back
+        assert digest == hashed(stored(array)) == hashed(stored([array])[0])
     if array.flags.forc or name == "transposed":
         assert digest == hashed(array.copy(order="K"))
     else:
@@ -58,10 +58,6 @@ def test_views_are_what_they_are_stored_as(name):
         changed = np.array(array, order="K" if array.flags.forc else "C")
         changed.reshape(-1).view("u1")[-1:] ^= 1
         assert hashed(changed) != digest or not array.flags.c_contiguous
-
-
-def pickled(array):
-    return stored([array])[0]
 
 
 def test_what_counts():
@@ -87,7 +83,7 @@ def test_what_counts():
         np.zeros((2, 0)),
     ]
     hashes = [hashed(value) for value in different]
-    assert len(set(hashes)) == len(hashes) - 1  # no: two of them are the same array
+    assert len(set(hashes)) == len(hashes) - 1  # the same array, by two ways
     assert hashes[13] == hashes[15]
 
 
@@ -108,7 +104,7 @@ def test_a_map_is_an_array(tmp_path):
 
 
 def test_padding_does_not_count():
-    one, other = (np.frombuffer(bytes([fill]) * 160, RECORDS).copy() for fill in (0, 255))
+    one, other = (np.frombuffer(bytearray([fill]) * 160, RECORDS) for fill in (0, 255))
     other["a"], other["b"] = one["a"], one["b"]
     assert one.tobytes() != other.tobytes()
     assert hashed(one) == hashed(other)
@@ -119,7 +115,8 @@ def test_numbers():
     for code in "?bBhHiIlLqQefdgFDG":
         number = np.ones((), code)[()]
         assert hashed(number) == hashed(np.ones(2, code)[1])
-        assert hashed(number) != hashed(number.item())
+        if code not in "gG":
+            assert hashed(number) != hashed(number.item())
     assert hashed(np.float32(1)) != hashed(np.float64(1)) != hashed(1.0)
     assert hashed(np.longlong(1)) == hashed(np.int64(1))  # one dtype, whatever it is called
     assert hashed(np.str_("ab")) != hashed("ab")

@@ -31,7 +31,7 @@ def test_distance_counts():
 
 
 def test_copies_are_equal():
-    for value in (loop(1), loop(3, "ab"), loop(1000, [1, "x"])):
+    for value in (loop(1), loop(3, "ab"), loop(200, [1, "x"])):
         assert hashed(value) == hashed(copy.deepcopy(value))
         assert hashed([value, value]) == hashed([value, copy.deepcopy(value)])
 

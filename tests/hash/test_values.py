@@ -144,6 +144,9 @@ class Reducer:
         return self.answer
 
 
+NAMED = Reducer("NAMED")
+
+
 def test_what_a_reducer_gives():
     def of(*answer):
         return hashed(Reducer(answer))
@@ -155,7 +158,9 @@ def test_what_a_reducer_gives():
     assert of(list, (), None, iter([1, 2])) != of(list, (), None, iter([2, 1]))
     pairs = [("a", 1), ("b", 2)]
     assert of(dict, (), None, None, iter(pairs)) == of(dict, (), None, None, iter(pairs[::-1]))
-    assert hashed(Reducer("Reducer")) != of(list, ())
+    assert hashed(NAMED) not in (of(list, ()), hashed("NAMED"), hashed(Reducer))
+    with pytest.raises(TypeError, match="not the same object"):
+        hashed(Reducer("NAMED"))
     assert hashed(Slots()) == hashed(Slots())
 
 

@@ -175,7 +175,7 @@ def test_pickles_of_ours_name_fastpersist():
         data = pickle.dumps(getattr(ours, name))
         module = "fastpersist.joblib" if name == "hash" else "fastpersist"
         assert globals_of(data) == [f"{module} {name}"]
-        assert pickle.loads(data) is getattr(fastpersist, name)
+        assert pickle.loads(data) is getattr(ours, name)
 
 
 # ---------------------------------------------------------------- a script
