@@ -87,7 +87,7 @@ def _parts_of_array(array: Any) -> Parts | None:
     if isinstance(array, pd.arrays.SparseArray):
         return (cls, str(array.dtype), array.fill_value, len(array)), [
             _plain(array.sp_values),
-            array.sp_index.indices,
+            array.sp_index.to_int_index().indices,
         ]
     if isinstance(array, pd.core.arrays.masked.BaseMaskedArray):
         # What lies below the mask is not part of the value.

@@ -23,8 +23,10 @@ def frames():
     yield frame[names]
     yield pd.DataFrame(data[:, ::-1], columns=names[::-1], copy=False)[names]
     yield pd.DataFrame(np.vstack([data, data]), columns=names, copy=False).iloc[:300]
-    yield pd.DataFrame(np.vstack([data[::-1], data]), columns=names, copy=False).iloc[299::-1].set_axis(
-        range(300)
+    yield (
+        pd.DataFrame(np.vstack([data[::-1], data]), columns=names, copy=False)
+        .iloc[299::-1]
+        .set_axis(range(300))
     )
     halves = [pd.DataFrame(data[:100], columns=names), pd.DataFrame(data[100:], columns=names)]
     yield pd.concat(halves, ignore_index=True)

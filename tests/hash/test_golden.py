@@ -48,4 +48,6 @@ def test_another_process_says_the_same(seed):
 def test_the_number_of_threads_makes_no_difference(n_threads):
     for name in ("large array", "strided", "2 MiB and 1", "long, not ASCII"):
         value = hash_values.VALUES[name]()
-        assert _core.hash_value(value, n_threads) == GOLDEN["values"][name] == fastpersist.hash(value)
+        assert (
+            _core.hash_value(value, n_threads) == GOLDEN["values"][name] == fastpersist.hash(value)
+        )
