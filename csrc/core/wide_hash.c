@@ -240,10 +240,13 @@ done:
 /* --- tables --------------------------------------------------------------- */
 
 /* So many bytes of a row are taken at once, at least and at most, and so many
- * rows that both sides of the copy stay in the cache. */
+ * rows: pieces of a column that are long enough to be hashed fast, and all of
+ * them no more than the second cache holds. What lies between the columns keeps
+ * them off each other's lines in the first one. */
 #define LEAST_GROUP_BYTES 128
 #define MOST_GROUP_BYTES  1024
-#define TILE_BYTES        ((size_t)32 << 10)
+#define TILE_ROWS         ((size_t)256)
+#define GAP_BYTES         ((size_t)64)
 
 typedef struct {
     const fp_wide_table *table;
@@ -254,7 +257,9 @@ typedef struct {
     size_t n_groups;
 } table_jobs;
 
-/* A row of the next tile; it need not be there. */
+#define ROWS_AHEAD 16
+
+/* A row that comes soon; it need not be there. */
 static inline void
 prefetch_row(const unsigned char *row, size_t n_bytes)
 {
@@ -265,19 +270,19 @@ prefetch_row(const unsigned char *row, size_t n_bytes)
 
 /* n_columns columns of n_rows rows, each column's elements side by side. */
 static void
-turn(unsigned char *out, size_t tile_rows, const unsigned char *data,
+turn(unsigned char *out, size_t column_bytes, const unsigned char *data,
      ptrdiff_t row_stride, size_t n_rows, size_t n_columns, size_t item_bytes)
 {
 #define TURN(n)                                                               \
     for (size_t row = 0; row < n_rows; row++) {                               \
         const unsigned char *from = data + (ptrdiff_t)row * row_stride;       \
         unsigned char *to = out + row * (n);                                  \
-        prefetch_row(from + (ptrdiff_t)tile_rows * row_stride,                \
+        prefetch_row(from + (ptrdiff_t)ROWS_AHEAD * row_stride,               \
                      n_columns * (n));                                        \
         for (size_t column = 0; column < n_columns; column++) {               \
             memcpy(to, from, n);                                              \
             from += (n);                                                      \
-            to += tile_rows * (n);                                            \
+            to += column_bytes;                                               \
         }                                                                     \
     }
     switch (item_bytes) {
@@ -311,8 +316,9 @@ hash_group(void *context, size_t job)
     size_t row = number * jobs->block_rows;
     size_t n_columns = table->n_columns - first_column;
     size_t n_rows = table->n_rows - row;
-    size_t tile_rows = TILE_BYTES / (jobs->group_columns * table->item_bytes);
-    unsigned char *tile = malloc(TILE_BYTES);
+    size_t tile_rows = TILE_ROWS;
+    size_t column_bytes = tile_rows * table->item_bytes + GAP_BYTES;
+    unsigned char *tile = malloc(column_bytes * jobs->group_columns);
     void **states;
     fp_status status = FP_NO_MEMORY;
 
@@ -334,12 +340,12 @@ hash_group(void *context, size_t job)
     }
     while (n_rows > 0) {
         size_t n = n_rows < tile_rows ? n_rows : tile_rows;
-        turn(tile, tile_rows,
+        turn(tile, column_bytes,
              table->data + (ptrdiff_t)row * table->row_stride
                  + first_column * table->item_bytes,
              table->row_stride, n, n_columns, table->item_bytes);
         for (size_t i = 0; i < n_columns; i++) {
-            fp_wide_update(states[i], tile + i * tile_rows * table->item_bytes,
+            fp_wide_update(states[i], tile + i * column_bytes,
                            n * table->item_bytes);
         }
         row += n;

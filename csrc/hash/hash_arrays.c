@@ -1,6 +1,7 @@
 /* NumPy's arrays, dtypes and numbers, by the bytes that a dump stores. */
 #include "hash_parts.h"
 
+#include "base/compat.h"
 #include "core/workers.h"
 
 #include <stdlib.h>
@@ -435,22 +436,19 @@ hash_scalar(fp_hasher *hasher, PyObject *object, int lonely)
 
 /* Whether the class says nothing of its own about how its arrays are pickled. */
 static int
-is_reduced_as_array(PyTypeObject *type)
+is_reduced_as_array(const fp_state *state, PyTypeObject *type)
 {
-    static const char *const names[] = {"__reduce__", "__reduce_ex__",
-                                        "__getstate__", "__setstate__"};
-    int is_same = 1;
+    PyObject *const names[] = {state->str_reduce, state->str_reduce_ex,
+                               state->str_getstate, state->str_setstate};
 
-    for (size_t i = 0; is_same && i < sizeof(names) / sizeof(*names); i++) {
-        PyObject *own = PyObject_GetAttrString((PyObject *)type, names[i]);
-        PyObject *base =
-            PyObject_GetAttrString((PyObject *)&PyArray_Type, names[i]);
-        is_same = own == base;
-        Py_XDECREF(own);
-        Py_XDECREF(base);
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        if (fp_type_lookup(type, names[i])
+            != fp_type_lookup(&PyArray_Type, names[i]))
+        {
+            return 0;
+        }
     }
-    PyErr_Clear();
-    return is_same;
+    return 1;
 }
 
 int
@@ -464,7 +462,9 @@ fp_hash_numpy(fp_hasher *hasher, PyObject *object, int lonely, int *status)
         PyArray_Descr *descr = PyArray_DESCR((PyArrayObject *)object);
         int is_plain = type == &PyArray_Type
                        || (PyObject *)type == hasher->state->memmap_type;
-        if (!is_simple(descr) || (!is_plain && !is_reduced_as_array(type))) {
+        if (!is_simple(descr)
+            || (!is_plain && !is_reduced_as_array(hasher->state, type)))
+        {
             return 0;
         }
         if (fp_has_plain_bytes(descr)) {

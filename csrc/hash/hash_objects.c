@@ -419,6 +419,26 @@ done:
     return status;
 }
 
+static int
+is_in_pandas(PyObject *module_name)
+{
+    static const char pandas[] = "pandas";
+    Py_ssize_t length = PyUnicode_GET_LENGTH(module_name);
+    Py_ssize_t n = (Py_ssize_t)sizeof(pandas) - 1;
+
+    if (length < n
+        || (length > n && PyUnicode_READ_CHAR(module_name, n) != '.'))
+    {
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (PyUnicode_READ_CHAR(module_name, i) != (Py_UCS4)pandas[i]) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* Whether a base of the class is pandas' own. 1, 0 or -1. */
 static int
 is_of_pandas(const fp_state *state, PyTypeObject *type)
@@ -438,11 +458,7 @@ is_of_pandas(const fp_state *state, PyTypeObject *type)
             return -1;
         }
         if (module_name != NULL && PyUnicode_CheckExact(module_name)) {
-            const char *text = PyUnicode_AsUTF8(module_name);
-            is_found = text != NULL
-                       && (strcmp(text, "pandas") == 0
-                           || strncmp(text, "pandas.", 7) == 0);
-            PyErr_Clear(); /* of a name that is no text */
+            is_found = is_in_pandas(module_name);
         }
         Py_XDECREF(module_name);
         if (is_found) {
