@@ -8,7 +8,7 @@ from fastpersist import hash as hashed
 from hash_values import Plain
 from helpers import examples
 from hypothesis import given
-from test_values import VALUES
+from test_hash_values import VALUES
 
 xxhash = pytest.importorskip("xxhash")
 MIB = 1 << 20
