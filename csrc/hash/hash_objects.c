@@ -20,13 +20,20 @@ raise_unhashable(const fp_state *state)
     fp_chain_exception(error);
 }
 
-/* NumPy 2 has moved what NumPy 1 calls numpy.core. */
+/* NumPy 2 has moved what NumPy 1 calls numpy.core, and two classes to
+ * numpy.rec. */
 static int
 put_module_name(fp_hasher *hasher, PyObject *name)
 {
     static const char old[] = "numpy.core.";
     PyObject *renamed;
     int status;
+
+    if (PyUnicode_Check(name)
+        && PyUnicode_CompareWithASCIIString(name, "numpy.rec") == 0)
+    {
+        return fp_put_bytes(hasher, FP_STR_RECORD, "numpy", 5);
+    }
 
     if (PyUnicode_Check(name)
         && PyUnicode_GET_LENGTH(name) > (Py_ssize_t)sizeof(old) - 1)
@@ -175,23 +182,44 @@ hash_c_function(fp_hasher *hasher, PyObject *function, int lonely)
     return status;
 }
 
-/* What its reducer knows the name of, but not the module: which one has it first
- * differs from process to process. */
+/* What else there is to say of an object that says its name and no module: a new
+ * reference to "numpy", to a ufunc's loops, or to None; NULL with an exception. */
+static PyObject *
+origin_of(PyObject *object, PyObject *name)
+{
+    PyObject *module = PyImport_ImportModule("numpy");
+    PyObject *found, *types;
+
+    if (module == NULL) {
+        return NULL;
+    }
+    found = fp_optional_attribute(module, name);
+    Py_DECREF(module);
+    if (found == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    Py_XDECREF(found);
+    if (found == object) {
+        return PyUnicode_FromString("numpy");
+    }
+    types = PyObject_GetAttrString(object, "types");
+    if (types == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        return Py_NewRef(Py_None);
+    }
+    return types;
+}
+
+/* By its class and that name: which module has it first differs from process to
+ * process. */
 static int
 push_named(fp_hasher *hasher, PyObject *object, PyObject *name, int lonely)
 {
-    PyObject *types = PyObject_GetAttrString(object, "types"); /* a ufunc's */
-    PyObject *parts;
+    PyObject *origin = origin_of(object, name);
+    PyObject *parts =
+        origin == NULL ? NULL : PyTuple_Pack(3, Py_TYPE(object), name, origin);
 
-    if (types == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            return -1;
-        }
-        PyErr_Clear();
-        types = Py_NewRef(Py_None);
-    }
-    parts = PyTuple_Pack(3, Py_TYPE(object), name, types);
-    Py_DECREF(types);
+    Py_XDECREF(origin);
     return push_parts(hasher, FP_NAMED_TAG, object, parts, lonely);
 }
 
