@@ -182,44 +182,54 @@ hash_c_function(fp_hasher *hasher, PyObject *function, int lonely)
     return status;
 }
 
-/* What else there is to say of an object that says its name and no module: a new
- * reference to "numpy", to a ufunc's loops, or to None; NULL with an exception. */
-static PyObject *
-origin_of(PyObject *object, PyObject *name)
+/* Whether numpy has the object under that name. 1, 0 or -1. */
+static int
+is_in_numpy(PyObject *object, PyObject *name)
 {
     PyObject *module = PyImport_ImportModule("numpy");
-    PyObject *found, *types;
+    PyObject *found;
 
     if (module == NULL) {
-        return NULL;
+        return -1;
     }
     found = fp_optional_attribute(module, name);
     Py_DECREF(module);
     if (found == NULL && PyErr_Occurred()) {
-        return NULL;
+        return -1;
     }
     Py_XDECREF(found);
-    if (found == object) {
-        return PyUnicode_FromString("numpy");
-    }
-    types = PyObject_GetAttrString(object, "types");
-    if (types == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-        return Py_NewRef(Py_None);
-    }
-    return types;
+    return found == object;
 }
 
-/* By its class and that name: which module has it first differs from process to
- * process. */
+/* What says its name and no module, as ufuncs: NumPy's, as newer versions say of
+ * them; else by class, name, and a ufunc's loops. Which module has it first
+ * differs from process to process. */
 static int
-push_named(fp_hasher *hasher, PyObject *object, PyObject *name, int lonely)
+hash_named(fp_hasher *hasher, PyObject *object, PyObject *name, int lonely)
 {
-    PyObject *origin = origin_of(object, name);
-    PyObject *parts =
-        origin == NULL ? NULL : PyTuple_Pack(3, Py_TYPE(object), name, origin);
+    int is_numpys = is_in_numpy(object, name);
+    PyObject *types, *parts;
 
-    Py_XDECREF(origin);
+    if (is_numpys != 0) {
+        PyObject *module_name =
+            is_numpys < 0 ? NULL : PyUnicode_FromString("numpy");
+        int status =
+            module_name == NULL
+                ? -1
+                : put_names(hasher, object, module_name, name, lonely);
+        Py_XDECREF(module_name);
+        return status;
+    }
+    types = PyObject_GetAttrString(object, "types");
+    if (types == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        types = Py_NewRef(Py_None);
+    }
+    parts = PyTuple_Pack(3, Py_TYPE(object), name, types);
+    Py_DECREF(types);
     return push_parts(hasher, FP_NAMED_TAG, object, parts, lonely);
 }
 
@@ -319,7 +329,7 @@ hash_reduced(fp_hasher *hasher, PyObject *object, int lonely)
         }
         status = module_name != NULL && module_name != Py_None
                      ? put_global(hasher, object, reduced, lonely)
-                     : push_named(hasher, object, reduced, lonely);
+                     : hash_named(hasher, object, reduced, lonely);
         Py_XDECREF(module_name);
         goto done;
     }
