@@ -6,6 +6,7 @@
 #include "build/unpickle.h"
 #include "build/unpickler.h"
 #include "dump/dump.h"
+#include "hash/hash.h"
 #include "in/lz4_reader.h"
 #include "load/load.h"
 #include "out/atomic_file_type.h"
@@ -40,6 +41,25 @@ PyDoc_STRVAR(
     "\n"
     "trusted : None, or iterable of str or classes\n"
     "    As of load(): not None restricts what the pickle may call.");
+
+PyDoc_STRVAR(
+    hash_value_doc,
+    "hash_value($module, value, n_threads, /)\n"
+    "--\n"
+    "\n"
+    "Return the XXH3-128 of a value as hexadecimal digits: docs/hash.md.");
+
+static PyObject *
+hash_value(PyObject *module, PyObject *args)
+{
+    PyObject *value;
+    int n_threads;
+
+    if (!PyArg_ParseTuple(args, "Oi:hash_value", &value, &n_threads)) {
+        return NULL;
+    }
+    return fp_hash_value(fp_state_of_module(module), value, n_threads);
+}
 
 PyDoc_STRVAR(
     dump_value_doc,
@@ -534,6 +554,7 @@ static PyMethodDef functions[] = {
     {"loads", (PyCFunction)(void (*)(void))fp_loads,
      METH_FASTCALL | METH_KEYWORDS, loads_doc},
     {"dump_value", dump_value, METH_VARARGS, dump_value_doc},
+    {"hash_value", hash_value, METH_VARARGS, hash_value_doc},
     {"give_back_memory", give_back_memory, METH_NOARGS, give_back_memory_doc},
     {"load_path", load_path, METH_VARARGS, load_path_doc},
     {"load_descriptor", load_descriptor, METH_VARARGS, load_descriptor_doc},

@@ -317,6 +317,7 @@ fp_name_damage(fp_state *state, PyObject *path, fp_section section,
 /* --- notes -------------------------------------------------------------- */
 
 #define DUMP_NOTE "while dumping value"
+#define HASH_NOTE "while hashing value" /* as long */
 
 /* Whether a note is fp_note_path's, as far as its text tells: the way to an
  * object follows, or nothing. */
@@ -324,6 +325,7 @@ static int
 is_of_dump(PyObject *note)
 {
     static const char start[] = DUMP_NOTE;
+    static const char other_start[] = HASH_NOTE;
     Py_ssize_t n_start = (Py_ssize_t)strlen(start);
     Py_ssize_t n_note;
 
@@ -335,7 +337,10 @@ is_of_dump(PyObject *note)
         return 0;
     }
     for (Py_ssize_t i = 0; i < n_start; i++) {
-        if (PyUnicode_READ_CHAR(note, i) != (Py_UCS4)start[i]) {
+        Py_UCS4 character = PyUnicode_READ_CHAR(note, i);
+        if (character != (Py_UCS4)start[i]
+            && character != (Py_UCS4)other_start[i])
+        {
             return 0;
         }
     }
@@ -495,7 +500,8 @@ static PyObject *
 describe_path(const void *context)
 {
     const fp_path *path = context;
-    PyObject *text = PyUnicode_FromString(DUMP_NOTE);
+    PyObject *text =
+        PyUnicode_FromString(path->is_hash ? HASH_NOTE : DUMP_NOTE);
 
     for (size_t i = 0; text != NULL && i < path->n_steps; i++) {
         PyObject *step;

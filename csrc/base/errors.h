@@ -71,6 +71,7 @@ typedef struct {
      * no code of the objects on the path. */
     PyObject *(*step)(const void *context, size_t i);
     const void *context;
+    int is_hash; /* "while hashing value", not "while dumping value" */
 } fp_path;
 
 /* Adds to the exception that is set a note with the path at which it happened,

@@ -46,6 +46,19 @@ fp_strided_init(fp_strided *cursor, int n_dims, const int64_t *shape,
     cursor->n_dims = n_kept;
 }
 
+void
+fp_strided_seek(fp_strided *cursor, uint64_t offset)
+{
+    uint64_t item = offset / cursor->item_bytes;
+
+    cursor->n_left -= offset;
+    cursor->item_offset = (size_t)(offset % cursor->item_bytes);
+    for (int i = cursor->n_dims - 1; i >= 0 && cursor->n_left > 0; i--) {
+        cursor->index[i] = (int64_t)(item % (uint64_t)cursor->shape[i]);
+        item /= (uint64_t)cursor->shape[i];
+    }
+}
+
 static int64_t
 columns_at_once(int64_t n_rows, int64_t row_stride, int64_t n_items,
                 int64_t stride)

@@ -29,6 +29,10 @@ typedef struct {
 void fp_strided_init(fp_strided *cursor, int n_dims, const int64_t *shape,
                      const int64_t *strides, size_t item_bytes);
 
+/* Moves a cursor that is at the start to an offset in the bytes, up to their
+ * number. */
+void fp_strided_seek(fp_strided *cursor, uint64_t offset);
+
 /* Copies min(n_room, n_left) bytes to `out`; returns how many. `data` is the
  * address of element (0, ..., 0). */
 size_t fp_strided_copy(fp_strided *cursor, const unsigned char *data,

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,4 +217,70 @@ fp_workers_release(fp_workers *workers)
     (void)pthread_mutex_lock(&workers->mutex);
     workers->released++;
     (void)pthread_mutex_unlock(&workers->mutex);
+}
+
+/* --- jobs that need no order ---------------------------------------------- */
+
+typedef struct {
+    fp_status (*run)(void *context, size_t job);
+    void *context;
+    size_t n_jobs;
+    atomic_size_t next;
+    atomic_int status;
+} crowd;
+
+static void
+run_jobs(void *context, size_t slot)
+{
+    crowd *jobs = context;
+
+    (void)slot;
+    while (atomic_load(&jobs->status) == FP_OK) {
+        size_t job = atomic_fetch_add(&jobs->next, 1);
+        fp_status status;
+        if (job >= jobs->n_jobs) {
+            return;
+        }
+        status = jobs->run(jobs->context, job);
+        if (status != FP_OK) {
+            atomic_store(&jobs->status, (int)status);
+        }
+    }
+}
+
+fp_status
+fp_workers_do(fp_status (*run)(void *context, size_t job), void *context,
+              size_t n_jobs, int n_threads)
+{
+    crowd jobs = {.run = run, .context = context, .n_jobs = n_jobs};
+    fp_workers workers;
+    fp_status status;
+    size_t n_slots;
+
+    atomic_init(&jobs.next, 0);
+    atomic_init(&jobs.status, FP_OK);
+    if (n_threads > FP_WORKERS_MAX) {
+        n_threads = FP_WORKERS_MAX;
+    }
+    n_slots = n_threads < 1 ? 1 : (size_t)n_threads;
+    if (n_slots > n_jobs) {
+        n_slots = n_jobs;
+    }
+    if (n_slots <= 1) {
+        run_jobs(&jobs, 0);
+        return (fp_status)atomic_load(&jobs.status);
+    }
+    status = fp_workers_init(&workers, (int)n_slots, n_slots, run_jobs, &jobs);
+    if (status != FP_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < n_slots; i++) {
+        fp_workers_submit(&workers);
+    }
+    while (!fp_workers_is_empty(&workers)) {
+        fp_workers_wait(&workers);
+        fp_workers_release(&workers);
+    }
+    fp_workers_stop(&workers);
+    return (fp_status)atomic_load(&jobs.status);
 }

@@ -62,6 +62,12 @@ fp_status fp_workers_init(fp_workers *workers, int n_threads, size_t n_slots,
  * struct that is zeroed or stopped. */
 void fp_workers_stop(fp_workers *workers);
 
+/* run(context, job) for jobs 0 to n_jobs - 1, each once, in any order, by so many
+ * threads with the caller's; returns when all are done. Of a failure the others
+ * hear before their next job; the status is one of theirs. */
+fp_status fp_workers_do(fp_status (*run)(void *context, size_t job),
+                        void *context, size_t n_jobs, int n_threads);
+
 /* Of the caller's thread alone: */
 int fp_workers_is_empty(const fp_workers *workers);
 int fp_workers_is_full(const fp_workers *workers);

@@ -175,6 +175,15 @@ fp_array_reader_init(fp_array_reader *from, const fp_array_geometry *array)
 }
 
 void
+fp_array_reader_seek(fp_array_reader *from, size_t offset)
+{
+    if (from->array->order == FP_ORDER_GATHERED) {
+        fp_strided_seek(&from->cursor, offset);
+    }
+    from->offset = offset;
+}
+
+void
 fp_array_read(fp_array_reader *from, unsigned char *out, size_t n_bytes)
 {
     const fp_array_geometry *array = from->array;

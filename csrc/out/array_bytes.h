@@ -62,6 +62,8 @@ typedef struct {
 
 void fp_array_reader_init(fp_array_reader *from,
                           const fp_array_geometry *array);
+/* From the start to an offset, up to n_bytes of the array. */
+void fp_array_reader_seek(fp_array_reader *from, size_t offset);
 /* The next n_bytes, which are there. */
 void fp_array_read(fp_array_reader *from, unsigned char *out, size_t n_bytes);
 

@@ -382,6 +382,36 @@ done:
     return status;
 }
 
+int
+fp_find_names(fp_walk *walk, PyObject *object, PyObject *given,
+              PyObject **module_name, PyObject **name)
+{
+    PyObject *found_module = NULL, *found_name = NULL, *parent = NULL;
+    int is_nested;
+    int status = given == NULL
+                     ? silent_names(walk->state, object, module_name, name)
+                     : 0;
+
+    if (status != 0) {
+        return status < 0 ? -1 : 0;
+    }
+    status = find_names(walk, object, given, &found_module, &found_name,
+                        &parent, &is_nested);
+    if (status == 0) {
+        /* Neither need be an exact str. */
+        *module_name = PyObject_Str(found_module);
+        *name = *module_name == NULL ? NULL : PyObject_Str(found_name);
+        if (*name == NULL) {
+            Py_CLEAR(*module_name);
+            status = -1;
+        }
+    }
+    Py_XDECREF(found_module);
+    Py_XDECREF(found_name);
+    Py_XDECREF(parent);
+    return status;
+}
+
 /* --- opcodes ------------------------------------------------------------ */
 
 /* 1 where an extension code was written, 0 where there is none, -1. */

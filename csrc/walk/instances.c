@@ -158,9 +158,14 @@ class_kind(fp_walk *walk, PyTypeObject *type)
     return facts->kind;
 }
 
-/* 1 where the instance's own dict shadows what is_plain_class() looked up. */
-static int
-carries_reducer(const fp_state *state, PyObject *dict)
+int
+fp_is_plain_class(fp_walk *walk, PyTypeObject *type)
+{
+    return class_kind(walk, type) == PLAIN;
+}
+
+int
+fp_carries_reducer(const fp_state *state, PyObject *dict)
 {
     PyObject *names[FP_N_REDUCER_NAMES];
 
@@ -241,7 +246,7 @@ save_instance(fp_walk *walk, PyObject *object, int kind, int lonely)
             return -1;
         }
         if (!walk->silent || walk->careful) {
-            int found = carries_reducer(walk->state, dict);
+            int found = fp_carries_reducer(walk->state, dict);
             if (found != 0) {
                 status = found < 0 ? -1 : FP_LEFT;
                 goto done;

@@ -57,6 +57,36 @@ call_own_reducer(fp_walk *walk, PyObject *object)
     return reduced;
 }
 
+PyObject *
+fp_ask_reducer(fp_walk *walk, PyObject *object)
+{
+    PyObject *reducer = registered_reducer(walk, Py_TYPE(object));
+    PyObject *reduced;
+
+    if (reducer != NULL) {
+        reduced = PyObject_CallOneArg(reducer, object);
+        Py_DECREF(reducer);
+    }
+    else if (PyErr_Occurred()) {
+        return NULL;
+    }
+    else {
+        reduced = call_own_reducer(walk, object);
+    }
+    if (reduced == NULL || PyUnicode_Check(reduced)) {
+        return reduced;
+    }
+    if (!PyTuple_Check(reduced)) {
+        PyErr_Format(walk->state->pickling_error, FP_NEITHER_STRING_NOR_TUPLE,
+                     FP_TYPE_OF(reduced));
+        Py_CLEAR(reduced);
+    }
+    else if (fp_check_reduced(walk->state, reduced) < 0) {
+        Py_CLEAR(reduced);
+    }
+    return reduced;
+}
+
 static int
 save_answer(fp_walk *walk, PyObject *reduced, PyObject *object)
 {

@@ -40,8 +40,8 @@ part(PyObject *reduced, Py_ssize_t i)
     return item == Py_None ? NULL : item;
 }
 
-static int
-check_reduced(const fp_state *state, PyObject *reduced)
+int
+fp_check_reduced(const fp_state *state, PyObject *reduced)
 {
     PyObject *error = state->pickling_error;
     Py_ssize_t size = PyTuple_GET_SIZE(reduced);
@@ -246,7 +246,7 @@ fp_save_reduced(fp_walk *walk, PyObject *reduced, PyObject *object)
     fp_frame *frame;
     int form = BY_CALL;
 
-    if (check_reduced(state, reduced) < 0) {
+    if (fp_check_reduced(state, reduced) < 0) {
         return -1;
     }
     if (walk->protocol >= 2

@@ -210,6 +210,22 @@ void fp_walk_init(fp_walk *walk, fp_state *state, int protocol,
 int fp_walk_run(fp_walk *walk, PyObject *object);
 void fp_walk_free(fp_walk *walk);
 
+/* --- for other walks (hash/): what an object says of itself --- */
+
+/* Whether nobody but object itself would be asked about the class's instances:
+ * class and __dict__ are all there is, unless the dict has a reducer in it. */
+int fp_is_plain_class(fp_walk *walk, PyTypeObject *type);
+/* Whether the instance's own dict shadows what makes its class plain. 1, 0 or
+ * -1. */
+int fp_carries_reducer(const fp_state *state, PyObject *dict);
+/* What the registered or the object's own reducer answers, a str or a tuple of
+ * the right parts: a new reference. Not in silence. */
+PyObject *fp_ask_reducer(fp_walk *walk, PyObject *object);
+/* Module and name under which pickle finds the object, `given` or its own: new
+ * references to str. 0 or -1. */
+int fp_find_names(fp_walk *walk, PyObject *object, PyObject *given,
+                  PyObject **module_name, PyObject **name);
+
 /* --- for the rooms of the walk only --- */
 
 /* Writes one object, or pushes the frame that will. `object` is borrowed and
@@ -221,6 +237,8 @@ int fp_save_other(fp_walk *walk, PyObject *object, int lonely);
 int fp_save_global(fp_walk *walk, PyObject *object, PyObject *name);
 /* `reduced` is what a reducer returned (borrowed); `object` may be NULL. */
 int fp_save_reduced(fp_walk *walk, PyObject *reduced, PyObject *object);
+/* Whether its parts are what they should be. 0 or -1. */
+int fp_check_reduced(const fp_state *state, PyObject *reduced);
 int fp_step_reduce(fp_walk *walk, fp_frame *frame);
 /* instances.c: an instance that pickle would ask nobody but object itself
  * about. FP_LEFT where it would ask somebody. */

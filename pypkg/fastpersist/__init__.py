@@ -10,6 +10,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     _environment   versions a file was saved with: the core imports it for a note, or a warning
 #     _progress      what progress= takes, as a function to call
 #     _ends          where loads left file objects
+#     _frames        what pandas' objects are made of: the core imports it to hash them
 #     _core          the compiled part: every byte of our own layout
 #     codecs         streams compressed and decompressed
 #     files          which file it is; file objects, pairs, checks
@@ -43,6 +44,7 @@ from fastpersist._core import (
     dump_value,
     dumps,
     give_back_memory,
+    hash_value,
     load_path,
     loads,
     set_restricted_loads,
@@ -71,6 +73,7 @@ __all__ = [
     "UntrustedError",
     "dump",
     "dumps",
+    "hash",
     "inspect",
     "load",
     "loads",
@@ -642,6 +645,49 @@ def verify(
 
     with reporting(progress, "verify") as report:
         return checking.verify(filename, sidecar, *limits, report)
+
+
+def hash(value: Any) -> str:
+    """Hash a value: equal values give the same text, in every process.
+
+    The hash is of what `joblib.hash` looks at: classes count, so that 1, 1.0 and True differ; the
+    order of dicts and sets does not, nor does which objects are shared or are copies of each
+    other. Arrays are equal where their bytes, dtype, shape and order of axes are; a map is an
+    array. Classes and functions go by name, objects by their attributes, or as their reducer gives
+    them. ``docs/hash.md`` says byte by byte what is hashed: the hash of builtins, NumPy's and
+    pandas' objects is the same in every process, on every Python and with any number of threads,
+    and changes with the version that is written there only.
+
+    XXH3-128 is fast and not cryptographic: two values that are not made to collide do not.
+
+    Parameters
+    ----------
+    value
+        Any object that pickle can handle, and methods of such objects. It is not changed, and
+        arrays are not copied.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+
+    Raises
+    ------
+    TypeError
+        Something in it cannot be pickled, such as a lambda or a lock; a note says where. Exceptions
+        of the object's own methods pass through, with the same note.
+    RuntimeError
+        A container or an array changed its size while it was hashed.
+
+    Examples
+    --------
+    >>> import fastpersist
+    >>> fastpersist.hash({"a": 1, "b": [2.5, None]}) == fastpersist.hash({"b": [2.5, None], "a": 1})
+    True
+    >>> fastpersist.hash(1) == fastpersist.hash(1.0)
+    False
+    """
+    return hash_value(value, _thread_count(None))
 
 
 def inspect(

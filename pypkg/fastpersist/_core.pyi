@@ -75,6 +75,7 @@ def loads(
     buffers: Iterable[Any] | None = (),
     trusted: Iterable[Any] | Restriction | None = None,
 ) -> Any: ...
+def hash_value(value: Any, n_threads: int, /) -> str: ...
 def dump_value(
     value: Any,
     sidecar: str | bytes | _Writable | None,

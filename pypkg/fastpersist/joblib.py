@@ -1,4 +1,4 @@
-"""joblib's names, with the `dump`, `load` and `register_compressor` of fastpersist among them.
+"""joblib's names, with `dump`, `load`, `hash` and `register_compressor` of fastpersist among them.
 
 ``from fastpersist import joblib`` takes the place of ``import joblib``. All other names are
 joblib's own objects: what is pickled of them names joblib. joblib itself is imported, and not
@@ -7,8 +7,10 @@ changed: its `Memory` and `Parallel` go on with its own persistence.
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+import fastpersist
 from fastpersist import dump, load, register_compressor
 
 try:
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
         delayed,
         effective_n_jobs,
         expires_after,
-        hash,
         parallel_backend,
         parallel_config,
         register_parallel_backend,
@@ -63,7 +64,47 @@ __all__ = [
     "wrap_non_picklable_objects",
 ]
 if not TYPE_CHECKING:
-    __all__ = sorted({*_joblib.__all__, "dump", "load", "register_compressor"})
+    __all__ = sorted({*_joblib.__all__, "dump", "load", "hash", "register_compressor"})
+
+
+def hash(obj: Any, *args: Any, **kwargs: Any) -> str:
+    """Hash a value as `fastpersist.hash` does, or as joblib does where its parameters are given.
+
+    Parameters
+    ----------
+    obj
+        The value.
+    hash_name : {"md5", "sha1"}, optional
+        joblib's: its own hash, by this algorithm.
+    coerce_mmap : bool, optional
+        joblib's: its own hash; True takes maps for arrays, as `fastpersist.hash` always does.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits: 32, and 40 of "sha1".
+
+    Raises
+    ------
+    TypeError
+        Something in it cannot be pickled; joblib's own hash raises `pickle.PicklingError`.
+    ValueError
+        joblib does not know `hash_name`.
+
+    Examples
+    --------
+    >>> from fastpersist import joblib
+    >>> len(joblib.hash([1, 2])), len(joblib.hash([1, 2], hash_name="sha1"))
+    (32, 40)
+    """
+    if args or kwargs:
+        digest: str = _joblib.hash(obj, *args, **kwargs)
+        return digest
+    return fastpersist.hash(obj)
+
+
+# What inspect.signature() says: the parameters are joblib's.
+hash.__signature__ = signature(_joblib.hash)  # type: ignore[attr-defined]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ The same script runs with joblib itself, and with each way to import ours.
 """
 
 import importlib.util
+import inspect
 import os
 import pickle
 import pickletools
@@ -24,7 +25,7 @@ IMPORTS = {
 }
 imports = pytest.mark.parametrize("line", IMPORTS.values(), ids=IMPORTS)
 
-OURS = {"dump", "load", "register_compressor"}
+OURS = {"dump", "load", "hash", "register_compressor"}
 
 
 # ---------------------------------------------------------------- names
@@ -33,8 +34,10 @@ OURS = {"dump", "load", "register_compressor"}
 def test_all_that_joblib_exports():
     assert set(ours.__all__) == set(theirs.__all__)
     for name in theirs.__all__:
-        if name in OURS:
+        if name in OURS - {"hash"}:
             assert getattr(ours, name) is getattr(fastpersist, name)
+        elif name == "hash":
+            assert inspect.signature(ours.hash) == inspect.signature(theirs.hash)
         else:
             assert getattr(ours, name) is getattr(theirs, name)
 
@@ -47,6 +50,16 @@ def test_all_public_names_and_modules():
         assert getattr(ours, name) is getattr(theirs, name)
     assert ours.externals.loky is theirs.externals.loky
     assert ours.__version__ == theirs.__version__
+
+
+def test_hash_is_ours_unless_joblibs_parameters_are_given():
+    value = {"a": np.arange(3)}
+    assert ours.hash(value) == fastpersist.hash(value)
+    for arguments in (["md5"], ["sha1"], ["md5", True]):
+        assert ours.hash(value, *arguments) == theirs.hash(value, *arguments)
+    assert ours.hash(value, coerce_mmap=False) == theirs.hash(value)
+    with pytest.raises(ValueError, match="hash_name"):
+        ours.hash(value, hash_name="crc32")
 
 
 def test_star():
@@ -150,7 +163,7 @@ def test_pickles_of_what_it_makes(tmp_path):
         yield module.delayed(len)([1])
         yield module.Parallel(n_jobs=2).n_jobs
         yield module.Memory(tmp_path / "cache", verbose=0)
-        yield module.hash(np.arange(5))
+        yield module.hash(np.arange(5), "md5")
 
     for one, other in zip(values(ours), values(theirs), strict=True):
         assert pickle.dumps(one) == pickle.dumps(other)
@@ -160,8 +173,9 @@ def test_pickles_of_what_it_makes(tmp_path):
 def test_pickles_of_ours_name_fastpersist():
     for name in OURS:
         data = pickle.dumps(getattr(ours, name))
-        assert globals_of(data) == [f"fastpersist {name}"]
-        assert pickle.loads(data) is getattr(fastpersist, name)
+        module = "fastpersist.joblib" if name == "hash" else "fastpersist"
+        assert globals_of(data) == [f"{module} {name}"]
+        assert pickle.loads(data) is getattr(ours, name)
 
 
 # ---------------------------------------------------------------- a script
@@ -194,7 +208,7 @@ def load_and_add(path, n):
 
 def dump_there(path, n):
     joblib.dump({{"n": n, "array": np.arange(n)}}, path, compress=3)
-    return joblib.hash(joblib.load(path)["array"])
+    return joblib.hash(joblib.load(path)["array"], "md5")
 
 
 if __name__ == "__main__":
@@ -224,7 +238,7 @@ if __name__ == "__main__":
         joblib.delayed(dump_there)(os.path.join(folder, f"part{{i}}.gz"), i) for i in range(3))
     print(hashes)
     print([joblib.load(os.path.join(folder, f"part{{i}}.gz"))["n"] for i in range(3)])
-    print(joblib.Parallel(n_jobs=2)([joblib.delayed(joblib.hash)([i]) for i in range(2)]))
+    print(joblib.Parallel(n_jobs=2)([joblib.delayed(joblib.hash)([i], "md5") for i in range(2)]))
     print(joblib.Parallel(n_jobs=2)([joblib.delayed(joblib.load)(path) for i in range(1)])[0]
           ["array"].sum())
     print([os.path.basename(p[0]) for p in joblib.Parallel(n_jobs=2)(
