@@ -174,6 +174,19 @@ fp_blobs_free(fp_blobs *blobs)
     Py_CLEAR(blobs->map_filename);
 }
 
+void
+fp_blobs_used(fp_blobs *blobs, size_t index)
+{
+    fp_loaded_blob *blob = &blobs->table[index];
+
+    if (blob->n_gets == 0 || --blob->n_gets > 0) {
+        return;
+    }
+    free_payload(blobs, blob);
+    Py_CLEAR(blob->object);
+    Py_CLEAR(blob->array);
+}
+
 /* --- objects ------------------------------------------------------------ */
 
 PyObject *
