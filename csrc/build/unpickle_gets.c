@@ -96,7 +96,38 @@ count_all(const fp_machine *machine, const unsigned char *next,
 {
     while (next < end) {
         unsigned char opcode = *next;
-        size_t step = steps[opcode];
+        size_t step;
+        /* The commonest: a branch that is foreseen need not wait for the
+         * opcode, a length from the table would. */
+        switch (opcode) {
+        case OP_MARK:
+        case OP_TUPLE:
+        case OP_TUPLE1:
+        case OP_TUPLE2:
+        case OP_REDUCE:
+        case OP_BUILD:
+        case OP_NEWOBJ:
+        case OP_NONE:
+            next += 1;
+            continue;
+        case OP_BINGET:
+            if (end - next < 2) {
+                return -1;
+            }
+            count_get(machine, next[1], order, n);
+            next += 2;
+            continue;
+        case OP_LONG_BINGET:
+            if (end - next < 5) {
+                return -1;
+            }
+            count_get(machine, fp_u32(next + 1), order, n);
+            next += 5;
+            continue;
+        default:
+            break;
+        }
+        step = steps[opcode];
         if (step == 0) {
             if (opcode == OP_GET
                 || (next = skip_argument(opcode, next + 1, end)) == NULL)
@@ -107,12 +138,6 @@ count_all(const fp_machine *machine, const unsigned char *next,
         }
         if ((size_t)(end - next) < step) {
             return -1;
-        }
-        if (opcode == OP_BINGET) {
-            count_get(machine, next[1], order, n);
-        }
-        else if (opcode == OP_LONG_BINGET) {
-            count_get(machine, fp_u32(next + 1), order, n);
         }
         next += step;
     }

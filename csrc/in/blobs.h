@@ -36,6 +36,7 @@ typedef struct {
     unsigned char in_place;   /* `data` lies in a map, in the file's bytes in
                              * memory, or in `object` */
     unsigned char of_handler; /* `data` came from the handler */
+    unsigned char is_roomy;   /* ... with room for FP_SHARED_BLOB_BYTES */
     unsigned char swapped; /* `array` has another byte order than the file */
     unsigned char checked; /* hash verified, or not asked for */
 } fp_loaded_blob;
@@ -59,6 +60,9 @@ typedef struct fp_blobs {
     /* The allocator that NumPy's arrays of this load get their memory from
      * (the capsule of PyDataMem_GetHandler()); owned. */
     PyObject *handler;
+    /* Memory of it that blobs with several uses have left for others of their
+     * kind, each piece with the address of the next one; owned. */
+    unsigned char *spare;
     fp_known_dtype dtypes[FP_KNOWN_DTYPES];
     unsigned next_dtype; /* the entry to be replaced next */
     /* Of a mapped file, else NULL. */
@@ -88,6 +92,8 @@ int fp_blobs_allocate(fp_blobs *blobs, size_t index, uint64_t n_bytes);
  * where memory comes from, at the first call (with nothing allocated yet). */
 int fp_blobs_grow(fp_blobs *blobs, size_t index, uint64_t n_bytes,
                   uint64_t n_final);
+/* Before an array takes the payload's memory: it has no more room than that. */
+int fp_blobs_fit(fp_blobs *blobs, fp_loaded_blob *blob);
 void fp_blobs_free(fp_blobs *blobs);
 /* One use is over: behind the last one nothing of the blob is kept here. */
 void fp_blobs_used(fp_blobs *blobs, size_t index);
