@@ -334,7 +334,7 @@ def test_a_file_that_is_written_over_meanwhile(tmp_path):
 
     def write_over(_):
         with open(path, "r+b") as file:
-            file.seek(30 * MIB)
+            file.seek(22 * MIB)
             file.write(os.urandom(100))
 
     Copies.then = write_over
