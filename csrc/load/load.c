@@ -125,7 +125,7 @@ run(fp_load *load, fp_machine *machine, int until_end, uint64_t first_offset,
     if (result != NULL && load->ahead != NULL && fp_load_end_ahead(load) < 0) {
         Py_CLEAR(result);
     }
-    else if (result == NULL && !load->is_damaged) {
+    else if (result == NULL && !load->has_read_failed) {
         name_damage(load, machine, until_end, first_offset);
         add_notes(load, first_offset + fp_input_offset(machine->input));
     }

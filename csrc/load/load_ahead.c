@@ -31,9 +31,10 @@ struct fp_load_ahead {
     size_t n_order;
     size_t *place; /* owned: of each blob, in `order`; SIZE_MAX: nobody asks */
     size_t n_given;
-    uint64_t n_ahead;     /* bytes that were given, and not fetched yet */
-    unsigned char *gaps;  /* owned */
-    fp_ahead_blob *blobs; /* owned */
+    uint64_t n_ahead; /* bytes that were given, and not fetched yet */
+    uint64_t n_before, n_fetched; /* bytes, for progress */
+    unsigned char *gaps;          /* owned */
+    fp_ahead_blob *blobs;         /* owned */
 };
 
 int
@@ -182,11 +183,11 @@ raise_found(fp_load *load, fp_status status)
 {
     const fp_read_ahead *reader = &load->ahead->reader;
 
+    load->has_read_failed = 1;
     if (status == FP_SINK_FAILED) {
         return -1;
     }
-    load->is_damaged = status == FP_CORRUPT || status == FP_TRUNCATED;
-    if (load->is_damaged
+    if ((status == FP_CORRUPT || status == FP_TRUNCATED)
         && fp_load_find_damage(load, reader->failed_block) < 0)
     {
         return -1;
@@ -208,7 +209,7 @@ wait_for(fp_load *load, size_t index)
     fp_signals_init(&signals);
     signals.progress = &load->progress;
     signals.part = FP_PROGRESS_MAIN;
-    signals.before = load->progress.done[FP_PROGRESS_MAIN];
+    signals.before = load->ahead->n_before;
     Py_BEGIN_ALLOW_THREADS
     status = index == SIZE_MAX ? fp_read_ahead_finish(&load->ahead->reader,
                                                       &signals.interrupt)
@@ -216,6 +217,23 @@ wait_for(fp_load *load, size_t index)
                                                     index, &signals.interrupt);
     Py_END_ALLOW_THREADS
     return status;
+}
+
+/* Progress, where nobody had to wait. */
+static int
+tell(fp_load *load, uint64_t n_bytes)
+{
+    struct fp_load_ahead *ahead = load->ahead;
+
+    ahead->n_fetched += n_bytes;
+    if (fp_progress_at(&load->progress, FP_PROGRESS_MAIN,
+                       ahead->n_before + ahead->n_fetched)
+        < 0)
+    {
+        load->has_read_failed = 1;
+        return -1;
+    }
+    return 0;
 }
 
 static int
@@ -250,7 +268,7 @@ fetch(fp_blobs *blobs, size_t index)
         }
     }
     blobs->table[index].is_awaited = 0;
-    return 0;
+    return tell(load, blobs->table[index].n_bytes);
 }
 
 /* --- begin and end ------------------------------------------------------- */
@@ -267,6 +285,7 @@ fp_load_begin_ahead(fp_load *load, const fp_machine *machine)
         return -1;
     }
     load->ahead = ahead;
+    ahead->n_before = load->progress.done[FP_PROGRESS_MAIN];
     status = plan(load, ahead, machine);
     if (status <= 0) {
         return status;
@@ -299,7 +318,8 @@ fp_load_end_ahead(fp_load *load)
     if (status != FP_OK) {
         return raise_found(load, status);
     }
-    load->progress.done[FP_PROGRESS_MAIN] += load->footer.sidecar_length;
+    load->progress.done[FP_PROGRESS_MAIN] =
+        load->ahead->n_before + load->footer.sidecar_length;
     return fp_load_check_read_gaps(load, load->ahead->gaps);
 }
 

@@ -67,9 +67,9 @@ typedef struct {
     uint64_t checked_first, checked_end;
     int is_streamed;             /* the sidecar is read when the graph runs */
     struct fp_load_ahead *ahead; /* owned; NULL: nothing is read ahead */
-    int is_damaged;     /* what was read ahead is, and that was raised */
-    fp_buffers buffers; /* of a dump in two files */
-    int only_checks;    /* payloads are hashed and dropped */
+    int has_read_failed;         /* ahead of the graph, and that was raised */
+    fp_buffers buffers;          /* of a dump in two files */
+    int only_checks;             /* payloads are hashed and dropped */
     fp_progress progress;
     /* Owned: of a load that was audited, what was found. It has the graph and
      * the footer then. */

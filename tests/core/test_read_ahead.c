@@ -178,7 +178,7 @@ reads_all_in_any_order(const char *directory)
     static const size_t most_bytes[] = {300, 60000, 700000, 4000000};
     random_source source = {11};
 
-    for (int i = 0; i < 48; i++) {
+    for (int i = 0; i < 24; i++) {
         size_t most = most_bytes[i % 4];
         region made;
         fp_read_ahead ahead;
@@ -207,7 +207,7 @@ names_bad_blocks(const char *directory)
 {
     random_source source = {12};
 
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 8; i++) {
         size_t failed = SIZE_MAX;
         region made;
         make_region(&made, &source, directory, 60, 400000, i % 3 * 20);
@@ -242,7 +242,7 @@ stops_in_the_middle(const char *directory)
 {
     random_source source = {13};
 
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 15; i++) {
         region made;
         size_t n_given;
         make_region(&made, &source, directory, 30, 800000, 3);
@@ -288,14 +288,14 @@ goes_on_in_a_child(const char *directory)
 {
     random_source source = {15};
 
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 6; i++) {
         region made;
         size_t n_given = 0;
         int is_child, status = 0;
         make_region(&made, &source, directory, 80, 300000, i % 3 * 20);
         fp_read_ahead ahead = describe(&made, 3);
         CHECK_OK(fp_read_ahead_begin(&ahead));
-        while (n_given < (size_t)i * 5) {
+        while (n_given < (size_t)i * 10) {
             give(&made, &ahead, n_given++);
         }
         pid_t child = fork();

@@ -529,3 +529,27 @@ def test_memory_is_bounded_by_the_window(n, items, tmp_path):
     run_python(SAVE, str(path), str(n), str(items))
     grown = int(run_python(PEAK, str(path), "2"))
     assert grown < (44 << 10) + 2 * (items * 8 >> 10)
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_progress_is_told_while_objects_are_built(tmp_path):
+    path = saved([tree(i) for i in range(40)], tmp_path)
+    told = []
+
+    def sleep(copies):
+        if copies.values[0] in (10, 20, 30):
+            time.sleep(0.13)  # longer than the pause between two reports
+
+    Copies.then = sleep
+    fastpersist.load(path, progress=lambda *numbers: told.append(numbers))
+    assert len(told) >= 4 and told == sorted(told)
+    assert told[-1] == (path.stat().st_size,) * 2
+
+    def fail(done, total):
+        raise Deliberate("enough")
+
+    with pytest.raises(Deliberate) as caught:
+        fastpersist.load(path, progress=fail)
+    assert not hasattr(caught.value, "__notes__")
