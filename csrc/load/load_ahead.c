@@ -20,6 +20,9 @@
 #define WINDOW_BYTES ((uint64_t)16 << 20)
 /* A smaller sidecar is there before a thread has begun. */
 #define LEAST_BYTES ((uint64_t)2 << 20)
+/* Where the graph is longer than that, arrays are so small that the pass over it
+ * takes as long as reading them. */
+#define BYTES_PER_GRAPH_BYTE 12
 /* Blocks that are read twice, in a file whose blobs are asked for in another
  * order than they lie in: more than so many, and than an eighth of it, and
  * everything is read first. */
@@ -47,8 +50,8 @@ fp_load_may_stream(const fp_load *load)
            && options->verify != FP_VERIFY_FULL && options->audit == NULL
            && !(footer->flags & FP_FLAG_SIDECAR_FILE)
            && footer->sidecar_length >= LEAST_BYTES
-           /* Of what is mostly graph the pass over it gains nothing. */
-           && footer->sidecar_length >= footer->graph_length;
+           && footer->sidecar_length / BYTES_PER_GRAPH_BYTE
+                  >= footer->graph_length;
 }
 
 /* --- the plan ------------------------------------------------------------ */
