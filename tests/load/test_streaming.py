@@ -521,7 +521,7 @@ fastpersist.dump(value, sys.argv[1])
 
 
 @ON_LINUX
-@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="keeps what is freed")
+@pytest.mark.slow  # and not for sanitizers, which keep what was freed
 @pytest.mark.parametrize(("n", "items"), [(60, 250_000), (1200, 12_500), (8, 1_900_000)])
 def test_memory_is_bounded_by_the_window(n, items, tmp_path):
     """120 MB of blobs of any size, and none is kept: the window, and what the machine is at."""
