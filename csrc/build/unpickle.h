@@ -24,6 +24,7 @@
  *   unpickle_containers.c  list, dict, set, tuple
  *   unpickle_objects.c     globals, NEWOBJ, REDUCE, BUILD, INST, OBJ, EXT
  *   unpickle_arrays.c      arrays and other uses of blobs
+ *   unpickle_gets.c        which blobs a graph will ask for
  *   array_guard.h          what a pickle may not do with NumPy's constructors
  *   restrict.h             what a restricted load may do
  *   unpickler.c            the Unpickler type, its memo proxy, loads()
@@ -146,6 +147,15 @@ void fp_machine_nested(fp_machine *machine, const fp_machine *parent,
                        fp_input *input);
 /* Puts every blob of the table into the memo at its number. */
 int fp_machine_seed_blobs(fp_machine *machine, fp_blobs *blobs);
+/* Before the machine runs: counts in the table how often the graph (the n_bytes
+ * that it will run) asks for each blob, and writes to `order`, which has room
+ * for all blobs, in which order it does so first; makes no object. How many
+ * blobs those are; or SIZE_MAX where that cannot be told from the opcodes, and
+ * nothing is counted. Reads nothing but the machine's memo, so the GIL need not
+ * be held. */
+size_t fp_machine_count_gets(const fp_machine *machine,
+                             const unsigned char *graph, size_t n_bytes,
+                             size_t *order);
 /* Runs opcodes up to STOP, or, for the graph of our file (where STOP stands
  * behind the footer), to the end of the input: `until_end`. New reference. */
 PyObject *fp_machine_run(fp_machine *machine, int until_end);

@@ -249,16 +249,24 @@ fp_load_blob(fp_machine *machine, fp_blobs *blobs, size_t blob)
     size_t size = fp_stack_size(machine);
     PyObject *object;
 
+    if (blobs->table[blob].is_awaited) {
+        fp_foreign_code(machine); /* of other threads */
+        if (blobs->fetch(blobs, blob) < 0) {
+            return -1;
+        }
+    }
     if (machine->n_marks > 0 && machine->fence > 0
         && size - machine->fence == 2
         && machine->top[-3] == machine->state->ndarray_type)
     {
         int status = load_array(machine, blobs, blob);
         if (status != 0) {
+            fp_blobs_used(blobs, blob);
             return status < 0 ? -1 : 0;
         }
     }
     fp_foreign_code(machine);
     object = fp_blobs_object(blobs, blob);
+    fp_blobs_used(blobs, blob);
     return fp_push(machine, object);
 }

@@ -443,6 +443,9 @@ array_of_blob(fp_blobs *blobs, fp_loaded_blob *blob,
             blobs->map_filename);
     }
     if (blob->of_handler && offset == 0 && n_bytes == blob->n_bytes) {
+        if (fp_blobs_fit(blobs, blob) < 0) {
+            return NULL;
+        }
         array = fp_array_take(descr, layout, blob->data, blobs->handler);
         is_taken = array != NULL;
     }

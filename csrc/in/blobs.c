@@ -131,17 +131,68 @@ fp_blobs_grow(fp_blobs *blobs, size_t index, uint64_t n_bytes,
     return 0;
 }
 
+/* Memory that many arrays are copied out of, again and again: arrays that are
+ * made meanwhile would leave no place for it. */
+static int
+allocate_roomy(fp_blobs *blobs, fp_loaded_blob *blob, uint64_t n_bytes)
+{
+    blob->data = blobs->spare;
+    if (blob->data != NULL) {
+        memcpy(&blobs->spare, blob->data, sizeof(blobs->spare));
+    }
+    else {
+        blob->data = fp_array_memory_new(blobs->handler, FP_SHARED_BLOB_BYTES);
+        if (blob->data == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    blob->n_bytes = n_bytes;
+    blob->of_handler = blob->is_roomy = 1;
+    return 0;
+}
+
 int
 fp_blobs_allocate(fp_blobs *blobs, size_t index, uint64_t n_bytes)
 {
+    fp_loaded_blob *blob = &blobs->table[index];
+
+    if (blob->n_gets > 1 && blob->kind == FP_BLOB_BYTEARRAY
+        && n_bytes >= FP_OWN_BLOB_BYTES && n_bytes <= FP_SHARED_BLOB_BYTES
+        && !blobs->as_objects)
+    {
+        return allocate_roomy(blobs, blob, n_bytes);
+    }
     return fp_blobs_grow(blobs, index, n_bytes, n_bytes);
+}
+
+int
+fp_blobs_fit(fp_blobs *blobs, fp_loaded_blob *blob)
+{
+    void *data;
+
+    if (blob->is_roomy) {
+        data = fp_array_memory_resize(blobs->handler, blob->data,
+                                      (size_t)blob->n_bytes);
+        if (data == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        blob->data = data;
+        blob->is_roomy = 0;
+    }
+    return 0;
 }
 
 static void
 free_payload(fp_blobs *blobs, fp_loaded_blob *blob)
 {
     if (!blob->in_place && blob->data != NULL) {
-        if (blob->of_handler) {
+        if (blob->is_roomy) {
+            memcpy(blob->data, &blobs->spare, sizeof(blobs->spare));
+            blobs->spare = blob->data;
+        }
+        else if (blob->of_handler) {
             fp_array_memory_free(blobs->handler, blob->data,
                                  (size_t)blob->n_bytes);
         }
@@ -161,6 +212,11 @@ fp_blobs_free(fp_blobs *blobs)
         Py_CLEAR(blob->object);
         Py_CLEAR(blob->array);
     }
+    while (blobs->spare != NULL) {
+        unsigned char *spare = blobs->spare;
+        memcpy(&blobs->spare, spare, sizeof(blobs->spare));
+        fp_array_memory_free(blobs->handler, spare, FP_SHARED_BLOB_BYTES);
+    }
     PyMem_RawFree(blobs->table);
     blobs->table = NULL;
     blobs->n_blobs = blobs->capacity = 0;
@@ -172,6 +228,19 @@ fp_blobs_free(fp_blobs *blobs)
     Py_CLEAR(blobs->map);
     Py_CLEAR(blobs->map_mode);
     Py_CLEAR(blobs->map_filename);
+}
+
+void
+fp_blobs_used(fp_blobs *blobs, size_t index)
+{
+    fp_loaded_blob *blob = &blobs->table[index];
+
+    if (blob->n_gets == 0 || --blob->n_gets > 0) {
+        return;
+    }
+    free_payload(blobs, blob);
+    Py_CLEAR(blob->object);
+    Py_CLEAR(blob->array);
 }
 
 /* --- objects ------------------------------------------------------------ */

@@ -1,14 +1,16 @@
 /* The blobs of one of our files, on their way from the file to the objects.
  *
- * load.c fills the table before the graph is run: each payload is in memory
- * (read and checked), or in a map of the file. The graph then fetches them:
+ * load/ fills the table before the graph is run: each payload is in memory
+ * (read and checked), or in a map of the file; or it is read ahead of the graph
+ * (`fetch`). The graph then fetches them:
  *   fp_blobs_array()   the bytes become an array's own memory, without a copy
  *                      where the array takes all of a blob; small arrays are
  *                      copied out of the blob that they share; of a map the
  *                      array is a numpy.memmap
  *   fp_blobs_object()  any other use: the bytes, str or bytearray that the
  *                      blob's opcode stands for, made once
- * Memory that nothing took is freed with the table: no array keeps it alive.
+ * Memory that nothing took is freed with the table, or after the last use where
+ * their number is known: no array keeps it alive.
  *
  * Ownership: the struct owns payloads, objects and its reference to the map.
  * Errors: -1 or NULL with an exception set. GIL held.
@@ -28,10 +30,13 @@ typedef struct {
                        * points into it */
     PyObject *array;  /* owned: the array that took the payload's memory */
     uint32_t memo_number;
+    uint32_t n_gets;          /* uses that are left; 0: nobody has counted */
     unsigned char kind;       /* fp_blob_kind */
+    unsigned char is_awaited; /* not before `fetch` is the payload there */
     unsigned char in_place;   /* `data` lies in a map, in the file's bytes in
                              * memory, or in `object` */
     unsigned char of_handler; /* `data` came from the handler */
+    unsigned char is_roomy;   /* ... with room for FP_SHARED_BLOB_BYTES */
     unsigned char swapped; /* `array` has another byte order than the file */
     unsigned char checked; /* hash verified, or not asked for */
 } fp_loaded_blob;
@@ -55,6 +60,9 @@ typedef struct fp_blobs {
     /* The allocator that NumPy's arrays of this load get their memory from
      * (the capsule of PyDataMem_GetHandler()); owned. */
     PyObject *handler;
+    /* Memory of it that blobs with several uses have left for others of their
+     * kind, each piece with the address of the next one; owned. */
+    unsigned char *spare;
     fp_known_dtype dtypes[FP_KNOWN_DTYPES];
     unsigned next_dtype; /* the entry to be replaced next */
     /* Of a mapped file, else NULL. */
@@ -65,7 +73,10 @@ typedef struct fp_blobs {
     /* Verifies the blocks that hold a blob of a map before its first use as
      * an object; NULL: nothing to do. 0 or -1 with an exception. */
     int (*check)(struct fp_blobs *blobs, size_t index);
-    void *context;
+    /* Waits for a payload that is awaited; releases the GIL. Called before the
+     * first use. 0 or -1 with an exception. */
+    int (*fetch)(struct fp_blobs *blobs, size_t index);
+    void *context; /* of both */
 } fp_blobs;
 
 /* A table of n_blobs empty entries. 0 or -1. */
@@ -81,7 +92,11 @@ int fp_blobs_allocate(fp_blobs *blobs, size_t index, uint64_t n_bytes);
  * where memory comes from, at the first call (with nothing allocated yet). */
 int fp_blobs_grow(fp_blobs *blobs, size_t index, uint64_t n_bytes,
                   uint64_t n_final);
+/* Before an array takes the payload's memory: it has no more room than that. */
+int fp_blobs_fit(fp_blobs *blobs, fp_loaded_blob *blob);
 void fp_blobs_free(fp_blobs *blobs);
+/* One use is over: behind the last one nothing of the blob is kept here. */
+void fp_blobs_used(fp_blobs *blobs, size_t index);
 
 /* New reference. */
 PyObject *fp_blobs_object(fp_blobs *blobs, size_t index);

@@ -17,6 +17,7 @@
 void
 fp_load_free(fp_load *load)
 {
+    fp_load_stop_ahead(load);
     fp_blobs_free(&load->blobs);
     fp_buffers_free(&load->buffers);
     if (load->map_view.obj != NULL) {
@@ -121,10 +122,14 @@ run(fp_load *load, fp_machine *machine, int until_end, uint64_t first_offset,
 
     fp_collector_pause_begin(load->state, &pause);
     result = fp_machine_run(machine, until_end);
-    if (result == NULL) {
+    if (result != NULL && load->ahead != NULL && fp_load_end_ahead(load) < 0) {
+        Py_CLEAR(result);
+    }
+    else if (result == NULL && !load->has_read_failed) {
         name_damage(load, machine, until_end, first_offset);
         add_notes(load, first_offset + fp_input_offset(machine->input));
     }
+    fp_load_stop_ahead(load);
     fp_machine_free(machine);
     fp_collector_pause_end(load->state, &pause, n_bytes, until_end);
     return result;
@@ -169,7 +174,20 @@ audit(const fp_load *load)
     return answer == NULL ? -1 : 0;
 }
 
-/* The graph of ours: checked, in memory, its blobs at hand. */
+/* Has the sidecar read while the machine runs, or does so now. */
+static int
+stream_sidecar(fp_load *load, const fp_machine *machine)
+{
+    int status = fp_load_begin_ahead(load, machine);
+
+    if (status == 0) {
+        fp_load_stop_ahead(load);
+        status = fp_load_read_sidecar(load);
+    }
+    return status < 0 ? -1 : 0;
+}
+
+/* The graph of ours: checked, in memory, its blobs at hand or on their way. */
 static PyObject *
 run_graph(fp_load *load)
 {
@@ -189,7 +207,10 @@ run_graph(fp_load *load)
     if (footer->flags & FP_FLAG_SIDECAR_FILE) {
         machine.out_of_band = &load->buffers.blobs;
     }
-    if (fp_machine_seed_blobs(&machine, &load->blobs) < 0) {
+    if (fp_machine_seed_blobs(&machine, &load->blobs) < 0
+        || (load->is_streamed && stream_sidecar(load, &machine) < 0))
+    {
+        fp_load_stop_ahead(load);
         fp_machine_free(&machine);
         return NULL;
     }
@@ -267,6 +288,7 @@ load_ours(fp_load *load)
 {
     const fp_footer *footer = &load->footer;
     uint64_t n_file_bytes = load->size;
+    int status = 0;
 
     if (fp_load_find_first(load) < 0 || check_size(load) < 0
         || check_environment(load, 0) < 0 || fp_load_read_graph(load) < 0
@@ -286,16 +308,17 @@ load_ours(fp_load *load)
         blob->memo_number = footer->blobs[i].memo_number;
         blob->checked = 1;
     }
+    load->is_streamed = fp_load_may_stream(load);
     /* Of two files the second is the one that is mapped. */
-    if ((load->options->mmap_mode != NULL
-                 && !(footer->flags & FP_FLAG_SIDECAR_FILE)
-             ? fp_load_map_sidecar(load)
-             : fp_load_read_sidecar(load))
-        < 0)
+    if (load->options->mmap_mode != NULL
+        && !(footer->flags & FP_FLAG_SIDECAR_FILE))
     {
-        return NULL;
+        status = fp_load_map_sidecar(load);
     }
-    return run_graph(load);
+    else if (!load->is_streamed) {
+        status = fp_load_read_sidecar(load);
+    }
+    return status < 0 ? NULL : run_graph(load);
 }
 
 /* joblib's layout, its arrays mapped where a mode asks for it. */

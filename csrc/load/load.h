@@ -1,8 +1,12 @@
 /* Loading from a path or a file object: what kind of file it is, its bytes,
  * its checks, and the machine that builds the objects.
  *
- * A path of ours: header and tail, footer, graph and sidecar are read and
- * checked before an opcode of the graph runs; or the file is mapped. Other
+ * A path of ours: header and tail, footer and graph are read and checked before
+ * an opcode of the graph runs; of the sidecar each block is before a byte of it
+ * is used, and all are before the load returns: read ahead of the graph, or as
+ * a whole before it (small files, verify="full", restricted loads), or the file
+ * is mapped. Of a damaged file nothing is returned. An exception of user code
+ * ends the load as it is: no damage can be its reason. Other
  * files (plain pickle, joblib) run as they are read. A file object is read
  * front to back, one dump, nothing behind it.
  * Compressed files never come here: pypkg/fastpersist/files/loading.py opens

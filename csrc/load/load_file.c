@@ -19,9 +19,9 @@
 
 /* --- reading ------------------------------------------------------------- */
 
-static int
-raise_read(const fp_load *load, fp_status status, int saved_errno,
-           fp_section section, uint64_t offset, const char *expected)
+int
+fp_load_raise_read(const fp_load *load, fp_status status, int saved_errno,
+                   fp_section section, uint64_t offset, const char *expected)
 {
     if (status == FP_TRUNCATED || status == FP_CORRUPT || status == FP_TOO_NEW)
     {
@@ -75,8 +75,8 @@ bytes_at(const fp_load *load, uint64_t offset, uint64_t n_bytes,
     status = read_at(load->fd, *owned, n_bytes, offset, &saved_errno);
     Py_END_ALLOW_THREADS
     if (status != FP_OK) {
-        raise_read(load, status, saved_errno, FP_SECTION_FOOTER, offset,
-                   "a file that does not become shorter");
+        fp_load_raise_read(load, status, saved_errno, FP_SECTION_FOOTER,
+                           offset, "a file that does not become shorter");
         return NULL;
     }
     return *owned;
@@ -204,8 +204,9 @@ fp_load_look(fp_load *load, uint64_t start)
         Py_END_ALLOW_THREADS
     }
     if (status != FP_OK) {
-        return raise_read(load, status, saved_errno, FP_SECTION_HEADER, start,
-                          "a file that does not become shorter");
+        return fp_load_raise_read(load, status, saved_errno, FP_SECTION_HEADER,
+                                  start,
+                                  "a file that does not become shorter");
     }
     if (fp_load_starts_as_ours(head, n_bytes)
         || fp_header_decode(head, (size_t)n_head, &error) != FP_NOT_OURS)
@@ -304,8 +305,8 @@ read_footer(fp_load *load, uint64_t end, fp_footer *footer)
         status = fp_footer_decode(data, (size_t)n_bytes, footer, &error);
     }
     if (status != FP_OK) {
-        raise_read(load, status, 0, section, end - n_bytes + error.offset,
-                   error.expected);
+        fp_load_raise_read(load, status, 0, section,
+                           end - n_bytes + error.offset, error.expected);
         goto done;
     }
     result = 0;
@@ -578,10 +579,11 @@ run_block_read(fp_load *load, fp_section section, fp_block_read *read)
 
     return status == FP_OK
                ? 0
-               : raise_read(load, status, read->saved_errno, section,
-                            read->bad_offset,
-                            status == FP_TRUNCATED ? "a longer file"
-                                                   : "the hash of its block");
+               : fp_load_raise_read(load, status, read->saved_errno, section,
+                                    read->bad_offset,
+                                    status == FP_TRUNCATED
+                                        ? "a longer file"
+                                        : "the hash of its block");
 }
 
 /* Fills the pieces from the file. */
@@ -655,6 +657,54 @@ fp_load_read_blocks(fp_load *load, uint64_t first, unsigned char *target,
         read.hashes += first;
     }
     return run_block_read(load, FP_SECTION_SIDECAR, &read);
+}
+
+int
+fp_load_find_damage(fp_load *load, uint64_t last)
+{
+    fp_block_read read = describe_region(load, FP_SECTION_SIDECAR);
+    size_t n_blocks = (size_t)last + 1;
+    unsigned char *scratch = malloc(FP_HASH_BLOCK_BYTES);
+    fp_piece *pieces = malloc(n_blocks * sizeof(fp_piece));
+    fp_status status = FP_OK;
+
+    if (scratch == NULL || pieces == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (size_t i = 0; i < n_blocks; i++) {
+        pieces[i] = (fp_piece){scratch, FP_HASH_BLOCK_BYTES};
+    }
+    if (read.n_bytes > (uint64_t)n_blocks << FP_HASH_BLOCK_SHIFT) {
+        read.n_bytes = (uint64_t)n_blocks << FP_HASH_BLOCK_SHIFT;
+    }
+    read.fd = load->fd;
+    read.pieces = pieces;
+    read.n_pieces = n_blocks;
+    read.n_threads = 1; /* all blocks have one place */
+    status = fp_load_run_blocks(&read, NULL, FP_PROGRESS_MAIN);
+    if (status != FP_OK) {
+        fp_load_raise_read(load, status, read.saved_errno, FP_SECTION_SIDECAR,
+                           read.bad_offset,
+                           status == FP_TRUNCATED ? "a longer file"
+                                                  : "the hash of its block");
+    }
+done:
+    free(pieces);
+    free(scratch);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+void
+fp_load_describe_ahead(const fp_load *load, fp_read_ahead *ahead)
+{
+    fp_block_read read = describe_region(load, FP_SECTION_SIDECAR);
+
+    ahead->fd = load->fd;
+    ahead->offset = read.offset;
+    ahead->n_bytes = read.n_bytes;
+    ahead->hashes = read.hashes;
+    ahead->n_threads = read.n_threads;
 }
 
 int
@@ -744,8 +794,8 @@ plan_pieces(fp_load *load, unsigned char *gaps, fp_piece *pieces)
     }
 }
 
-static int
-check_read_gaps(fp_load *load, const unsigned char *gaps)
+int
+fp_load_check_read_gaps(fp_load *load, const unsigned char *gaps)
 {
     for (size_t i = 0; i <= load->footer.n_blobs; i++) {
         uint64_t n_bytes;
@@ -783,7 +833,7 @@ read_pieces(fp_load *load)
     if (read_region(load, FP_SECTION_SIDECAR, pieces, 2 * footer->n_blobs + 1)
         == 0)
     {
-        result = check_read_gaps(load, gaps);
+        result = fp_load_check_read_gaps(load, gaps);
     }
 done:
     free(pieces);

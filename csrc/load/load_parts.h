@@ -2,6 +2,7 @@
  *
  *   load.c         which kind of file it is, and the order of things
  *   load_file.c    a file with a descriptor: its dumps, its graph, its sidecar
+ *   load_ahead.c   its sidecar, read ahead of the graph
  *   load_map.c     the same through a map
  *   load_mixed.c   a file that other writers have added to
  *   load_stream.c  a file object, front to back
@@ -16,8 +17,10 @@
 #define FP_LOAD_PARTS_H
 
 #include "base/errors.h"
+#include "build/unpickle.h"
 #include "core/block_read.h"
 #include "core/layout.h"
+#include "core/read_ahead.h"
 #include "core/sidecar_layout.h"
 #include "in/blobs.h"
 #include "in/input.h"
@@ -62,8 +65,11 @@ typedef struct {
     Py_buffer map_view; /* keeps the map open while objects are built */
     /* Of a map: the blocks of the sidecar that were checked last. */
     uint64_t checked_first, checked_end;
-    fp_buffers buffers; /* of a dump in two files */
-    int only_checks;    /* payloads are hashed and dropped */
+    int is_streamed;             /* the sidecar is read when the graph runs */
+    struct fp_load_ahead *ahead; /* owned; NULL: nothing is read ahead */
+    int has_read_failed;         /* ahead of the graph, and that was raised */
+    fp_buffers buffers;          /* of a dump in two files */
+    int only_checks;             /* payloads are hashed and dropped */
     fp_progress progress;
     /* Owned: of a load that was audited, what was found. It has the graph and
      * the footer then. */
@@ -151,6 +157,17 @@ int fp_load_read_blocks(fp_load *load, uint64_t first, unsigned char *target,
  * raised. */
 fp_status fp_load_run_blocks(fp_block_read *read, fp_progress *progress,
                              fp_progress_part part);
+/* Raises the failure of a read, damage or not. Returns -1. */
+int fp_load_raise_read(const fp_load *load, fp_status status, int saved_errno,
+                       fp_section section, uint64_t offset,
+                       const char *expected);
+/* Reads the blocks of the sidecar up to number `last` once more, in order: -1
+ * with the first failure, 0 where there is none. */
+int fp_load_find_damage(fp_load *load, uint64_t last);
+/* Where the sidecar lies in the file, and its hashes. */
+void fp_load_describe_ahead(const fp_load *load, fp_read_ahead *ahead);
+/* Compares all gaps, one behind the other, with what they have to be. */
+int fp_load_check_read_gaps(fp_load *load, const unsigned char *gaps);
 /* The sidecar's hashes do not hold any more: says so. */
 int fp_load_warn_void(fp_load *load);
 
@@ -171,6 +188,20 @@ int fp_load_leave_others(fp_load *load);
 int fp_load_find_first(fp_load *load);
 /* The same demand of what lies behind a foreign pickle that ends at `end`. */
 int fp_load_check_behind(fp_load *load, uint64_t end);
+
+/* --- load_ahead.c -------------------------------------------------------- */
+
+/* Whether the sidecar may be read while the graph runs, and is worth it. */
+int fp_load_may_stream(const fp_load *load);
+/* Begins to read it, for a machine that has its blobs and stands before the
+ * graph: 1; 0 where it is to be read first, -1. Whatever it returns, stop must
+ * follow, before anything of `load` is freed. */
+int fp_load_begin_ahead(fp_load *load, const fp_machine *machine);
+/* When the graph has run: reads and checks what nobody asked for, and what is
+ * between the blobs. */
+int fp_load_end_ahead(fp_load *load);
+/* Ends the threads. Keeps the exception that is set, if any. */
+void fp_load_stop_ahead(fp_load *load);
 
 /* --- load_map.c ---------------------------------------------------------- */
 

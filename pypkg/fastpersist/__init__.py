@@ -457,8 +457,10 @@ def load(
         A path gives the first sidecar in the file. It is the one that `mmap_mode` maps, and that
         joblib's workers open.
     verify : True, False or "full"
-        True: everything that is read is checked against its hashes before anything is built, in
-        maps all but the arrays. "full": these too. False: nothing but header and footer.
+        True: everything that is read is checked against its hashes before it is used, in maps all
+        but the arrays. Arrays are checked while objects in front of them are built already.
+        "full": everything, also in maps, before anything is built. False: nothing but header and
+        footer.
     max_bytes : int, optional
         Take at most so many bytes out of the file (of each of two), decompressed where it is
         compressed; of a map, out of what is not mapped. A file that holds more, or says so, is

@@ -28,6 +28,7 @@ typedef struct {
 
 /* Each ends with a case without a name. */
 extern const test_case block_read_tests[];
+extern const test_case read_ahead_tests[];
 extern const test_case buffer_and_hash_tests[];
 extern const test_case ring_tests[];
 extern const test_case strided_tests[];

@@ -15,6 +15,7 @@ main(int argc, char **argv)
         strided_tests,    atomic_file_tests,     layout_tests,
         memory_tests,     sidecar_layout_tests,  place_tests,
         file_copy_tests,  dump_end_tests,        utf8_tests,
+        read_ahead_tests,
     };
     if (argc < 2) {
         fprintf(stderr, "usage: test_core list | CASE DIRECTORY\n");

@@ -17,6 +17,7 @@ ROOMS += (
     "footer_write",
     "layout",
     "place",
+    "read_ahead",
     "ring",
     "sidecar_layout",
     "sink",

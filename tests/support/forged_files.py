@@ -46,7 +46,7 @@ def dump(
     The hooks change what is hashed; `head` sets fields of the footer's head.
     """
     numbers = list(range(len(blobs))) if numbers is None else numbers
-    sidecar, entries, end, last = b"", [], len(HEADER), 0
+    sidecar, entries, end, last = bytearray(), [], len(HEADER), 0
     for (kind, payload), number in zip(blobs, numbers, strict=True):
         position = len(HEADER) + len(sidecar)
         n_padding = -(position + 12) % 64
@@ -59,7 +59,7 @@ def dump(
         delta = number - last
         entries.append((kind | gap << 2, len(payload), 2 * delta if delta >= 0 else -2 * delta - 1))
         last = number
-    sidecar = change_sidecar(sidecar)
+    sidecar = change_sidecar(bytes(sidecar))
     table = b"".join(varint(number) for entry in change_table(entries) for number in entry)
     graph = frames(opcodes) if graph is None else graph
     hashes = b"".join(struct.pack("<Q", h) for h in block_hashes(sidecar) + block_hashes(graph))
