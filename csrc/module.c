@@ -45,7 +45,7 @@ PyDoc_STRVAR(
     dump_value_doc,
     "dump_value($module, value, sidecar, layout, protocol, durable,\n"
     "           n_threads, place, start, progress=None, names=None,\n"
-    "           environment=None, /)\n"
+    "           environment=None, reducers=None, /)\n"
     "--\n"
     "\n"
     "Write value to a path (str or bytes), which is replaced at the end, or\n"
@@ -56,7 +56,8 @@ PyDoc_STRVAR(
     "start is where a file object stands. progress(done, total) is called\n"
     "now and then, and at the end. Classes whose type is names are written\n"
     "by __module__ and __qualname__ as they are. environment is the text\n"
-    "that the footer gets.");
+    "that the footer gets. reducers is a dict of reducers by exact type, for\n"
+    "types that have none in copyreg's table; of our own layout only.");
 
 static PyObject *
 dump_value(PyObject *module, PyObject *args)
@@ -64,19 +65,24 @@ dump_value(PyObject *module, PyObject *args)
     PyObject *value, *place, *sidecar;
     const char *layout;
     unsigned long long start;
-    PyObject *names = Py_None;
+    PyObject *names = Py_None, *reducers = Py_None;
     fp_dump_options options = {.report = NULL};
 
-    if (!PyArg_ParseTuple(args, "OOsipiOK|OOz#:dump_value", &value, &sidecar,
+    if (!PyArg_ParseTuple(args, "OOsipiOK|OOz#O:dump_value", &value, &sidecar,
                           &layout, &options.protocol, &options.durable,
                           &options.n_threads, &place, &start, &options.report,
                           &names, &options.environment,
-                          &options.environment_bytes))
+                          &options.environment_bytes, &reducers))
     {
+        return NULL;
+    }
+    if (reducers != Py_None && !PyDict_CheckExact(reducers)) {
+        PyErr_SetString(PyExc_TypeError, "reducers must be None or a dict");
         return NULL;
     }
     options.start = start;
     options.names = names == Py_None ? NULL : names;
+    options.reducers = reducers == Py_None ? NULL : reducers;
     options.layout = strcmp(layout, "joblib") == 0  ? FP_LAYOUT_JOBLIB
                      : strcmp(layout, "plain") == 0 ? FP_LAYOUT_PLAIN
                                                     : FP_LAYOUT_PICKLE;

@@ -27,6 +27,8 @@ typedef struct {
     uint64_t start;   /* joblib's layout: where the file object stands */
     PyObject *report; /* borrowed: told of progress; NULL or None: nobody */
     PyObject *names;  /* borrowed: as of fp_walk */
+    PyObject *reducers; /* borrowed: as of fp_walk; FP_LAYOUT_PICKLE with
+                         * protocol 5 only */
     const char *environment; /* borrowed: for the footer; NULL: that of here */
     Py_ssize_t environment_bytes;
 } fp_dump_options;

@@ -177,6 +177,8 @@ int fp_load_check_behind(fp_load *load, uint64_t end);
 /* A map of a whole file, made by the mmap module: new reference. `mode` is a
  * checked mmap_mode. */
 PyObject *fp_map_new(int fd, PyObject *mode);
+/* The same, copied on write, whatever the load's mode. */
+PyObject *fp_map_to_keep(int fd);
 /* What numpy.memmap calls `filename`: the absolute path, as str. */
 PyObject *fp_map_filename(PyObject *path);
 /* Writes into a file in place and waits for the disk: 0 or an errno. No

@@ -9,6 +9,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     _warn          warnings, where the caller sees them
 #     _environment   versions a file was saved with: the core imports it for a note, or a warning
 #     _progress      what progress= takes, as a function to call
+#     _torch         tensors, where a program has torch: how dump writes them
 #     _ends          where loads left file objects
 #     _core          the compiled part: every byte of our own layout
 #     codecs         streams compressed and decompressed
@@ -27,6 +28,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, UnpicklingError
@@ -229,6 +231,10 @@ def _dump(
         sidecar = _checked_sidecar(sidecar, filename, layout, number, codec is not None, durable)
         _ends.forget(sidecar)
     _ends.forget(filename)
+    if not others and "torch" in sys.modules and layout == "pickle" and number >= 5:
+        from fastpersist import _torch
+
+        others = _torch.for_dump()
 
     if progress is None or progress is False:
         _write(value, filename, sidecar, layout, number, durable, n_threads, codec, None, *others)

@@ -87,6 +87,7 @@ def dump_value(
     progress: Callable[[int, int | None], object] | None = None,
     names: type[type] | None = None,
     environment: str | bytes | None = None,
+    reducers: dict[type, Callable[[Any], object]] | None = None,
     /,
 ) -> None: ...
 
