@@ -430,6 +430,9 @@ def load(
     trusted: Iterable[Any] | None = None,
     environment: Literal["warn", "ignore", "raise"] = "warn",
     progress: bool | Callable[[int, int | None], object] | None = None,
+    encoding: str = "ASCII",
+    errors: str = "strict",
+    fix_imports: bool = True,
 ) -> Any:
     """Read an object from a file that `dump`, `pickle` or joblib wrote.
 
@@ -490,6 +493,9 @@ def load(
         thread that called; the total is None of file objects
         and compressed files (decoded bytes are counted), and at the end
         both are equal. What it raises ends the call.
+    encoding, errors, fix_imports
+        Of plain pickles and joblib's files, for what Python 2 wrote in them: as ``pickle.load``
+        takes them.
 
     Returns
     -------
@@ -524,23 +530,27 @@ def load(
     mismatch = _mismatch_rule(environment)
     if trusted is not None:
         level = _verify_level("full")
+    text = None
+    if (encoding, errors, fix_imports) != ("ASCII", "strict", True):
+        text = (encoding, errors, fix_imports)
     rules = (mmap_mode, mode, bool(native), level, n_threads, limit, mismatch)
     if trusted is None and (progress is None or progress is False):
-        return _load(filename, sidecar, *rules, None)
+        return _load(filename, sidecar, *rules, None, text=text)
     from fastpersist._progress import reporting
 
     with reporting(progress, "load") as report:
         if trusted is None:
-            return _load(filename, sidecar, *rules, report)
+            return _load(filename, sidecar, *rules, report, text=text)
         from fastpersist import restricted
 
-        run = partial(_load_restricted, rules, report)
+        run = partial(_load_restricted, rules, report, text)
         return restricted.load(filename, sidecar, trusted, run, n_threads, limit)
 
 
 def _load_restricted(
     rules: tuple[Any, ...],
     report: Any,
+    text: tuple[str, str, bool] | None,
     filename: Any,
     sidecar: Any,
     allowed: Any,
@@ -548,7 +558,7 @@ def _load_restricted(
 ) -> Any:
     mmap_mode, mode, native, level, n_threads, limit, mismatch = rules
     checks = (mmap_mode, mode, native, level, n_threads, limit, mismatch)
-    return _load(filename, sidecar, *checks, report, allowed, audit)
+    return _load(filename, sidecar, *checks, report, allowed, audit, text)
 
 
 def _load(
@@ -564,6 +574,7 @@ def _load(
     report: Callable[[int, int | None], object] | None,
     find_class: Callable[[str, str], Any] | None = None,
     audit: Callable[[Any, int], object] | None = None,
+    text: tuple[str, str, bool] | None = None,
 ) -> Any:
     """A load whose arguments are checked; `audit`: of a path only."""
     if sidecar is not None:
@@ -572,13 +583,13 @@ def _load(
         rules = (mode, native, level, n_threads, limit, mismatch, report, find_class)
         return pairs.load_pair(filename, sidecar, *rules)
     told = (limit, mismatch, report, find_class)
-    request = (mmap_mode, mode, native, level, n_threads, *told)
+    request = (mmap_mode, mode, native, level, n_threads, *told, text)
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     if isinstance(filename, (str, bytes)):
         foreign = partial(_load_foreign, filename, request)
         checks = (mode, native, level, n_threads)
-        return load_path(filename, *checks, foreign, None, *told, audit)
+        return load_path(filename, *checks, foreign, None, *told, audit, text)
     from fastpersist.files import loading
 
     if hasattr(filename, "read"):

@@ -107,6 +107,7 @@ def load_path(
     progress: Callable[[int, int | None], object] | None = None,
     find_class: Callable[[str, str], Any] | None = None,
     audit: Callable[[Survey | None, int], object] | None = None,
+    text: tuple[str, str, bool] | None = None,
     /,
 ) -> Any: ...
 def load_descriptor(
@@ -122,6 +123,7 @@ def load_descriptor(
     mismatch: int = 0,
     progress: Callable[[int, int | None], object] | None = None,
     find_class: Callable[[str, str], Any] | None = None,
+    text: tuple[str, str, bool] | None = None,
     /,
 ) -> tuple[Any, int]: ...
 def load_file(
@@ -136,6 +138,7 @@ def load_file(
     mismatch: int = 0,
     progress: Callable[[int, int | None], object] | None = None,
     find_class: Callable[[str, str], Any] | None = None,
+    text: tuple[str, str, bool] | None = None,
     /,
 ) -> Any: ...
 def verify_descriptor(

@@ -46,6 +46,7 @@ class Request(NamedTuple):
     mismatch: int
     report: Report | None
     find_class: Callable[[str, str], Any] | None = None  # instead of importing
+    text: tuple[str, str, bool] | None = None  # encoding, errors, fix_imports of plain pickles
 
 
 def from_descriptor(path: str | bytes, request: Request, fd: int) -> Any:
