@@ -87,8 +87,7 @@ class _Tensors:
         self.other_dtypes = {
             value
             for name, value in vars(torch).items()
-            if isinstance(value, torch.dtype)
-            and name.startswith(("bfloat", "float8", "complex32"))
+            if isinstance(value, torch.dtype) and name.startswith(("bfloat", "float8", "complex32"))
         }
         # By the address of the storage, which the tensor keeps: what stands for it.
         self.storages: dict[int, _Storage] = {}
