@@ -545,12 +545,13 @@ fp_load_reduce(fp_machine *machine)
         return -1;
     }
     callable = fp_pop(machine);
+    /* First, as a rule copies what may not be written to. */
+    if (callable != NULL && make_writable(machine, callable, &args) < 0) {
+        Py_CLEAR(callable);
+    }
     if (callable != NULL && machine->is_restricted
         && fp_restrict_call(machine, callable, &args) < 0)
     {
-        Py_CLEAR(callable);
-    }
-    if (callable != NULL && make_writable(machine, callable, &args) < 0) {
         Py_CLEAR(callable);
     }
     if (callable != NULL) {
