@@ -62,8 +62,8 @@ def _check_bools(array: Any) -> None:
 
 
 def from_numpy(args: Arguments) -> Arguments:
-    """``from_numpy(array)``: numbers. What torch may not write to, or what lies at odd addresses, is
-    copied; so are bools of a file that others may change."""
+    """``from_numpy(array)``: numbers. What torch may not write to, what lies at odd addresses, and
+    bools of a file that others may change are copied."""
     need(len(args) == 1, "takes an array")
     array = args[0]
     need(is_array(array) or _is_mapped(array), "takes an array")
@@ -175,7 +175,7 @@ _MAX_DEPTH = 8
 
 
 def _named(value: Any, what: str, kinds: tuple[type, ...]) -> dict[str, Any]:
-    """A copy of a dict of tensors, parameters or modules: the load could go on to fill the file's."""
+    """A copy of a dict of tensors: the load could go on to fill the one in the file."""
     need(type(value) in (dict, OrderedDict), f"{what} of a module")
     for name, each in value.items():
         need(type(name) is str and "." not in name and name, f"a name in {what} of a module")
