@@ -514,8 +514,8 @@ call_by_name(fp_machine *machine, PyObject *callable, PyObject *args)
 static int
 make_writable(fp_machine *machine, PyObject *callable, PyObject **args)
 {
-    fp_blobs *blobs = machine->out_of_band != NULL ? machine->out_of_band
-                                                   : machine->blobs;
+    fp_blobs *blobs =
+        machine->out_of_band != NULL ? machine->out_of_band : machine->blobs;
     PyObject *array;
 
     if (blobs == NULL || blobs->map_privately == NULL

@@ -64,7 +64,7 @@ typedef struct fp_blobs {
     PyObject *map_filename;        /* str, absolute; owned */
     /* Of a read-only map, for arrays whose taker would write: one of the same
      * file that is copied on write, made when it is first needed. */
-    PyObject *private_map;         /* mmap.mmap; owned, or NULL */
+    PyObject *private_map; /* mmap.mmap; owned, or NULL */
     const unsigned char *private_data;
     PyObject *(*map_privately)(const struct fp_blobs *blobs);
     /* Verifies the blocks that hold a blob of a map before its first use as

@@ -121,8 +121,9 @@ class _Tensors:
     def reduce_parameter(self, parameter: Any) -> object:
         if not self.is_plain(parameter):
             return parameter.__reduce_ex__(5)
-        arguments = parameter.detach(), parameter.requires_grad, OrderedDict()
-        return self.rebuild_parameter, arguments
+        no_hooks: OrderedDict[Any, Any] = OrderedDict()
+        data = parameter.detach()
+        return self.rebuild_parameter, (data, parameter.requires_grad, no_hooks)
 
     def reduce_tensor(self, tensor: Any) -> object:
         if not self.is_plain(tensor):
