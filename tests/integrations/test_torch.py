@@ -1,7 +1,9 @@
 """Tensors of torch in dumps: how they come back, by all readers; pickle is the oracle."""
 
 import io
+import pathlib
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -340,6 +342,13 @@ def test_nothing_is_imported_where_torch_is_not():
         "    sys.modules['torch'] = other\n"
         "    fastpersist.dump([1], path)\n"
     )
+
+
+def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = pathlib.Path(__file__).parents[2] / "docs" / "torch.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    exec(example, {})
 
 
 # ---------------------------------------------------------------- torch.save
