@@ -69,7 +69,7 @@ def for_dump() -> tuple[Any, ...]:
     torch: Any = sys.modules.get("torch")
     try:
         return (_Name, None, _Tensors(torch).reducers())
-    except AttributeError:  # None, half imported, or something else of that name
+    except (AttributeError, TypeError):  # None, half imported, or something else of that name
         return ()
 
 
