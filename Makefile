@@ -67,7 +67,7 @@ SOURCES := setup.py pyproject.toml $(C_FILES) \
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
 PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools) tools/check_layers
 
-.PHONY: build demo test test-base bench dist lint werror format asan coverage hostile fuzz clean
+.PHONY: build demo test test-base test-torch bench dist lint werror format asan coverage hostile fuzz clean
 # Two targets build into the same environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -107,6 +107,11 @@ test: $(VENV)/.built $(VENV)/.with-test,boosters
 # For further Pythons: .ci/run
 test-base: $(VENV)/.built $(VENV)/.with-test-base
 	$(PY) -m pytest -n $(PYTEST_WORKERS) $(NIGHT) -m '$(BASE_TESTS)' $(MATRIX) $(ONCE) $(PYTEST_ARGS)
+
+# Several hundred MB of packages.
+test-torch: $(VENV)/.built $(VENV)/.with-test,torch
+	$(PY) -m pytest -n $(PYTEST_WORKERS) $(NIGHT) tests/integrations/test_torch*.py \
+	    tests/policy/test_tables.py $(PYTEST_ARGS)
 
 ifeq ($(BENCH_PYTHON),$(VENV)/bin/python)
 bench: $(VENV)/.built $(VENV)/.with-bench

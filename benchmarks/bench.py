@@ -38,6 +38,8 @@ JOBLIB_REPEATS = 3  # joblib takes many seconds on some objects
 TINY_REPEATS = 200  # of microseconds each, so not all behind a collection
 MEMORY_NOISE = 1 << 20  # bytes; two runs of the same program differ by less
 BARE_WRITE = ("forest_deep", "mlp", "array_1gib")
+OF_TORCH = ("torch_ensemble",)  # beside torch.save and torch.load
+LEFT_OUT = ("tiny", *OF_TORCH)  # too short; torch's own reader of its bytes
 DURABLE = "forest_deep"  # beside a bare write with fsync
 
 # (object, case, peer): the smallest ratio, or the largest number where "<=".
@@ -55,6 +57,7 @@ TARGETS = {
     ("boosting", "new file", "pickle"): 4.5,
     ("forest_shallow", "new file", "pickle"): 2.8,
     ("forest_shallow", "new file", "joblib"): 20,
+    ("torch_ensemble", "new file", "pickle"): 1.2,
     **{(name, "over a file", "pickle"): 1 for name in BARE_WRITE},
     # At most 1.1 (one thread: 1.6) times a bare write.
     **{(name, "new file", "bare write"): 1 / 1.1 for name in BARE_WRITE},
@@ -100,13 +103,15 @@ TARGETS |= {
     ("dicts", "load", "joblib"): 15,
     ("objs", "load", "joblib"): 15,
     ("forest_shallow", "load", "joblib"): 8,
+    ("torch_ensemble", "load", "pickle"): 2,
+    ("torch_ensemble", "load", "torch"): 1,
     ("mlp", "load", "two preads"): 1 / 1.25,
     ("array_1gib", "load", "two preads"): 1 / 1.25,
     ("forest_deep", "load", "no hashes"): 1 / 1.1,
     ("array_1gib", "load", "no hashes"): 1 / 1.1,
-    **{(name, "load pickle's", "pickle"): 1 for name in OBJECTS if name != "tiny"},
+    **{(name, "load pickle's", "pickle"): 1 for name in OBJECTS if name not in LEFT_OUT},
     **({("dicts", "load pickle's", "pickle"): 3} if OLD else {}),
-    **{(name, "load joblib's", "joblib"): 1 for name in OBJECTS if name != "tiny"},
+    **{(name, "load joblib's", "joblib"): 1 for name in OBJECTS if name not in LEFT_OUT},
     ("dicts", "load joblib's", "joblib"): 10,
     ("forest_shallow", "map", "load"): 1,
 }
@@ -141,7 +146,7 @@ SLOW_REPEATS = 2  # joblib compresses 35 MB/s
 NO_HASHES = ("forest_deep", "array_1gib")
 TWO_PREADS = ("mlp", "array_1gib")
 # load(trusted=()), at most 1.5 times a plain load; of a small pipeline twice.
-RESTRICTED = ("dicts", "forest_shallow", "forest_deep", "boosting", "mlp", "tiny")
+RESTRICTED = ("dicts", "forest_shallow", "forest_deep", "boosting", "mlp", "tiny", "torch_ensemble")
 TARGETS |= {(name, "restricted", "load"): 1 / 1.5 for name in RESTRICTED}
 TARGETS[("tiny", "restricted", "load")] = 1 / 2
 TINY_LOAD_MICROSECONDS = 60
@@ -184,6 +189,12 @@ def with_joblib(value, path):
     import joblib
 
     joblib.dump(value, path)
+
+
+def with_torch(value, path):
+    import torch
+
+    torch.save(value, path)
 
 
 def with_fastpersist(value, path):
@@ -298,6 +309,8 @@ def measure(name, sizes, directory, repeat):
     if name == "tiny":
         repeat = TINY_REPEATS
     writers = {"joblib": with_joblib, **plain}
+    if name in OF_TORCH:
+        writers["torch"] = with_torch
     if name in BARE_WRITE:
         with_fastpersist(value, directory / "ours.file")
         bare = bare_writer((directory / "ours.file").read_bytes())
@@ -434,6 +447,8 @@ def load_rows(name, directory, repeat):
         str(directory / f"{kind}.file") for kind in ("ours", "pickle", "joblib")
     )
     plain = [["pickle", "pickle", theirs], ["joblib", "joblib", joblibs]]
+    if name in OF_TORCH:
+        plain.append(["torch", "torch", str(directory / "torch.file")])
     if name in NO_HASHES:
         plain.append(["no hashes", "no hashes", ours])
     if name in TWO_PREADS:
@@ -651,7 +666,7 @@ def where_measured():
 
 
 def table_of(rows):
-    peers = ("pickle", "joblib", "pyfory", "bare write", "two preads", "no hashes", "load")
+    peers = ("pickle", "joblib", "torch", "pyfory", "bare write", "two preads", "no hashes", "load")
     peers = [peer for peer in (*peers, "one thread") if any(peer in row.peers for row in rows)]
     head = ["object", "case", "ours"]
     for peer in peers:

@@ -38,6 +38,12 @@ def with_joblib_map(path):
     return joblib.load(path, mmap_mode="r")
 
 
+def with_torch(path):
+    import torch
+
+    return torch.load(path, weights_only=False)
+
+
 def with_ours(path):
     import fastpersist
 
@@ -90,6 +96,7 @@ def with_two_preads(path):
 READERS = {
     "pickle": with_pickle,
     "joblib": with_joblib,
+    "torch": with_torch,
     "joblib map": with_joblib_map,
     "ours": with_ours,
     "no hashes": without_hashes,

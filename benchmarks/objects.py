@@ -3,6 +3,7 @@
 Each is built in a process of its own, from fixed seeds.
 """
 
+import importlib.util
 import warnings
 
 import numpy as np
@@ -123,6 +124,16 @@ def tiny():
     return LinearRegression().fit(*classification(2000))
 
 
+def torch_ensemble(members=8):
+    import torch
+
+    torch.manual_seed(0)
+    return [
+        torch.nn.Sequential(*(torch.nn.Linear(1024, 1024) for _ in range(5)))
+        for _ in range(members)
+    ]
+
+
 OBJECTS = {
     build.__name__: build
     for build in (
@@ -142,6 +153,8 @@ OBJECTS = {
         tiny,
     )
 }
+if importlib.util.find_spec("torch"):
+    OBJECTS["torch_ensemble"] = torch_ensemble
 
 QUICK = {
     "dicts": {"n": 20_000},
@@ -157,4 +170,5 @@ QUICK = {
     "mlp": {"width": 512},
     "weights": {"layers": 8},
     "array_1gib": {"rows": 2_048},
+    "torch_ensemble": {"members": 1},
 }

@@ -65,7 +65,7 @@ PyDoc_STRVAR(
     dump_value_doc,
     "dump_value($module, value, sidecar, layout, protocol, durable,\n"
     "           n_threads, place, start, progress=None, names=None,\n"
-    "           environment=None, /)\n"
+    "           environment=None, reducers=None, /)\n"
     "--\n"
     "\n"
     "Write value to a path (str or bytes), which is replaced at the end, or\n"
@@ -76,7 +76,8 @@ PyDoc_STRVAR(
     "start is where a file object stands. progress(done, total) is called\n"
     "now and then, and at the end. Classes whose type is names are written\n"
     "by __module__ and __qualname__ as they are. environment is the text\n"
-    "that the footer gets.");
+    "that the footer gets. reducers is a dict of reducers by exact type, for\n"
+    "types that have none in copyreg's table; of our own layout only.");
 
 static PyObject *
 dump_value(PyObject *module, PyObject *args)
@@ -84,19 +85,24 @@ dump_value(PyObject *module, PyObject *args)
     PyObject *value, *place, *sidecar;
     const char *layout;
     unsigned long long start;
-    PyObject *names = Py_None;
+    PyObject *names = Py_None, *reducers = Py_None;
     fp_dump_options options = {.report = NULL};
 
-    if (!PyArg_ParseTuple(args, "OOsipiOK|OOz#:dump_value", &value, &sidecar,
+    if (!PyArg_ParseTuple(args, "OOsipiOK|OOz#O:dump_value", &value, &sidecar,
                           &layout, &options.protocol, &options.durable,
                           &options.n_threads, &place, &start, &options.report,
                           &names, &options.environment,
-                          &options.environment_bytes))
+                          &options.environment_bytes, &reducers))
     {
+        return NULL;
+    }
+    if (reducers != Py_None && !PyDict_CheckExact(reducers)) {
+        PyErr_SetString(PyExc_TypeError, "reducers must be None or a dict");
         return NULL;
     }
     options.start = start;
     options.names = names == Py_None ? NULL : names;
+    options.reducers = reducers == Py_None ? NULL : reducers;
     options.layout = strcmp(layout, "joblib") == 0  ? FP_LAYOUT_JOBLIB
                      : strcmp(layout, "plain") == 0 ? FP_LAYOUT_PLAIN
                                                     : FP_LAYOUT_PICKLE;
@@ -184,6 +190,23 @@ load_options(PyObject *mmap_mode, int native_order, int verify, int n_threads,
     return 0;
 }
 
+/* None, or (encoding, errors, fix_imports), which must outlive the options. */
+static int
+add_text(PyObject *text, fp_load_options *options)
+{
+    if (text == Py_None) {
+        return 0;
+    }
+    if (!PyTuple_Check(text)) {
+        PyErr_SetString(PyExc_TypeError, "text must be None or a tuple");
+        return -1;
+    }
+    return PyArg_ParseTuple(text, "ssp:text", &options->encoding,
+                            &options->errors, &options->fix_imports)
+               ? 0
+               : -1;
+}
+
 /* `place` is in use as long as the options are. */
 static int
 add_sidecar(PyObject *sidecar, fp_sidecar_place *place,
@@ -207,14 +230,15 @@ PyDoc_STRVAR(load_path_doc,
              "          n_threads, foreign, sidecar=None,\n"
              "          max_bytes=18446744073709551615,\n"
              "          mismatch=0, progress=None, find_class=None,\n"
-             "          audit=None, /)\n"
+             "          audit=None, text=None, /)\n"
              "--\n"
              "\n"
              "Load the first dump of a file; what it cannot load is left to\n"
              "foreign(fd). foreign(fd, offset) tells whether another\n"
              "writer's begins there. audit(survey, fd) may refuse the file\n"
              "before anything of it runs; of what is not one dump of ours\n"
-             "survey is None.");
+             "survey is None. text is (encoding, errors, fix_imports), for\n"
+             "plain pickles.");
 
 static PyObject *
 load_path(PyObject *module, PyObject *args)
@@ -224,21 +248,24 @@ load_path(PyObject *module, PyObject *args)
     int native_order, verify, n_threads;
     int mismatch = FP_MISMATCH_IGNORE;
     PyObject *report = Py_None, *find_class = Py_None, *audit = Py_None;
+    PyObject *text = Py_None;
     unsigned long long max_bytes = NO_LIMIT;
     fp_load_options options;
     fp_sidecar_place place;
 
-    if (!PyArg_ParseTuple(args, "OOpiiO|OKiOOO:load_path", &path, &mmap_mode,
+    if (!PyArg_ParseTuple(args, "OOpiiO|OKiOOOO:load_path", &path, &mmap_mode,
                           &native_order, &verify, &n_threads, &foreign,
                           &sidecar, &max_bytes, &mismatch, &report,
-                          &find_class, &audit)
+                          &find_class, &audit, &text)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
                         mismatch, report, find_class, &options)
                < 0)
     {
         return NULL;
     }
-    if (add_sidecar(sidecar, &place, &options) < 0) {
+    if (add_sidecar(sidecar, &place, &options) < 0
+        || add_text(text, &options) < 0)
+    {
         return NULL;
     }
     options.foreign = foreign;
@@ -251,11 +278,12 @@ PyDoc_STRVAR(load_descriptor_doc,
              "                native_order, verify, n_threads, foreign,\n"
              "                max_bytes=18446744073709551615,\n"
              "                mismatch=0, progress=None, find_class=None,\n"
-             "                /)\n"
+             "                text=None, /)\n"
              "--\n"
              "\n"
              "Load the dump or pickle that begins at start of a regular\n"
-             "file; return it and where it ends. foreign: see load_path.");
+             "file; return it and where it ends. foreign, text: see\n"
+             "load_path.");
 
 static PyObject *
 load_descriptor(PyObject *module, PyObject *args)
@@ -263,19 +291,22 @@ load_descriptor(PyObject *module, PyObject *args)
     PyObject *path, *mmap_mode, *foreign, *value;
     int fd, native_order, verify, n_threads;
     int mismatch = FP_MISMATCH_IGNORE;
-    PyObject *report = Py_None, *find_class = Py_None;
+    PyObject *report = Py_None, *find_class = Py_None, *text = Py_None;
     unsigned long long start, max_bytes = NO_LIMIT;
     uint64_t end;
     fp_load_options options;
 
-    if (!PyArg_ParseTuple(args, "iOKOpiiO|KiOO:load_descriptor", &fd, &path,
+    if (!PyArg_ParseTuple(args, "iOKOpiiO|KiOOO:load_descriptor", &fd, &path,
                           &start, &mmap_mode, &native_order, &verify,
                           &n_threads, &foreign, &max_bytes, &mismatch, &report,
-                          &find_class)
+                          &find_class, &text)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
                         mismatch, report, find_class, &options)
                < 0)
     {
+        return NULL;
+    }
+    if (add_text(text, &options) < 0) {
         return NULL;
     }
     options.foreign = foreign;
@@ -290,7 +321,8 @@ PyDoc_STRVAR(load_file_doc,
              "load_file($module, file, path, native_order, verify,\n"
              "          mmap_mode=None, n_threads=1, sidecar=None,\n"
              "          max_bytes=18446744073709551615,\n"
-             "          mismatch=0, progress=None, find_class=None, /)\n"
+             "          mismatch=0, progress=None, find_class=None,\n"
+             "          text=None, /)\n"
              "--\n"
              "\n"
              "Load one dump or pickle from an object with a read() method.");
@@ -303,22 +335,24 @@ load_file(PyObject *module, PyObject *args)
     int native_order, verify;
     int n_threads = 1;
     int mismatch = FP_MISMATCH_IGNORE;
-    PyObject *report = Py_None, *find_class = Py_None;
+    PyObject *report = Py_None, *find_class = Py_None, *text = Py_None;
     unsigned long long max_bytes = NO_LIMIT;
     fp_load_options options;
     fp_sidecar_place place;
 
-    if (!PyArg_ParseTuple(args, "OOpi|OiOKiOO:load_file", &file, &path,
+    if (!PyArg_ParseTuple(args, "OOpi|OiOKiOOO:load_file", &file, &path,
                           &native_order, &verify, &mmap_mode, &n_threads,
                           &sidecar, &max_bytes, &mismatch, &report,
-                          &find_class)
+                          &find_class, &text)
         || load_options(mmap_mode, native_order, verify, n_threads, max_bytes,
                         mismatch, report, find_class, &options)
                < 0)
     {
         return NULL;
     }
-    if (add_sidecar(sidecar, &place, &options) < 0) {
+    if (add_sidecar(sidecar, &place, &options) < 0
+        || add_text(text, &options) < 0)
+    {
         return NULL;
     }
     return fp_load_file(fp_state_of_module(module), file,

@@ -3,6 +3,7 @@
 import collections
 import functools
 import gc
+import importlib.util
 import inspect
 import os
 import pathlib
@@ -35,6 +36,9 @@ def pytest_report_to_serializable():
     """A failure whose text has a lone surrogate would end the run with processes side by side."""
     return encodable((yield))
 
+
+# Several hundred MB, which only .ci/nightly installs: no skip where they are not.
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["*/test_torch*.py"]
 
 # ---------------------------------------------------------------- --night
 

@@ -80,7 +80,7 @@ version_of(PyObject *modules, PyObject *name)
     if (key != NULL && fp_dict_get(modules, name, &module) > 0
         && PyModule_Check(module)
         && fp_dict_get(PyModule_GetDict(module), key, &version) > 0
-        && (!PyUnicode_CheckExact(version)
+        && (!PyUnicode_Check(version) /* torch's is of a subclass */
             || PyUnicode_AsUTF8AndSize(version, &n_bytes) == NULL
             || n_bytes > VERSION_BYTES))
     {

@@ -508,6 +508,33 @@ call_by_name(fp_machine *machine, PyObject *callable, PyObject *args)
     return object;
 }
 
+/* torch.from_numpy takes memory that it will write to, whatever the array says:
+ * of a read-only map it gets the bytes copied on write. By name, since torch is
+ * not asked. */
+static int
+make_writable(fp_machine *machine, PyObject *callable, PyObject **args)
+{
+    fp_blobs *blobs =
+        machine->out_of_band != NULL ? machine->out_of_band : machine->blobs;
+    PyObject *array;
+
+    if (blobs == NULL || blobs->map_privately == NULL
+        || !PyCFunction_Check(callable)
+        || strcmp(((PyCFunctionObject *)callable)->m_ml->ml_name, "from_numpy")
+               != 0
+        || !PyTuple_CheckExact(*args) || PyTuple_GET_SIZE(*args) != 1)
+    {
+        return 0;
+    }
+    array = fp_blobs_writable(blobs, PyTuple_GET_ITEM(*args, 0));
+    if (array == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    Py_SETREF(*args, PyTuple_Pack(1, array));
+    Py_DECREF(array);
+    return *args == NULL ? -1 : 0;
+}
+
 int
 fp_load_reduce(fp_machine *machine)
 {
@@ -518,6 +545,10 @@ fp_load_reduce(fp_machine *machine)
         return -1;
     }
     callable = fp_pop(machine);
+    /* First, as a rule copies what may not be written to. */
+    if (callable != NULL && make_writable(machine, callable, &args) < 0) {
+        Py_CLEAR(callable);
+    }
     if (callable != NULL && machine->is_restricted
         && fp_restrict_call(machine, callable, &args) < 0)
     {
@@ -546,7 +577,7 @@ fp_load_reduce(fp_machine *machine)
         }
         Py_DECREF(callable);
     }
-    Py_DECREF(args);
+    Py_XDECREF(args);
     return fp_push(machine, object);
 }
 

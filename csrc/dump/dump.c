@@ -149,6 +149,7 @@ start_walk(fp_dump *dump)
     fp_walk_init(walk, dump->state, 5, 0);
     walk->local_object_error = dump->state->pickling_error; /* as joblib's */
     walk->names = dump->options->names;
+    walk->reducers = dump->options->reducers;
     walk->late_puts = 1;
     walk->silent = 1;
     walk->graph.no_cuts = 0;

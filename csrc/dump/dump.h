@@ -22,11 +22,13 @@ typedef enum {
 typedef struct {
     fp_dump_layout layout;
     int protocol;
-    int durable;      /* of paths */
-    int n_threads;    /* at least 1 */
-    uint64_t start;   /* joblib's layout: where the file object stands */
-    PyObject *report; /* borrowed: told of progress; NULL or None: nobody */
-    PyObject *names;  /* borrowed: as of fp_walk */
+    int durable;        /* of paths */
+    int n_threads;      /* at least 1 */
+    uint64_t start;     /* joblib's layout: where the file object stands */
+    PyObject *report;   /* borrowed: told of progress; NULL or None: nobody */
+    PyObject *names;    /* borrowed: as of fp_walk */
+    PyObject *reducers; /* borrowed: as of fp_walk; FP_LAYOUT_PICKLE with
+                         * protocol 5 only */
     const char *environment; /* borrowed: for the footer; NULL: that of here */
     Py_ssize_t environment_bytes;
 } fp_dump_options;

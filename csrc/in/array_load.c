@@ -531,3 +531,77 @@ fp_blobs_array(fp_blobs *blobs, size_t index, const fp_array_spec *spec,
     *handled = 1;
     return array_of_blob(blobs, blob, dtype, &layout, spec->offset, n_bytes);
 }
+
+/* --- arrays of a read-only map that will be written to ------------------- */
+
+static int
+map_privately(fp_blobs *blobs)
+{
+    PyObject *map;
+    Py_buffer now, before;
+    int status = -1;
+
+    if (blobs->private_map != NULL) {
+        return 0;
+    }
+    map = blobs->map_privately(blobs);
+    if (map == NULL || PyObject_GetBuffer(map, &now, PyBUF_SIMPLE) < 0) {
+        Py_XDECREF(map);
+        return -1;
+    }
+    if (PyObject_GetBuffer(blobs->map, &before, PyBUF_SIMPLE) == 0) {
+        if (now.len >= before.len) {
+            blobs->private_map = Py_NewRef(map);
+            blobs->private_data = now.buf;
+            status = 0;
+        }
+        else {
+            PyErr_SetString(PyExc_OSError,
+                            "the file became shorter while it was mapped");
+        }
+        PyBuffer_Release(&before);
+    }
+    /* It is not closed while arrays lie in it: nobody else has it. */
+    PyBuffer_Release(&now);
+    Py_DECREF(map);
+    return status;
+}
+
+PyObject *
+fp_blobs_writable(fp_blobs *blobs, PyObject *object)
+{
+    PyArrayObject *array = (PyArrayObject *)object;
+    fp_array_layout layout = {.has_strides = 1};
+    PyObject *mode, *made;
+    size_t offset;
+
+    if (blobs->map == NULL || blobs->map_privately == NULL
+        || (PyObject *)Py_TYPE(object) != blobs->state->memmap_type
+        || PyArray_ISWRITEABLE(array) || PyArray_BASE(array) != blobs->map)
+    {
+        return NULL;
+    }
+    layout.n_dims = PyArray_NDIM(array);
+    for (int i = 0; i < layout.n_dims; i++) {
+        layout.shape[i] = PyArray_DIM(array, i);
+        layout.strides[i] = PyArray_STRIDE(array, i);
+    }
+    if (PyArray_SIZE(array) == 0) {
+        layout.has_strides = 0;
+        return new_copy(PyArray_DESCR(array), &layout, NULL, 0);
+    }
+    if (map_privately(blobs) < 0) {
+        return NULL;
+    }
+    mode = PyUnicode_FromString("c");
+    if (mode == NULL) {
+        return NULL;
+    }
+    offset = (size_t)((const unsigned char *)PyArray_BYTES(array)
+                      - blobs->map_data);
+    made = fp_array_of_map(blobs->state, PyArray_DESCR(array), &layout,
+                           blobs->private_map, blobs->private_data, offset,
+                           mode, blobs->map_filename);
+    Py_DECREF(mode);
+    return made;
+}

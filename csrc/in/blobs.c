@@ -226,6 +226,7 @@ fp_blobs_free(fp_blobs *blobs)
     }
     Py_CLEAR(blobs->handler);
     Py_CLEAR(blobs->map);
+    Py_CLEAR(blobs->private_map);
     Py_CLEAR(blobs->map_mode);
     Py_CLEAR(blobs->map_filename);
 }

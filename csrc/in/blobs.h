@@ -70,6 +70,11 @@ typedef struct fp_blobs {
     const unsigned char *map_data; /* its first byte */
     PyObject *map_mode;            /* str: "r", "r+", "c"; owned */
     PyObject *map_filename;        /* str, absolute; owned */
+    /* Of a read-only map, for arrays whose taker would write: one of the same
+     * file that is copied on write, made when it is first needed. */
+    PyObject *private_map; /* mmap.mmap; owned, or NULL */
+    const unsigned char *private_data;
+    PyObject *(*map_privately)(const struct fp_blobs *blobs);
     /* Verifies the blocks that hold a blob of a map before its first use as
      * an object; NULL: nothing to do. 0 or -1 with an exception. */
     int (*check)(struct fp_blobs *blobs, size_t index);
@@ -121,6 +126,11 @@ typedef struct {
  * caller then calls numpy.ndarray itself, and that decides. (array_load.c) */
 PyObject *fp_blobs_array(fp_blobs *blobs, size_t index,
                          const fp_array_spec *spec, int *handled);
+
+/* Of an array over a read-only map one of the same bytes that may be written
+ * to, over a map that is copied on write: new reference. NULL without an
+ * exception where `array` is no such array. */
+PyObject *fp_blobs_writable(fp_blobs *blobs, PyObject *array);
 
 /* What numpy's _frombuffer(*args) gives for the arguments that pickles of
  * arrays have: an array over bytes or a bytearray, in C or Fortran order.

@@ -236,6 +236,11 @@ run_pickle(fp_load *load, fp_input *input, fp_joblib *joblib,
     joblib->native_order = load->options->native_order;
     fp_machine_init(&machine, load->state, input);
     fp_machine_find_with(&machine, load->options->find_class);
+    if (load->options->encoding != NULL) {
+        machine.encoding = load->options->encoding;
+        machine.errors = load->options->errors;
+        machine.fix_imports = load->options->fix_imports;
+    }
     machine.own_wrappers = 1;
     machine.array_rules = joblib;
     return run(load, &machine, 0, first_offset, n_bytes);

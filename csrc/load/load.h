@@ -59,6 +59,10 @@ typedef struct {
     PyObject *report; /* borrowed: told of progress; NULL or None: nobody */
     PyObject *find_class; /* borrowed: as of fp_machine; NULL: names are
                            * imported */
+    /* Of plain pickles, as Unpickler takes them; borrowed. `encoding` NULL: the
+     * defaults of all three. */
+    const char *encoding, *errors;
+    int fix_imports;
     /* Borrowed; of fp_load_path() only; NULL: nobody. Asked before anything of
      * the file runs, and raises to refuse it: audit(survey, fd) of a file that
      * is one dump of ours, checked; audit(None, fd) of any other, which has

@@ -347,6 +347,14 @@ check_mapped(fp_blobs *blobs, size_t i)
         ((buffer->offset + buffer->length - 1) >> FP_HASH_BLOCK_SHIFT) + 1);
 }
 
+static PyObject *
+map_privately(const fp_blobs *blobs)
+{
+    const fp_buffers *from = blobs->context;
+
+    return fp_map_to_keep(from->place->fd);
+}
+
 /* From now on the buffers may change under their hashes: says so on disk. */
 static int
 mark_void(const fp_buffers *from)
@@ -409,6 +417,7 @@ fp_buffers_map(fp_buffers *from)
         blobs->table[i].checked = (unsigned char)is_checked;
     }
     blobs->check = check_mapped;
+    blobs->map_privately = map_privately;
     blobs->context = from;
     if (from->verify == FP_VERIFY_FULL && from->index.state == FP_STATE_VALID
         && check_blocks(from, 0, from->index.n_hashes) < 0)

@@ -41,6 +41,16 @@ fp_map_new(int fd, PyObject *mode)
 }
 
 PyObject *
+fp_map_to_keep(int fd)
+{
+    PyObject *mode = PyUnicode_FromString("c");
+    PyObject *map = mode == NULL ? NULL : fp_map_new(fd, mode);
+
+    Py_XDECREF(mode);
+    return map;
+}
+
+PyObject *
 fp_map_filename(PyObject *path)
 {
     PyObject *module = PyImport_ImportModule("os");
@@ -106,6 +116,14 @@ check_blob(fp_blobs *blobs, size_t index)
     }
     load->checked_end = last + 1;
     return 0;
+}
+
+static PyObject *
+map_privately(const fp_blobs *blobs)
+{
+    const fp_load *load = blobs->context;
+
+    return fp_map_to_keep(load->fd);
 }
 
 static int
@@ -204,6 +222,7 @@ fp_load_map_sidecar(fp_load *load)
         blob->checked = load->options->verify != FP_VERIFY_READ || is_void;
     }
     blobs->check = check_blob;
+    blobs->map_privately = map_privately;
     blobs->context = load;
     if (load->options->verify == FP_VERIFY_FULL && check_all(load, dump) < 0) {
         return -1;

@@ -208,6 +208,8 @@ void fp_load_stop_ahead(fp_load *load);
 /* A map of a whole file, made by the mmap module: new reference. `mode` is a
  * checked mmap_mode. */
 PyObject *fp_map_new(int fd, PyObject *mode);
+/* The same, copied on write, whatever the load's mode. */
+PyObject *fp_map_to_keep(int fd);
 /* What numpy.memmap calls `filename`: the absolute path, as str. */
 PyObject *fp_map_filename(PyObject *path);
 /* Writes into a file in place and waits for the disk: 0 or an errno. No

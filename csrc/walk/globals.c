@@ -758,7 +758,9 @@ save_by_its_names(fp_walk *walk, PyObject *object)
     if (name != NULL && PyUnicode_Check(module_name) && PyUnicode_Check(name)
         && walk->protocol >= 4)
     {
-        status = emit_stack_global(walk, object, module_name, name);
+        status = note_package(walk, module_name) < 0
+                     ? -1
+                     : emit_stack_global(walk, object, module_name, name);
     }
     else if (name != NULL) {
         PyErr_Format(walk->state->pickling_error, "no names: %R, %R",

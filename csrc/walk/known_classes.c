@@ -335,6 +335,13 @@ kind_of(const fp_walk *walk, PyTypeObject *type)
                    ? FP_KNOWN_BUILTIN_COMPLEX
                    : FP_KNOWN_NOTHING;
     }
+    if (walk->reducers != NULL) {
+        found = fp_dict_get(walk->reducers, (PyObject *)type, &reduce);
+        Py_XDECREF(reduce);
+        if (found != 0) {
+            return FP_KNOWN_NOTHING;
+        }
+    }
     reduce_ex = fp_type_lookup(type, state->str_reduce_ex);
     reduce = fp_type_lookup(type, state->str_reduce);
     if (reduce_ex != state->object_reduce_ex) {

@@ -7,7 +7,7 @@
 #include "outlet.h"
 #include "walk.h"
 
-/* From the Pickler's dispatch_table or copyreg's: a new reference, or NULL,
+/* From the Pickler's dispatch_table or copyreg's, or the dump's own: a new reference, or NULL,
  * with an exception or (nothing registered) without. */
 static PyObject *
 registered_reducer(fp_walk *walk, PyTypeObject *type)
@@ -17,11 +17,15 @@ registered_reducer(fp_walk *walk, PyTypeObject *type)
     if (walk->dispatch_table == NULL) {
         (void)fp_dict_get(walk->state->dispatch_table, (PyObject *)type,
                           &reducer);
-        return reducer;
     }
-    reducer = PyObject_GetItem(walk->dispatch_table, (PyObject *)type);
-    if (reducer == NULL && PyErr_ExceptionMatches(PyExc_KeyError)) {
-        PyErr_Clear();
+    else {
+        reducer = PyObject_GetItem(walk->dispatch_table, (PyObject *)type);
+        if (reducer == NULL && PyErr_ExceptionMatches(PyExc_KeyError)) {
+            PyErr_Clear();
+        }
+    }
+    if (reducer == NULL && walk->reducers != NULL && !PyErr_Occurred()) {
+        (void)fp_dict_get(walk->reducers, (PyObject *)type, &reducer);
     }
     return reducer;
 }

@@ -176,6 +176,8 @@ typedef struct fp_walk {
     PyObject *reducer_override;
     PyObject *persistent_id;
     PyObject *dispatch_table;
+    PyObject *reducers; /* exact dict: a type, and its reducer where none is
+                         * registered */
     PyObject *buffer_callback;
     PyObject *names; /* a metaclass: its classes are written by __module__ and
                       * __qualname__, which are str, and looked up nowhere */

@@ -9,6 +9,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     _warn          warnings, where the caller sees them
 #     _environment   versions a file was saved with: the core imports it for a note, or a warning
 #     _progress      what progress= takes, as a function to call
+#     _torch         tensors, where a program has torch: how dump writes them
 #     _ends          where loads left file objects
 #     _frames        what pandas' objects are made of: the core imports it to hash them
 #     _core          the compiled part: every byte of our own layout
@@ -28,6 +29,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, UnpicklingError
@@ -232,6 +234,10 @@ def _dump(
         sidecar = _checked_sidecar(sidecar, filename, layout, number, codec is not None, durable)
         _ends.forget(sidecar)
     _ends.forget(filename)
+    if not others and "torch" in sys.modules and layout == "pickle" and number >= 5:
+        from fastpersist import _torch
+
+        others = _torch.for_dump()
 
     if progress is None or progress is False:
         _write(value, filename, sidecar, layout, number, durable, n_threads, codec, None, *others)
@@ -427,6 +433,9 @@ def load(
     trusted: Iterable[Any] | None = None,
     environment: Literal["warn", "ignore", "raise"] = "warn",
     progress: bool | Callable[[int, int | None], object] | None = None,
+    encoding: str = "ASCII",
+    errors: str = "strict",
+    fix_imports: bool = True,
 ) -> Any:
     """Read an object from a file that `dump`, `pickle` or joblib wrote.
 
@@ -489,6 +498,9 @@ def load(
         thread that called; the total is None of file objects
         and compressed files (decoded bytes are counted), and at the end
         both are equal. What it raises ends the call.
+    encoding, errors, fix_imports
+        Of plain pickles and joblib's files, for what Python 2 wrote in them: as ``pickle.load``
+        takes them.
 
     Returns
     -------
@@ -523,13 +535,16 @@ def load(
     mismatch = _mismatch_rule(environment)
     if trusted is not None:
         level = _verify_level("full")
+    text = None
+    if (encoding, errors, fix_imports) != ("ASCII", "strict", True):
+        text = (encoding, errors, fix_imports)
     rules = (mmap_mode, mode, bool(native), level, n_threads, limit, mismatch)
     if progress is None or progress is False:
-        return _load_trusted(filename, sidecar, trusted, rules, None)
+        return _load_trusted(filename, sidecar, trusted, rules, None, text)
     from fastpersist._progress import reporting
 
     with reporting(progress, "load") as report:
-        return _load_trusted(filename, sidecar, trusted, rules, report)
+        return _load_trusted(filename, sidecar, trusted, rules, report, text)
 
 
 def _load_trusted(
@@ -538,19 +553,21 @@ def _load_trusted(
     trusted: Any,
     rules: tuple[str | None, str | None, bool, int, int, int, int],
     report: Any,
+    text: Any,
 ) -> Any:
     if trusted is None:
-        return _load(filename, sidecar, *rules, report)
+        return _load(filename, sidecar, *rules, report, text=text)
     from fastpersist import restricted
 
     *_, n_threads, limit, _ = rules
-    run = partial(_load_restricted, rules, report)
+    run = partial(_load_restricted, rules, report, text)
     return restricted.load(filename, sidecar, trusted, run, n_threads, limit)
 
 
 def _load_restricted(
     rules: tuple[Any, ...],
     report: Any,
+    text: tuple[str, str, bool] | None,
     filename: Any,
     sidecar: Any,
     allowed: Any,
@@ -558,7 +575,7 @@ def _load_restricted(
 ) -> Any:
     mmap_mode, mode, native, level, n_threads, limit, mismatch = rules
     checks = (mmap_mode, mode, native, level, n_threads, limit, mismatch)
-    return _load(filename, sidecar, *checks, report, allowed, audit)
+    return _load(filename, sidecar, *checks, report, allowed, audit, text)
 
 
 def _load(
@@ -574,6 +591,7 @@ def _load(
     report: Callable[[int, int | None], object] | None,
     find_class: Callable[[str, str], Any] | None = None,
     audit: Callable[[Any, int], object] | None = None,
+    text: tuple[str, str, bool] | None = None,
 ) -> Any:
     """A load whose arguments are checked; `audit`: of a path only."""
     if sidecar is not None:
@@ -582,13 +600,13 @@ def _load(
         rules = (mode, native, level, n_threads, limit, mismatch, report, find_class)
         return pairs.load_pair(filename, sidecar, *rules)
     told = (limit, mismatch, report, find_class)
-    request = (mmap_mode, mode, native, level, n_threads, *told)
+    request = (mmap_mode, mode, native, level, n_threads, *told, text)
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
     if isinstance(filename, (str, bytes)):
         foreign = partial(_load_foreign, filename, request)
         checks = (mode, native, level, n_threads)
-        return load_path(filename, *checks, foreign, None, *told, audit)
+        return load_path(filename, *checks, foreign, None, *told, audit, text)
     from fastpersist.files import loading
 
     if hasattr(filename, "read"):

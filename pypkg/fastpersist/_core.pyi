@@ -88,6 +88,7 @@ def dump_value(
     progress: Callable[[int, int | None], object] | None = None,
     names: type[type] | None = None,
     environment: str | bytes | None = None,
+    reducers: dict[type, Callable[[Any], object]] | None = None,
     /,
 ) -> None: ...
 
@@ -107,6 +108,7 @@ def load_path(
     progress: Callable[[int, int | None], object] | None = None,
     find_class: Callable[[str, str], Any] | None = None,
     audit: Callable[[Survey | None, int], object] | None = None,
+    text: tuple[str, str, bool] | None = None,
     /,
 ) -> Any: ...
 def load_descriptor(
@@ -122,6 +124,7 @@ def load_descriptor(
     mismatch: int = 0,
     progress: Callable[[int, int | None], object] | None = None,
     find_class: Callable[[str, str], Any] | None = None,
+    text: tuple[str, str, bool] | None = None,
     /,
 ) -> tuple[Any, int]: ...
 def load_file(
@@ -136,6 +139,7 @@ def load_file(
     mismatch: int = 0,
     progress: Callable[[int, int | None], object] | None = None,
     find_class: Callable[[str, str], Any] | None = None,
+    text: tuple[str, str, bool] | None = None,
     /,
 ) -> Any: ...
 def verify_descriptor(

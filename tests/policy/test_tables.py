@@ -32,6 +32,9 @@ LOAD_DOES_IT = {("copyreg", name) for name in ("_reconstructor", "__newobj__", "
 CONSTANTS = {("builtins", "Ellipsis"), ("builtins", "NotImplemented")} | {
     (module, "NA") for module in ("pandas", "pandas._libs.missing")
 }
+CONSTANTS |= {
+    (row.module, row.name) for row in ROWS if row.reason == "a dtype, which is a constant"
+}
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
 
 
@@ -70,6 +73,7 @@ def is_function(value):
     return isinstance(value, FUNCTIONS) or (kind.__module__, kind.__name__) in (
         ("numpy", "ufunc"),
         ("numpy", "_ArrayFunctionDispatcher"),
+        ("builtins", "method_descriptor"),
         # Functions that Cython compiles; each library has its own class of that name.
         *((kind.__module__, "cython_function_or_method"),),
     )
@@ -77,7 +81,10 @@ def is_function(value):
 
 def presented(value):
     name = getattr(value, "__qualname__", None) or value.__name__
-    return getattr(value, "__module__", None), name
+    module = getattr(value, "__module__", None)
+    if isinstance(value, types.MethodDescriptorType):
+        module = value.__objclass__.__module__
+    return module, name
 
 
 # ---------------------------------------------------------------- names

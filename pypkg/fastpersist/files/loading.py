@@ -46,6 +46,7 @@ class Request(NamedTuple):
     mismatch: int
     report: Report | None
     find_class: Callable[[str, str], Any] | None = None  # instead of importing
+    text: tuple[str, str, bool] | None = None  # encoding, errors, fix_imports of plain pickles
 
 
 def from_descriptor(path: str | bytes, request: Request, fd: int) -> Any:
@@ -195,7 +196,18 @@ def _blame_the_stream(stream: Any, error: Exception) -> None:
 
 def _map_or_read(fd: int, path: str | bytes, start: int, request: Request) -> tuple[Any, int]:
     """The value, and where it ends: 0 where it cannot be mapped and was not read."""
-    return load_descriptor(fd, path, start, *request[1:5], kinds.begins_at, *request[5:])
+    return load_descriptor(
+        fd,
+        path,
+        start,
+        *request[1:5],
+        kinds.begins_at,
+        request.max_bytes,
+        request.mismatch,
+        request.report,
+        request.find_class,
+        request.text,
+    )
 
 
 def _is_real(file: Any) -> bool:

@@ -18,7 +18,7 @@ first. What is found under the name must be what the row means: its own ``__modu
 #     rules_python   arguments and states of the standard library's
 #     rules_numpy    of NumPy's
 #     rules_small    of several libraries', a few lines each
-#     rules_scipy, rules_sklearn, rules_pandas
+#     rules_scipy, rules_sklearn, rules_pandas, rules_torch
 #     python, numpy_, scipy_, sklearn_, pandas_, joblib_, torch_  the tables
 #     __init__       the tables together; one load's restriction
 
@@ -65,8 +65,9 @@ _FUNCTIONS = {
     "cython_function_or_method",
     "ufunc",
     "_ArrayFunctionDispatcher",
+    "method_descriptor",
 }
-_CONSTANTS = {"NAType", "ellipsis", "NotImplementedType"}
+_CONSTANTS = {"NAType", "ellipsis", "NotImplementedType", "dtype"}
 # Names that the core answers itself, with a class of its own (csrc/load/joblib_layout.c).
 _WRAPPERS = {
     ("joblib.numpy_pickle", "NumpyArrayWrapper"),
@@ -295,4 +296,6 @@ def presented(value: object) -> tuple[str, str] | None:
     module = getattr(value, "__module__", None)
     if module is None and type(value).__name__ == "ufunc":
         module = "numpy"
+    if type(value).__name__ == "method_descriptor":
+        module = value.__objclass__.__module__  # type: ignore[attr-defined]
     return (module, name) if isinstance(module, str) and isinstance(name, str) else None

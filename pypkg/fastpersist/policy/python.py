@@ -51,9 +51,11 @@ ROWS: tuple[Row, ...] = (
     Row(
         "collections",
         "OrderedDict",
-        CALL | NEW | ITEMS,
-        _CONTAINER,
+        CALL | NEW | BUILD | ITEMS,
+        "holds what is put into it; its own methods are C. Its state is the versions that torch "
+        "keeps with a state dict",
         call=rules_python.ordered_dict,
+        state=rules_python.ordered_dict_state,
     ),
     Row(
         "collections",

@@ -336,6 +336,14 @@ def ordered_dict(args: Arguments) -> None:
         _check_pairs(args[0])
 
 
+def ordered_dict_state(instance: Any, state: Any) -> dict[str, Any]:
+    """Of one that a module's state_dict() gave: which version each part has."""
+    need(type(state) is dict and set(state) == {"_metadata"}, "the state of an OrderedDict")
+    versions = state["_metadata"]
+    need(type(versions) is type(instance), "the versions of a state dict")
+    return {"_metadata": versions}
+
+
 def defaultdict_(args: Arguments) -> None:
     """The factory is called when a key is missing: None, or a class that is made of nothing."""
     need(len(args) <= 2, "a defaultdict takes a factory and a dict")
