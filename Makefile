@@ -65,9 +65,9 @@ C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/*/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
            $(sort $(wildcard $(foreach f,*.py *.pyi py.typed */*.py,pypkg/fastpersist/$f)))
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
-PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools) tools/check_layers
+PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools docs examples) tools/check_layers
 
-.PHONY: build demo test test-base bench dist lint werror format asan coverage hostile fuzz clean
+.PHONY: build demo test test-base bench docs dist lint werror format asan coverage hostile fuzz clean
 # Two targets build into the same environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -113,6 +113,11 @@ bench: $(VENV)/.built $(VENV)/.with-bench
 endif
 bench:
 	@$(BENCH_PYTHON) benchmarks/bench.py $(BENCH_ARGS)
+
+# HTML into build/docs; a warning of Sphinx is an error.
+docs: $(VENV)/.built $(VENV)/.with-docs
+	$(PY) -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo 'the first page: build/docs/index.html'
 
 # sdist and wheels into dist/, built twice and tried: DIST_ARGS="--python python3.12 --suite"
 dist: $(VENV)/.built $(VENV)/.with-dist
