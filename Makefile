@@ -65,7 +65,7 @@ C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/*/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
            $(sort $(wildcard $(foreach f,*.py *.pyi py.typed */*.py,pypkg/fastpersist/$f)))
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
-PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools docs examples) tools/check_layers
+PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools docs/conf.py examples) tools/check_layers
 
 .PHONY: build demo test test-base bench docs dist lint werror format asan coverage hostile fuzz clean
 # Two targets build into the same environment.

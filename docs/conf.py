@@ -80,7 +80,7 @@ def prepare(_app, docname, source):
 
 
 def signature(_app, _what, _name, _obj, _options, args, _returned):
-    """As `inspect` has it: numpydoc would take the text of C functions, which may have two lines."""
+    """As inspect has it: numpydoc takes the text of a C function, which may have two lines."""
     return None if args is None else (args, "")
 
 
