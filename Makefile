@@ -112,7 +112,7 @@ ifeq ($(BENCH_PYTHON),$(VENV)/bin/python)
 bench: $(VENV)/.built $(VENV)/.with-bench
 endif
 bench:
-	@$(BENCH_PYTHON) benchmarks/bench.py $(BENCH_ARGS)
+	@$(BENCH_PYTHON) benchmarks/bench.py --json build/bench/rows.json --chart build/bench/speed.png $(BENCH_ARGS)
 
 # HTML into build/docs; a warning of Sphinx is an error.
 docs: $(VENV)/.built $(VENV)/.with-docs

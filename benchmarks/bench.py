@@ -13,6 +13,7 @@ so on one disk, and are in the page cache.
     python benchmarks/bench.py all --page docs/performance.md --readme README.md
                                                   all rows as a page, the short table
                                                   between the markers
+    python benchmarks/bench.py --chart FILE       also a picture (chart.py)
 """
 
 import argparse
@@ -30,6 +31,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
+import chart
 import keep
 from objects import OBJECTS, QUICK
 
@@ -77,6 +79,10 @@ SHORT = (
     ("smallarrs", "load"),
     ("forest_shallow", "new file"),
     ("forest_shallow", "load"),
+    ("forest_deep", "new file"),
+    ("forest_deep", "load"),
+    ("array_1gib", "new file"),
+    ("array_1gib", "load"),
     ("boosting", "new file"),
     ("boosting", "load"),
     ("tfidf", "new file"),
@@ -731,6 +737,7 @@ def main():
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the seconds here")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="put the short table there")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write all rows as Markdown")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the ratios as PNG")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -765,8 +772,9 @@ def main():
             facts += run_machine(Path(base), 2_048 if options.quick else 16_384, repeat)
     print(report(rows, facts) if options.objects else short_report(rows))
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         content = {
-            "machine": machine(),
+            "machine": {**machine(), "quick": options.quick},
             "rows": [asdict(row) for row in rows],
             "facts": [asdict(fact) for fact in facts],
         }
@@ -775,6 +783,11 @@ def main():
         put_in_readme(options.readme, short_report(rows))
     if options.page:
         options.page.write_text(page(rows, facts))
+    if options.chart:
+        options.chart.parent.mkdir(parents=True, exist_ok=True)
+        here = {**machine(), "quick": options.quick}
+        chart.draw([asdict(row) for row in rows], here, options.chart)
+        print(f"\nthe chart: {options.chart}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Comments that GitHub and Sphinx do not show say how a block is run:
 
-    <!-- needs: sklearn, torch -->   packages that the next block imports, beyond NumPy; on the first
-                                     lines of a page, those of all its blocks
+    <!-- needs: sklearn, torch -->   packages that the next block imports, beyond NumPy; on the
+                                     first lines of a page, those of all its blocks
     <!-- setup                       run before the next block; the page does not show it
     model = {"weights": [1.0]}
     -->
