@@ -8,6 +8,7 @@ PYTEST_ARGS ?=
 # Test processes side by side.
 PYTEST_WORKERS ?= 2
 BENCH_ARGS ?=
+FULL_ARGS ?=
 HOSTILE_ARGS ?=
 DIST_ARGS ?=
 FAULTS_ARGS ?=
@@ -67,7 +68,7 @@ SOURCES := setup.py pyproject.toml $(C_FILES) \
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
 PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools docs/conf.py examples) tools/check_layers
 
-.PHONY: build demo test test-base bench docs dist lint werror format asan coverage hostile fuzz clean
+.PHONY: build demo test test-base bench bench-full docs dist lint werror format asan coverage hostile fuzz clean
 # Two targets build into the same environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -113,6 +114,10 @@ bench: $(VENV)/.built $(VENV)/.with-bench
 endif
 bench:
 	@$(BENCH_PYTHON) benchmarks/bench.py --json build/bench/rows.json --chart build/bench/speed.png $(BENCH_ARGS)
+
+# All peers that can do the object, and how they grow; hours. FULL_ARGS="--objects 1e3 1e5 --bytes 1e6"
+bench-full: $(VENV)/.built $(VENV)/.with-bench-full
+	@$(PY) benchmarks/full.py $(FULL_ARGS)
 
 # HTML into build/docs; a warning of Sphinx is an error.
 docs: $(VENV)/.built $(VENV)/.with-docs

@@ -634,9 +634,9 @@ def processor():
     return platform.processor()
 
 
-def machine():
+def machine(others=("pyfory",)):
     """Where the numbers are from: the processor, the system, and every version."""
-    packages = ("fastpersist", "numpy", "scikit-learn", "pandas", "joblib", "pyfory")
+    packages = ("fastpersist", "numpy", "scikit-learn", "pandas", "joblib", *others)
     versions = {package: version_of(package) for package in packages}
     return {
         "processor": processor() or platform.machine(),
@@ -647,12 +647,15 @@ def machine():
     }
 
 
-def where_measured():
-    here = machine()
+RATIOS = " Ratios are the peer's time divided by ours."
+
+
+def where_measured(here=None, what=RATIOS):
+    here = here or machine()
     packages = ", ".join(f"{name} {found}" for name, found in here["packages"].items())
     return (
         f"{here['processor']}, {here['cores']} cores, {here['system']}; {here['python']}, "
-        f"{packages}. Ratios are the peer's time divided by ours."
+        f"{packages}.{what}"
     )
 
 

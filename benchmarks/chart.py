@@ -132,7 +132,8 @@ def draw(rows, machine, path):
             middle = y - (0.5 if both else 0)
             axes.text(-0.289, middle + 0.36, line.title, transform=beside, fontsize=10.5, color=INK,
                       va="center", weight="bold")  # fmt: skip
-            axes.text(-0.289, middle - 0.42, "" if machine.get("quick") else line.detail, transform=beside, fontsize=8, color=FAINT,
+            detail = "" if machine.get("quick") else line.detail
+            axes.text(-0.289, middle - 0.42, detail, transform=beside, fontsize=8, color=FAINT,
                       va="center")  # fmt: skip
         axes.text(-0.012, y, line.direction, transform=beside, fontsize=9.5, color=INK,
                   va="center", ha="right")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The parts of the benchmarks that need no time: what the chart shows."""
+"""The parts of the benchmarks that need no time: what the chart shows, what peers are asked."""
 
 import sys
 
@@ -6,7 +6,8 @@ import pytest
 from helpers import PROJECT
 
 sys.path.insert(0, str(PROJECT / "benchmarks"))
-import chart  # noqa: E402
+import chart
+import full
 
 
 def row(name, case, ours, **peers):
@@ -51,3 +52,32 @@ def test_without_rows_there_is_no_chart(tmp_path):
     with pytest.raises(SystemExit, match="no rows"):
         chart.draw([], {"packages": {}}, tmp_path / "chart.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["records", "instances", "texts", "small_arrays", "weights"])
+def test_each_object_comes_back_the_same(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(full, "LEAST_SECONDS", 0)
+    path = str(tmp_path / "file")
+    for peer in ("fastpersist", "pickle"):
+        dump = full.work("dump", name, 1000, peer, path)
+        load = full.work("load", name, 1000, peer, path)
+        assert dump["is"] == load["is"] and dump["size"] > 1000
+        assert dump["seconds"] > 0 and load["peak"] >= 0
+
+
+def test_the_report_says_what_a_peer_cannot():
+    done = {"dump": 0.002, "dump_peak": 1 << 20, "size": 3 << 20, "load": 1.5, "load_peak": 0}
+    rows = [
+        {"object": "records", "n": 1000, "peer": "pickle", **done},
+        {"object": "records", "n": 1000, "peer": "safetensors", "cannot": "arrays | only"},
+        {"object": "array", "n": 8000, "peer": "joblib", **done, "cannot_map": "no"},
+    ]
+    lines = full.report(rows, "here").splitlines()
+    assert "| pickle | 2 ms | 1.50 s |  | 3 | 1 | 0 |  |" in lines
+    assert "| safetensors | cannot: arrays / only |" in lines
+    assert "| | map: no |" in lines
+    assert "## records, 1,000 objects" in lines and "## array, 8,000 bytes" in lines
+
+
+def test_labels_of_lines_keep_apart():
+    assert full.ends_apart({1.0, 1.1, 3.0}, 0.5) == {1.0: 1.0, 1.1: 1.5, 3.0: 3.0}
