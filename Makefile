@@ -100,7 +100,8 @@ $(VENV)/.with-%: pyproject.toml | $(VENV)/.built
 # --- use ----------------------------------------------------------------------
 
 demo: $(VENV)/.built $(VENV)/.with-demo
-	@$(PY) -m fastpersist demo
+	@$(PY) -m fastpersist demo --keep build/demo
+	@echo 'The chart of the benchmarks: docs/pictures/speed.png (make bench draws build/bench/speed.png)'
 
 test: $(VENV)/.built $(VENV)/.with-test,boosters
 	$(PY) -m pytest -n $(PYTEST_WORKERS) $(NIGHT) $(PYTEST_ARGS)
