@@ -8,6 +8,7 @@ PYTEST_ARGS ?=
 # Test processes side by side.
 PYTEST_WORKERS ?= 2
 BENCH_ARGS ?=
+FULL_ARGS ?=
 HOSTILE_ARGS ?=
 DIST_ARGS ?=
 FAULTS_ARGS ?=
@@ -65,9 +66,10 @@ C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/*/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
            $(sort $(wildcard $(foreach f,*.py *.pyi py.typed */*.py,pypkg/fastpersist/$f)))
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
-PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools) tools/check_layers
+PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools docs/conf.py examples) tools/check_layers
 
-.PHONY: build demo test test-base test-torch bench dist lint werror format asan coverage hostile fuzz clean
+.PHONY: build demo test test-base test-torch bench bench-full docs dist lint werror format asan coverage \
+        hostile fuzz clean
 # Two targets build into the same environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -99,7 +101,8 @@ $(VENV)/.with-%: pyproject.toml | $(VENV)/.built
 # --- use ----------------------------------------------------------------------
 
 demo: $(VENV)/.built $(VENV)/.with-demo
-	@$(PY) -m fastpersist demo
+	@$(PY) -m fastpersist demo --keep build/demo
+	@echo 'The chart of the benchmarks: docs/pictures/speed.png (make bench draws build/bench/speed.png)'
 
 test: $(VENV)/.built $(VENV)/.with-test,boosters
 	$(PY) -m pytest -n $(PYTEST_WORKERS) $(NIGHT) $(PYTEST_ARGS)
@@ -117,7 +120,16 @@ ifeq ($(BENCH_PYTHON),$(VENV)/bin/python)
 bench: $(VENV)/.built $(VENV)/.with-bench
 endif
 bench:
-	@$(BENCH_PYTHON) benchmarks/bench.py $(BENCH_ARGS)
+	@$(BENCH_PYTHON) benchmarks/bench.py --json build/bench/rows.json --chart build/bench/speed.png $(BENCH_ARGS)
+
+# All peers that can do the object, and how they grow; hours. FULL_ARGS="--objects 1e3 1e5 --bytes 1e6"
+bench-full: $(VENV)/.built $(VENV)/.with-bench-full
+	@$(PY) benchmarks/full.py $(FULL_ARGS)
+
+# HTML into build/docs; a warning of Sphinx is an error.
+docs: $(VENV)/.built $(VENV)/.with-docs
+	$(PY) -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo 'the first page: build/docs/index.html'
 
 # sdist and wheels into dist/, built twice and tried: DIST_ARGS="--python python3.12 --suite"
 dist: $(VENV)/.built $(VENV)/.with-dist

@@ -13,6 +13,7 @@ so on one disk, and are in the page cache.
     python benchmarks/bench.py all --page docs/performance.md --readme README.md
                                                   all rows as a page, the short table
                                                   between the markers
+    python benchmarks/bench.py --chart FILE       also a picture (chart.py)
 """
 
 import argparse
@@ -30,6 +31,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
+import chart
 import keep
 from objects import OBJECTS, QUICK
 
@@ -80,6 +82,10 @@ SHORT = (
     ("smallarrs", "load"),
     ("forest_shallow", "new file"),
     ("forest_shallow", "load"),
+    ("forest_deep", "new file"),
+    ("forest_deep", "load"),
+    ("array_1gib", "new file"),
+    ("array_1gib", "load"),
     ("boosting", "new file"),
     ("boosting", "load"),
     ("tfidf", "new file"),
@@ -643,9 +649,9 @@ def processor():
     return platform.processor()
 
 
-def machine():
+def machine(others=("pyfory",)):
     """Where the numbers are from: the processor, the system, and every version."""
-    packages = ("fastpersist", "numpy", "scikit-learn", "pandas", "joblib", "pyfory")
+    packages = ("fastpersist", "numpy", "scikit-learn", "pandas", "joblib", *others)
     versions = {package: version_of(package) for package in packages}
     return {
         "processor": processor() or platform.machine(),
@@ -656,12 +662,15 @@ def machine():
     }
 
 
-def where_measured():
-    here = machine()
+RATIOS = " Ratios are the peer's time divided by ours."
+
+
+def where_measured(here=None, what=RATIOS):
+    here = here or machine()
     packages = ", ".join(f"{name} {found}" for name, found in here["packages"].items())
     return (
         f"{here['processor']}, {here['cores']} cores, {here['system']}; {here['python']}, "
-        f"{packages}. Ratios are the peer's time divided by ours."
+        f"{packages}.{what}"
     )
 
 
@@ -746,6 +755,7 @@ def main():
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the seconds here")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="put the short table there")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write all rows as Markdown")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the ratios as PNG")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -780,8 +790,9 @@ def main():
             facts += run_machine(Path(base), 2_048 if options.quick else 16_384, repeat)
     print(report(rows, facts) if options.objects else short_report(rows))
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         content = {
-            "machine": machine(),
+            "machine": {**machine(), "quick": options.quick},
             "rows": [asdict(row) for row in rows],
             "facts": [asdict(fact) for fact in facts],
         }
@@ -790,6 +801,11 @@ def main():
         put_in_readme(options.readme, short_report(rows))
     if options.page:
         options.page.write_text(page(rows, facts))
+    if options.chart:
+        options.chart.parent.mkdir(parents=True, exist_ok=True)
+        here = {**machine(), "quick": options.quick}
+        chart.draw([asdict(row) for row in rows], here, options.chart)
+        print(f"\nthe chart: {options.chart}")
 
 
 if __name__ == "__main__":

@@ -152,7 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--repeat", type=_count, metavar="N", default=5, help="best of so many (%(default)s)"
     )
-    command("demo", _demo, "two models, dumped and read back by fastpersist, pickle and joblib")
+    one = command(
+        "demo", _demo, "two models, dumped and read back by fastpersist, pickle and joblib"
+    )
+    one.add_argument("--keep", type=Path, metavar="DIR", help="leave a file and a page on it there")
     return parser
 
 
@@ -379,7 +382,6 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    del options
     from fastpersist import demo
 
-    return demo.run()
+    return demo.run(options.keep)

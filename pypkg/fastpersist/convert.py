@@ -6,13 +6,13 @@ comes of calling one. Those are written as the opcodes that made them. Lists, di
 and arrays are built as a load builds them, by our own code and by NumPy's checked constructors, so
 arrays become what each layout makes of them.
 
->>> import pickle, tempfile
+>>> import fastpersist, pickle, tempfile
 >>> from fastpersist.convert import convert
 >>> with tempfile.TemporaryDirectory() as folder, open(f"{folder}/old", "wb") as file:
 ...     pickle.dump({"a": 1}, file, protocol=2)
 ...     file.flush()
 ...     convert(file.name, f"{folder}/new")
-...     pickle.load(open(f"{folder}/new", "rb"))
+...     fastpersist.load(f"{folder}/new")
 {'a': 1}
 """
 

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import fastpersist
 from fastpersist.compare import Call, compare, table
 
 
@@ -26,7 +27,24 @@ def models(data: Any, target: Any) -> dict[str, Any]:
     }
 
 
-def run() -> int:
+def show_file(model: Any, directory: Path | None) -> None:
+    """Where a forest's bytes are, as text; with a directory also as a page, which stays there."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        path = Path(directory or elsewhere, "forest.pkl")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fastpersist.dump(model, path)
+        report = fastpersist.inspect(path)
+        print("\nWhat is in the forest's file (fastpersist.inspect, which runs nothing of it):\n")
+        print(report.to_text(n_rows=12, n_listed=3))
+        if directory is None:
+            print("\nfastpersist demo --keep DIR leaves the file and a page with a tree map there.")
+            return
+        page = directory / "forest.html"
+        report.save_html(page)
+        print(f"\nThe same as a page with a tree map: {page}\nThe file: {path}")
+
+
+def run(kept: Path | None = None) -> int:
     try:
         import joblib  # noqa: F401
         from sklearn.datasets import load_digits
@@ -38,7 +56,8 @@ def run() -> int:
     print("training two models on scikit-learn's digits ...\n", flush=True)
     data, target = load_digits(return_X_y=True)
     n_copies = 0
-    for title, model in models(data, target).items():
+    trained = models(data, target)
+    for title, model in trained.items():
         with tempfile.TemporaryDirectory() as directory:
             rows, answers = compare(model, Path(directory), call=Call("predict", (data,)))
         expected = model.predict(data)
@@ -53,6 +72,7 @@ def run() -> int:
         "pickle and joblib read fastpersist's files in processes that never import it.\n"
         "Times are the best of 5, files in the page cache."
     )
+    show_file(next(iter(trained.values())), kept)
     return 0
 
 

@@ -13,6 +13,7 @@ import fastpersist
 import format_reader
 import numpy as np
 import pytest
+from fastpersist import demo
 from helpers import PROJECT, file_bytes
 from helpers import run_command as run
 
@@ -258,3 +259,17 @@ class Gadget:
 
     def __reduce__(self):
         return os.mkdir, (str(self.path),)
+
+
+def test_the_demo_ends_with_what_is_in_a_file(tmp_path, capsys):
+    value = {"weights": np.arange(1000.0)}
+    demo.show_file(value, None)
+    text = capsys.readouterr().out
+    assert "├─ (the object)" in text and "--keep" in text
+    demo.show_file(value, tmp_path / "kept")
+    text = capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
+        "forest.html",
+        "forest.pkl",
+    ]
+    assert str(tmp_path / "kept" / "forest.html") in text and "--keep" not in text

@@ -8,7 +8,7 @@ first. What is found under the name must be what the row means: its own ``__modu
 
 >>> from fastpersist import policy
 >>> next(row.reason for row in policy.approved() if row.label == "builtins.slice")
-'three indexes'
+'an immutable value; the rule takes only what its pickles have'
 """
 
 # Storeys of the policy, from the ground.
