@@ -1,4 +1,4 @@
-"""Values whose hashes are written down in tests/hash/test_hash_golden.py; a script that prints them."""
+"""Values whose hashes are written down (hash/test_hash_golden.py); a script that prints them."""
 
 import collections
 import datetime
