@@ -54,7 +54,9 @@ SLOW ?= --ignore=tests/targets/test_targets.py --ignore=tests/load/test_streams.
         --ignore=tests/package/test_progress.py --ignore=tests/package/test_cli.py \
         --ignore=tests/package/test_convert.py --ignore=tests/survey/test_survey_bombs.py \
         --ignore=tests/report --ignore=tests/policy/test_attacks.py \
-        --ignore=tests/codecs/test_zstd.py $(SAME_EVERYWHERE) $(NO_PYTHON)
+        --ignore=tests/codecs/test_zstd.py --ignore=tests/dump/test_file_layout.py \
+        --ignore=tests/dump/test_kept_memory.py --ignore=tests/out/test_paths.py \
+        --ignore=tests/survey/test_survey_arrays.py $(SAME_EVERYWHERE) $(NO_PYTHON)
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
