@@ -6,7 +6,7 @@
 #ifndef FP_BUILD_INLINE_LEAVES_H
 #define FP_BUILD_INLINE_LEAVES_H
 
-#include <Python.h>
+#include "base/text.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -114,8 +114,7 @@ fp_short_text(const unsigned char *p, size_t n)
         return text;
     }
 decode: /* also the empty one and single characters, which Python shares */
-    return PyUnicode_DecodeUTF8((const char *)p, (Py_ssize_t)n,
-                                "surrogatepass");
+    return fp_text_of_utf8(p, n);
 }
 
 /* Big-endian, as BINFLOAT has it. */

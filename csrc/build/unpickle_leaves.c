@@ -1,6 +1,8 @@
 /* Numbers, text and bytes, other than the short ones that the loop makes
  * itself; out-of-band buffers; and the opcodes of protocol 0, whose argument
  * is a line. */
+#include "base/text.h"
+#include "core/utf8.h"
 #include "messages_load.h"
 #include "unpickle_parts.h"
 
@@ -175,35 +177,13 @@ fp_load_bytearray(fp_machine *machine, uint64_t n_bytes)
     return fp_push(machine, array);
 }
 
-static int
-is_ascii(const unsigned char *text, size_t n_bytes)
-{
-    uint64_t any = 0;
-    size_t i = 0;
-
-    for (; i + 8 <= n_bytes; i += 8) {
-        uint64_t word;
-        memcpy(&word, text + i, 8);
-        any |= word;
-    }
-    for (; i < n_bytes; i++) {
-        any |= text[i];
-    }
-    return (any & UINT64_C(0x8080808080808080)) == 0;
-}
-
-static PyObject *
-decode_text(const void *text, size_t n_bytes)
-{
-    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)n_bytes, "surrogatepass");
-}
-
 /* Straight into a str, in the hope that it is ASCII. */
 static PyObject *
 read_large_text(fp_machine *machine, size_t n_bytes)
 {
     PyObject *text = PyUnicode_New((Py_ssize_t)n_bytes, 127);
     PyObject *decoded;
+    unsigned char highest;
 
     if (text == NULL
         || fp_input_read_into(machine->input, PyUnicode_1BYTE_DATA(text),
@@ -213,10 +193,11 @@ read_large_text(fp_machine *machine, size_t n_bytes)
         Py_XDECREF(text);
         return NULL;
     }
-    if (is_ascii(PyUnicode_1BYTE_DATA(text), n_bytes)) {
+    fp_utf8_count(PyUnicode_1BYTE_DATA(text), n_bytes, &highest);
+    if (highest < 0x80) {
         return text;
     }
-    decoded = decode_text(PyUnicode_1BYTE_DATA(text), n_bytes);
+    decoded = fp_text_of_utf8(PyUnicode_1BYTE_DATA(text), n_bytes);
     Py_DECREF(text);
     return decoded;
 }
@@ -241,7 +222,7 @@ fp_load_text(fp_machine *machine, uint64_t n_bytes)
         if (bytes == NULL) {
             return -1;
         }
-        text = decode_text(PyBytes_AS_STRING(bytes), (size_t)n_bytes);
+        text = fp_text_of_utf8(PyBytes_AS_STRING(bytes), (size_t)n_bytes);
         Py_DECREF(bytes);
         return fp_push(machine, text);
     }
@@ -255,7 +236,7 @@ fp_load_text(fp_machine *machine, uint64_t n_bytes)
     if (start == NULL) {
         return -1;
     }
-    return fp_push(machine, decode_text(start, (size_t)n_bytes));
+    return fp_push(machine, fp_text_of_utf8(start, (size_t)n_bytes));
 }
 
 /* What Python 2 called a string. */

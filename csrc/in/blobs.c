@@ -1,6 +1,7 @@
 #include "blobs.h"
 
 #include "array_load.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -207,7 +208,7 @@ fp_blobs_object(fp_blobs *blobs, size_t index)
         object = PyBytes_FromStringAndSize(data, n_bytes);
         break;
     case FP_BLOB_STR:
-        object = PyUnicode_DecodeUTF8(data, n_bytes, "surrogatepass");
+        object = fp_text_of_utf8(data, (size_t)n_bytes);
         break;
     }
     if (object != NULL) {

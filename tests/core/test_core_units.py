@@ -23,6 +23,7 @@ ROOMS += (
     "spare_blocks",
     "strided",
     "utf8",
+    "utf8_decode",
 )
 WRAPPED = (
     "malloc",
@@ -62,6 +63,24 @@ def case_names():
     """Read from the sources: nothing is compiled before a test runs."""
     for source in sorted(HERE.glob("test_*.c")):
         yield from re.findall(r'^    \{"(\w+)", \w+\},$', source.read_text(), re.MULTILINE)
+
+
+def test_text_without_vectors(tmp_path):
+    """What other machines than x86-64 compile; without effect there."""
+    (tmp_path / "main.c").write_text(
+        '#include "check.h"\n'
+        "int main(void) {\n"
+        "    for (const test_case *test = utf8_tests; test->name; test++) { test->run(NULL); }\n"
+        "    return 0;\n"
+        "}\n"
+    )
+    sources = [tmp_path / "main.c", HERE / "test_utf8.c"]
+    sources += [CORE / "utf8.c", CORE / "utf8_decode.c"]
+    out = tmp_path / "plain"
+    result = compile_program(sources, out, ["-U__SSE2__", "-I", str(HERE)])
+    assert result.returncode == 0, result.stderr
+    result = subprocess.run([*WRAPPER, str(out)], capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,37 @@ narrowed(const uint32_t *chars, size_t n, int width)
     return memory;
 }
 
+/* Back to the characters, or refused where one of them is a surrogate. */
+static void
+compare_decoding(const uint32_t *chars, size_t n, int width,
+                 const unsigned char *encoded, size_t n_bytes)
+{
+    unsigned char *given = malloc(n_bytes + (n_bytes == 0));
+    void *expected = narrowed(chars, n, width);
+    void *out = malloc(n * (size_t)width + (n == 0));
+    unsigned char highest;
+    unsigned char highest_expected = 0;
+    int has_surrogates = 0;
+
+    CHECK(given != NULL && out != NULL);
+    memcpy(given, encoded, n_bytes);
+    for (size_t i = 0; i < n; i++) {
+        has_surrogates |= chars[i] >= 0xd800 && chars[i] < 0xe000;
+    }
+    for (size_t i = 0; i < n_bytes; i++) {
+        if (given[i] > highest_expected) {
+            highest_expected = given[i];
+        }
+    }
+    CHECK(fp_utf8_count(given, n_bytes, &highest) == n);
+    CHECK(highest == highest_expected);
+    CHECK(fp_utf8_decode(given, n_bytes, out, width, n) == !has_surrogates);
+    CHECK(has_surrogates || memcmp(out, expected, n * (size_t)width) == 0);
+    free(given);
+    free(expected);
+    free(out);
+}
+
 static void
 compare(random_source *source, const uint32_t *chars, size_t n, int width)
 {
@@ -87,6 +118,7 @@ compare(random_source *source, const uint32_t *chars, size_t n, int width)
     }
     CHECK(next == n);
     free(given);
+    compare_decoding(chars, n, width, expected, n_bytes);
     free(expected);
 }
 
@@ -136,6 +168,133 @@ utf8_random_text(const char *directory)
     }
 }
 
+/* The characters that bytes are the UTF-8 of, by the definition; whether they
+ * are any. */
+static int
+decode_each(const unsigned char *bytes, size_t n_bytes, uint32_t *chars,
+            size_t *n)
+{
+    size_t at = 0;
+
+    *n = 0;
+    while (at < n_bytes) {
+        unsigned char again[4];
+        unsigned char lead = bytes[at];
+        size_t n_given = lead < 0xc0   ? 1
+                         : lead < 0xe0 ? 2
+                         : lead < 0xf0 ? 3
+                                       : 4;
+        uint32_t c = n_given == 1 ? lead : lead & (0x7fU >> n_given);
+        if (n_given > n_bytes - at) {
+            return 0;
+        }
+        for (size_t i = 1; i < n_given; i++) {
+            c = c << 6 | (bytes[at + i] & 0x3f);
+        }
+        /* The one form that it has is the one that it came in. */
+        if (c > 0x10ffff || (c >= 0xd800 && c < 0xe000)
+            || encode_one(again, c) != n_given
+            || memcmp(again, bytes + at, n_given) != 0)
+        {
+            return 0;
+        }
+        chars[(*n)++] = c;
+        at += n_given;
+    }
+    return 1;
+}
+
+static void
+compare_damaged(const unsigned char *bytes, size_t n_bytes)
+{
+    unsigned char *given = malloc(n_bytes + (n_bytes == 0));
+    uint32_t chars[400];
+    unsigned char highest;
+    size_t n_given, n;
+    void *out;
+    int width, is_text;
+
+    CHECK(given != NULL && n_bytes <= 400);
+    memcpy(given, bytes, n_bytes);
+    n_given = fp_utf8_count(given, n_bytes, &highest);
+    width = highest < 0xc4 ? 1 : highest < 0xf0 ? 2 : 4;
+    out = malloc(n_given * (size_t)width + (n_given == 0));
+    CHECK(out != NULL);
+    is_text = decode_each(given, n_bytes, chars, &n);
+    CHECK(fp_utf8_decode(given, n_bytes, out, width, n_given) == is_text);
+    if (is_text) {
+        void *expected = narrowed(chars, n, width);
+        CHECK(n == n_given);
+        CHECK(memcmp(out, expected, n * (size_t)width) == 0);
+        free(expected);
+    }
+    free(out);
+    free(given);
+}
+
+static void
+utf8_damaged_text(const char *directory)
+{
+    static const unsigned char odd[] = {
+        0,    0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0,
+        0xc1, 0xc2, 0xc3, 0xc4, 0xdf, 0xe0, 0xe1, 0xed, 0xee,
+        0xef, 0xf0, 0xf1, 0xf4, 0xf5, 0xf7, 0xf8, 0xff};
+    random_source source = {4};
+
+    (void)directory;
+    for (int round = 0; round < 100000; round++) {
+        unsigned char bytes[400];
+        size_t n_chars = random_below(&source, round % 50 == 0 ? 90 : 12);
+        size_t n_bytes = 0;
+        int longest = 1 + (int)random_below(&source, 4);
+        for (size_t i = 0; i < n_chars; i++) {
+            int length = 1 + (int)random_below(&source, (size_t)longest);
+            n_bytes +=
+                encode_one(bytes + n_bytes, random_char(&source, length));
+        }
+        for (size_t k = random_below(&source, 3); k > 0 && n_bytes > 0; k--) {
+            size_t at = random_below(&source, n_bytes);
+            if (random_below(&source, 3) == 0) {
+                memmove(bytes + at, bytes + at + 1, --n_bytes - at);
+            }
+            else {
+                bytes[at] = odd[random_below(&source, sizeof(odd))];
+            }
+        }
+        compare_damaged(bytes, n_bytes);
+    }
+}
+
+/* Each sequence of two, three and four bytes from the edges of what is allowed,
+ * at the end and across the end of a block. */
+static void
+utf8_odd_sequences(const char *directory)
+{
+    static const unsigned char leads[] = {
+        0x41, 0x80, 0xbf, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xdf, 0xe0, 0xe1,
+        0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xff};
+    static const unsigned char seconds[] = {0x7f, 0x80, 0x8f, 0x90, 0x9f,
+                                            0xa0, 0xbf, 0xc0, 0xc2};
+    static const size_t places[] = {0, 13, 14, 15, 16};
+
+    (void)directory;
+    for (size_t i = 0; i < sizeof(leads); i++) {
+        for (size_t k = 0; k < sizeof(seconds) * 81; k++) {
+            for (size_t j = 0; j < 5; j++) {
+                unsigned char bytes[48];
+                size_t n = places[j];
+                memset(bytes, 'a', sizeof(bytes));
+                bytes[n++] = leads[i];
+                bytes[n++] = seconds[k % 9];
+                bytes[n++] = seconds[k / 9 % 9];
+                bytes[n++] = seconds[k / 81];
+                compare_damaged(bytes, n - k % 3);
+                compare_damaged(bytes, n + 16 + k % 5);
+            }
+        }
+    }
+}
+
 /* Sums in small integers do not overflow. */
 static void
 utf8_long_text(const char *directory)
@@ -178,5 +337,7 @@ const test_case utf8_tests[] = {
     {"utf8_random_text", utf8_random_text},
     {"utf8_long_text", utf8_long_text},
     {"utf8_every_character", utf8_every_character},
+    {"utf8_damaged_text", utf8_damaged_text},
+    {"utf8_odd_sequences", utf8_odd_sequences},
     {NULL, NULL},
 };
