@@ -54,8 +54,9 @@ PyDoc_STRVAR(
     "\n"
     "Attributes: path (None for a file object), offset (in the file;\n"
     "for a file object from where reading began) and section\n"
-    "(header, sidecar, graph, footer or trailing bytes; pickle in a file\n"
-    "of another writer; the name of a codec's stream).");
+    "(header, array bytes, graph, footer or trailing bytes; sidecar for the\n"
+    "second file of a dump in two; pickle in a file of another writer; the\n"
+    "name of a codec's stream).");
 
 PyDoc_STRVAR(truncated_doc,
              "A file is damaged: it ends before what it announces.");
@@ -107,25 +108,34 @@ section_name(fp_section section)
     switch (section) {
     case FP_SECTION_HEADER:
         return "header";
-    case FP_SECTION_SIDECAR:
-        return "sidecar";
+    case FP_SECTION_ARRAYS:
+        return "array bytes";
     case FP_SECTION_GRAPH:
         return "graph";
     case FP_SECTION_FOOTER:
         return "footer";
     case FP_SECTION_PICKLE:
         return "pickle";
+    case FP_SECTION_SIDECAR:
+        return "sidecar";
     default:
         return "trailing bytes";
     }
+}
+
+/* What a message calls a file; new reference. */
+static PyObject *
+name_of(PyObject *path)
+{
+    return path == NULL ? PyUnicode_FromString("the file")
+                        : PyUnicode_FromFormat("%R", path);
 }
 
 static PyObject *
 damage_message(fp_status status, PyObject *path, const char *section,
                uint64_t offset, const char *expected)
 {
-    PyObject *where = path == NULL ? PyUnicode_FromString("the file")
-                                   : PyUnicode_FromFormat("%R", path);
+    PyObject *where = name_of(path);
     PyObject *message = NULL;
     unsigned long long at = offset;
 
@@ -187,6 +197,26 @@ fp_raise_damage(fp_state *state, fp_status status, PyObject *path,
     return raise_at(
         state, type, path, section, offset,
         damage_message(status, path, section_name(section), offset, expected));
+}
+
+int
+fp_raise_bad_block(fp_state *state, PyObject *path, fp_section section,
+                   uint64_t offset, uint64_t end)
+{
+    PyObject *where = name_of(path);
+    PyObject *message = NULL;
+
+    if (where != NULL) {
+        message = PyUnicode_FromFormat(
+            "%U is damaged: wrong bytes between offsets %llu and %llu (%s), "
+            "which do not have the hash that they were written with; restore "
+            "it from a copy, or dump the object again",
+            where, (unsigned long long)offset, (unsigned long long)end,
+            section_name(section));
+        Py_DECREF(where);
+    }
+    return raise_at(state, state->corrupt_error, path, section, offset,
+                    message);
 }
 
 int
@@ -261,8 +291,7 @@ static PyObject *
 no_pickle_message(PyObject *path, fp_section section, uint64_t offset,
                   PyObject *cause)
 {
-    PyObject *where = path == NULL ? PyUnicode_FromString("the file")
-                                   : PyUnicode_FromFormat("%R", path);
+    PyObject *where = name_of(path);
     PyObject *message = NULL;
     unsigned long long at = offset;
 

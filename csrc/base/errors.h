@@ -23,11 +23,12 @@ int fp_raise_status(fp_status status, int saved_errno, PyObject *path,
 /* The parts of a file, as `section` of an exception names them. */
 typedef enum {
     FP_SECTION_HEADER,
-    FP_SECTION_SIDECAR,
+    FP_SECTION_ARRAYS, /* and large leaves: the blobs */
     FP_SECTION_GRAPH,
     FP_SECTION_FOOTER,
     FP_SECTION_TRAILING,
-    FP_SECTION_PICKLE, /* of a file that is not ours */
+    FP_SECTION_PICKLE,  /* of a file that is not ours */
+    FP_SECTION_SIDECAR, /* the second file of a dump in two */
 } fp_section;
 
 /* CorruptFileError, or TruncatedFileError where status is FP_TRUNCATED, or
@@ -36,6 +37,11 @@ typedef enum {
  * -1. */
 int fp_raise_damage(fp_state *state, fp_status status, PyObject *path,
                     fp_section section, uint64_t offset, const char *expected);
+
+/* CorruptFileError: the bytes from `offset` up to `end` do not have the hash
+ * that they were written with. Returns -1. */
+int fp_raise_bad_block(fp_state *state, PyObject *path, fp_section section,
+                       uint64_t offset, uint64_t end);
 
 /* CorruptFileError with a message of its own (stolen; NULL: its exception is
  * set): no single place is wrong. Returns -1. */

@@ -241,7 +241,7 @@ fp_block_read_run(fp_block_read *read)
     pthread_t threads[MAX_THREADS];
     int n_helpers = 0;
 
-    read->bad_offset = read->offset;
+    read->bad_offset = read->bad_end = read->offset;
     read->saved_errno = 0;
     if (read->n_bytes == 0) {
         return FP_OK;
@@ -270,6 +270,10 @@ fp_block_read_run(fp_block_read *read)
     (void)pthread_mutex_destroy(&shared.mutex);
     read->bad_offset =
         read->offset + (shared.failed_block << FP_HASH_BLOCK_SHIFT);
+    read->bad_end = read->offset + read->n_bytes;
+    if (read->bad_end - read->bad_offset > FP_HASH_BLOCK_BYTES) {
+        read->bad_end = read->bad_offset + FP_HASH_BLOCK_BYTES;
+    }
     read->saved_errno = shared.saved_errno;
     return shared.status;
 }

@@ -38,7 +38,8 @@ typedef struct {
     fp_interrupt *interrupt;
     /* results */
     uint64_t bad_offset; /* FP_CORRUPT, FP_TRUNCATED: first bad block, in the
-                          * file (the lowest one, whatever the threads did) */
+                          * file (the lowest one, whatever the threads did), */
+    uint64_t bad_end;    /* and where that ends */
     int saved_errno;     /* FP_IO */
 } fp_block_read;
 

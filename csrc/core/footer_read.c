@@ -65,9 +65,9 @@ decode_blobs(const unsigned char *table, const unsigned char *table_end,
              fp_footer *out, const char **expected)
 {
     const unsigned char *next = table;
-    const uint64_t sidecar_end = out->sidecar_offset + out->sidecar_length;
-    uint64_t end = out->sidecar_offset; /* of the payload before this one */
-    uint64_t position = end;            /* where this one's prefix starts */
+    const uint64_t sidecar_end = out->arrays_offset + out->arrays_length;
+    uint64_t end = out->arrays_offset; /* of the payload before this one */
+    uint64_t position = end;           /* where this one's prefix starts */
     int64_t memo_number = 0;
 
     for (size_t i = 0; i < out->n_blobs; i++) {
@@ -99,7 +99,7 @@ decode_blobs(const unsigned char *table, const unsigned char *table_end,
         }
         uint64_t offset = position + prefix;
         if (offset > sidecar_end || length > sidecar_end - offset) {
-            *expected = "a blob inside the sidecar";
+            *expected = "a blob inside the array bytes";
             return entry;
         }
 
@@ -123,7 +123,7 @@ decode_blobs(const unsigned char *table, const unsigned char *table_end,
         end = offset + length;
         position = end + suffix_bytes((uint32_t)memo_number);
         if (position > sidecar_end) {
-            *expected = "a blob inside the sidecar";
+            *expected = "a blob inside the array bytes";
             return entry;
         }
     }
@@ -132,7 +132,7 @@ decode_blobs(const unsigned char *table, const unsigned char *table_end,
         return next;
     }
     if (position != sidecar_end) {
-        *expected = "a sidecar that ends with its last blob";
+        *expected = "array bytes that end with their last blob";
         return next;
     }
     return NULL;
@@ -152,27 +152,27 @@ check_extents(const fp_footer *footer, uint64_t footer_bytes,
     /* What is left for sidecar and graph; each is subtracted in turn, so that
      * no sum of untrusted numbers is ever formed. */
     uint64_t n_left = total - FP_HEADER_BYTES - footer_bytes;
-    if (footer->sidecar_offset != FP_HEADER_BYTES) {
-        *expected = "a sidecar right behind the header";
+    if (footer->arrays_offset != FP_HEADER_BYTES) {
+        *expected = "array bytes right behind the header";
         return HEAD_SIDECAR_OFFSET;
     }
-    if (footer->sidecar_length > n_left) {
-        *expected = "a sidecar inside the dump";
+    if (footer->arrays_length > n_left) {
+        *expected = "array bytes inside the dump";
         return HEAD_SIDECAR_LENGTH;
     }
-    if (footer->graph_offset != FP_HEADER_BYTES + footer->sidecar_length) {
-        *expected = "a graph right behind the sidecar";
+    if (footer->graph_offset != FP_HEADER_BYTES + footer->arrays_length) {
+        *expected = "a graph right behind the array bytes";
         return HEAD_GRAPH_OFFSET;
     }
-    if (footer->graph_length != n_left - footer->sidecar_length) {
+    if (footer->graph_length != n_left - footer->arrays_length) {
         *expected = "a graph that ends where the footer starts";
         return HEAD_GRAPH_LENGTH;
     }
     if (n_hashes
-        != hash_count(footer->sidecar_length)
+        != hash_count(footer->arrays_length)
                + hash_count(footer->graph_length))
     {
-        *expected = "one hash for each MiB of sidecar and graph";
+        *expected = "one hash for each MiB of array bytes and graph";
         return HEAD_N_HASHES;
     }
     return 0;
@@ -302,8 +302,8 @@ fp_footer_decode(const unsigned char *data, size_t n_bytes, fp_footer *out,
 
     const unsigned char *tail = payload + payload_bytes - FP_TAIL_BYTES;
     out->total_length = get_little_endian(payload + HEAD_TOTAL_LENGTH, 8);
-    out->sidecar_offset = get_little_endian(payload + HEAD_SIDECAR_OFFSET, 8);
-    out->sidecar_length = get_little_endian(payload + HEAD_SIDECAR_LENGTH, 8);
+    out->arrays_offset = get_little_endian(payload + HEAD_SIDECAR_OFFSET, 8);
+    out->arrays_length = get_little_endian(payload + HEAD_SIDECAR_LENGTH, 8);
     out->graph_offset = get_little_endian(payload + HEAD_GRAPH_OFFSET, 8);
     out->graph_length = get_little_endian(payload + HEAD_GRAPH_LENGTH, 8);
     out->state = get_little_endian(tail + TAIL_STATE, 8);

@@ -6,7 +6,7 @@
 static fp_status
 append_blob_table(const fp_footer *footer, fp_buffer *out)
 {
-    uint64_t end = footer->sidecar_offset;
+    uint64_t end = footer->arrays_offset;
     uint32_t memo_number = 0;
     for (size_t i = 0; i < footer->n_blobs; i++) {
         const fp_blob *blob = &footer->blobs[i];
@@ -41,8 +41,8 @@ encode_head(const fp_footer *footer, uint64_t blob_table_bytes,
     put_little_endian(head + HEAD_VERSION, FP_FORMAT_VERSION, 4);
     put_little_endian(head + HEAD_FLAGS, footer->flags, 4);
     put_little_endian(head + HEAD_TOTAL_LENGTH, footer->total_length, 8);
-    put_little_endian(head + HEAD_SIDECAR_OFFSET, footer->sidecar_offset, 8);
-    put_little_endian(head + HEAD_SIDECAR_LENGTH, footer->sidecar_length, 8);
+    put_little_endian(head + HEAD_SIDECAR_OFFSET, footer->arrays_offset, 8);
+    put_little_endian(head + HEAD_SIDECAR_LENGTH, footer->arrays_length, 8);
     put_little_endian(head + HEAD_GRAPH_OFFSET, footer->graph_offset, 8);
     put_little_endian(head + HEAD_GRAPH_LENGTH, footer->graph_length, 8);
     put_little_endian(head + HEAD_N_BLOBS, footer->n_blobs, 8);

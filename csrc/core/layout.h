@@ -45,10 +45,10 @@ typedef struct {
 } fp_blob;
 
 typedef struct {
-    uint64_t total_length;   /* of the dump, header to STOP */
-    uint64_t sidecar_offset; /* == FP_HEADER_BYTES */
-    uint64_t sidecar_length; /* may be 0 */
-    uint64_t graph_offset;   /* == sidecar_offset + sidecar_length */
+    uint64_t total_length;  /* of the dump, header to STOP */
+    uint64_t arrays_offset; /* == FP_HEADER_BYTES */
+    uint64_t arrays_length; /* may be 0 */
+    uint64_t graph_offset;  /* == arrays_offset + arrays_length */
     uint64_t graph_length;
     uint64_t state; /* FP_STATE_VALID or FP_STATE_VOID */
     size_t n_blobs;

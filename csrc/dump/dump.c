@@ -79,8 +79,8 @@ finish_file(fp_dump *dump)
     fp_footer footer = {0};
     fp_status status;
 
-    footer.sidecar_offset = FP_HEADER_BYTES;
-    footer.sidecar_length = fp_ring_position(ring) - FP_HEADER_BYTES;
+    footer.arrays_offset = FP_HEADER_BYTES;
+    footer.arrays_length = fp_ring_position(ring) - FP_HEADER_BYTES;
     footer.graph_offset = fp_ring_position(ring);
     status = fp_ring_end_region(ring);
     if (status == FP_OK) {

@@ -124,7 +124,7 @@ survey_graph(fp_survey_object *report, fp_load *load, int only_names)
     report->start = load->start;
     report->length = footer->total_length;
     report->header_bytes = FP_HEADER_BYTES;
-    report->sidecar_bytes = footer->sidecar_length;
+    report->sidecar_bytes = footer->arrays_length;
     options.base = load->start + footer->graph_offset;
     options.dump_start = load->start;
     options.blobs = footer->blobs;
@@ -485,7 +485,7 @@ read_blocks(fp_load *load, uint64_t first, uint64_t end, unsigned char *target)
     unsigned char *around = malloc(2 * FP_HASH_BLOCK_BYTES);
     fp_block_read read = {
         .fd = load->fd,
-        .offset = load->start + footer->sidecar_offset + start,
+        .offset = load->start + footer->arrays_offset + start,
         .hashes =
             footer->state == FP_STATE_VALID ? footer->hashes + block : NULL,
         .n_threads = load->options->n_threads,
@@ -497,8 +497,8 @@ read_blocks(fp_load *load, uint64_t first, uint64_t end, unsigned char *target)
         PyErr_NoMemory();
         return -1;
     }
-    if (stop > footer->sidecar_length) {
-        stop = footer->sidecar_length;
+    if (stop > footer->arrays_length) {
+        stop = footer->arrays_length;
     }
     pieces[0] = (fp_piece){around, first - start};
     pieces[1] = (fp_piece){target, end - first};
@@ -508,12 +508,14 @@ read_blocks(fp_load *load, uint64_t first, uint64_t end, unsigned char *target)
     read.n_pieces = 3;
     status = fp_load_run_blocks(&read, NULL, FP_PROGRESS_MAIN);
     free(around);
-    if (status == FP_TRUNCATED || status == FP_CORRUPT) {
+    if (status == FP_CORRUPT) {
+        return fp_raise_bad_block(load->state, load->path, FP_SECTION_ARRAYS,
+                                  read.bad_offset, read.bad_end);
+    }
+    if (status == FP_TRUNCATED) {
         return fp_raise_damage(load->state, status, load->path,
-                               FP_SECTION_SIDECAR, read.bad_offset,
-                               status == FP_TRUNCATED
-                                   ? "a longer file"
-                                   : "the hash of its block");
+                               FP_SECTION_ARRAYS, read.bad_offset,
+                               "a longer file");
     }
     return status == FP_OK
                ? 0
@@ -579,13 +581,13 @@ fp_read_checked(fp_state *state, int fd, PyObject *path, uint64_t start,
     if (fp_load_find_dump(&load) < 0) {
         goto done;
     }
-    first = offset - start - footer->sidecar_offset;
-    if (offset < start + footer->sidecar_offset
-        || first > footer->sidecar_length
-        || n_bytes > footer->sidecar_length - first)
+    first = offset - start - footer->arrays_offset;
+    if (offset < start + footer->arrays_offset || first > footer->arrays_length
+        || n_bytes > footer->arrays_length - first)
     {
-        PyErr_SetString(PyExc_ValueError,
-                        "those bytes are not in the sidecar of the dump");
+        PyErr_SetString(
+            PyExc_ValueError,
+            "those bytes are not among the array bytes of the dump");
         goto done;
     }
     status = n_bytes == 0 ? 0

@@ -13,6 +13,13 @@ fp_buffers_damaged(const fp_buffers *from, fp_status status, uint64_t offset,
 }
 
 int
+fp_buffers_bad_block(const fp_buffers *from, uint64_t offset, uint64_t end)
+{
+    return fp_raise_bad_block(from->state, from->place->path,
+                              FP_SECTION_SIDECAR, offset, end);
+}
+
+int
 fp_buffers_failed(const fp_buffers *from, fp_status status, int saved_errno,
                   uint64_t offset, const char *expected)
 {

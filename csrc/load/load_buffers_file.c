@@ -287,10 +287,12 @@ fp_buffers_read(fp_buffers *from)
     };
     fp_status status =
         fp_load_run_blocks(&read, from->progress, FP_PROGRESS_SECOND);
-    if (status != FP_OK) {
+    if (status == FP_CORRUPT) {
+        fp_buffers_bad_block(from, read.bad_offset, read.bad_end);
+    }
+    else if (status != FP_OK) {
         fp_buffers_failed(from, status, read.saved_errno, read.bad_offset,
-                          status == FP_TRUNCATED ? "a longer file"
-                                                 : "the hash of its block");
+                          "a longer file");
     }
     else {
         result = check_scratch(from);
@@ -326,10 +328,12 @@ check_blocks(fp_buffers *from, uint64_t first, uint64_t end_block)
         .n_threads = from->n_threads,
     };
     status = fp_load_run_blocks(&read, from->progress, FP_PROGRESS_SECOND);
-    return status == FP_OK
-               ? 0
-               : fp_buffers_failed(from, status, read.saved_errno,
-                                   read.bad_offset, "the hash of its block");
+    if (status == FP_CORRUPT) {
+        return fp_buffers_bad_block(from, read.bad_offset, read.bad_end);
+    }
+    return status == FP_OK ? 0
+                           : fp_buffers_failed(from, status, read.saved_errno,
+                                               read.bad_offset, NULL);
 }
 
 /* Before a buffer becomes an object other than a mapped array. */

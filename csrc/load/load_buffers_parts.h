@@ -15,6 +15,9 @@
 /* --- load_buffers.c ------------------------------------------------------ */
 
 /* The exception for damage in the sidecar; always -1. */
+/* The bytes from `offset` to `end` do not have their hash; returns -1. */
+int fp_buffers_bad_block(const fp_buffers *from, uint64_t offset,
+                         uint64_t end);
 int fp_buffers_damaged(const fp_buffers *from, fp_status status,
                        uint64_t offset, const char *expected);
 /* ... and for whatever the core reports. */

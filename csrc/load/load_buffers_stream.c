@@ -206,9 +206,11 @@ compare_index(stream *from, uint64_t region_length)
     }
     for (size_t i = 0; i < index->n_hashes; i++) {
         if (from->hash.hashes[i] != index->hashes[i]) {
-            return fp_buffers_damaged(buffers, FP_CORRUPT,
-                                      (uint64_t)i << FP_HASH_BLOCK_SHIFT,
-                                      "the hash of its block");
+            uint64_t offset = (uint64_t)i << FP_HASH_BLOCK_SHIFT;
+            uint64_t n_bytes = region_length - offset < FP_HASH_BLOCK_BYTES
+                                   ? region_length - offset
+                                   : FP_HASH_BLOCK_BYTES;
+            return fp_buffers_bad_block(buffers, offset, offset + n_bytes);
         }
     }
     return 0;

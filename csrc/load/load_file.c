@@ -449,7 +449,7 @@ size_t
 fp_load_gap(const fp_footer *footer, size_t i,
             unsigned char expected[FP_GAP_MAX])
 {
-    uint64_t position = footer->sidecar_offset;
+    uint64_t position = footer->arrays_offset;
     size_t n = 0;
 
     if (i > 0) {
@@ -477,7 +477,7 @@ uint64_t
 fp_load_gap_extent(const fp_footer *footer, size_t i, uint64_t *n_bytes)
 {
     uint64_t start =
-        i == 0 ? footer->sidecar_offset
+        i == 0 ? footer->arrays_offset
                : footer->blobs[i - 1].offset + footer->blobs[i - 1].length;
     uint64_t end =
         i < footer->n_blobs ? footer->blobs[i].offset : footer->graph_offset;
@@ -490,7 +490,7 @@ int
 fp_load_raise_gap(const fp_load *load, uint64_t offset)
 {
     return fp_raise_damage(load->state, FP_CORRUPT, load->path,
-                           FP_SECTION_SIDECAR, load->start + offset,
+                           FP_SECTION_ARRAYS, load->start + offset,
                            "the opcodes around a blob");
 }
 
@@ -512,7 +512,7 @@ static const uint64_t *
 hashes_of(const fp_load *load, fp_section section)
 {
     size_t n_sidecar =
-        (size_t)((load->footer.sidecar_length + FP_HASH_BLOCK_BYTES - 1)
+        (size_t)((load->footer.arrays_length + FP_HASH_BLOCK_BYTES - 1)
                  >> FP_HASH_BLOCK_SHIFT);
 
     if (load->options->verify == FP_VERIFY_NONE) {
@@ -533,8 +533,8 @@ describe_region(const fp_load *load, fp_section section)
 
     return (fp_block_read){
         .offset = load->start
-                  + (is_graph ? footer->graph_offset : footer->sidecar_offset),
-        .n_bytes = is_graph ? footer->graph_length : footer->sidecar_length,
+                  + (is_graph ? footer->graph_offset : footer->arrays_offset),
+        .n_bytes = is_graph ? footer->graph_length : footer->arrays_length,
         .hashes = hashes_of(load, section),
         .n_threads = load->options->n_threads,
     };
@@ -576,12 +576,14 @@ run_block_read(fp_load *load, fp_section section, fp_block_read *read)
     fp_status status =
         fp_load_run_blocks(read, &load->progress, FP_PROGRESS_MAIN);
 
+    if (status == FP_CORRUPT) {
+        return fp_raise_bad_block(load->state, load->path, section,
+                                  read->bad_offset, read->bad_end);
+    }
     return status == FP_OK
                ? 0
                : raise_read(load, status, read->saved_errno, section,
-                            read->bad_offset,
-                            status == FP_TRUNCATED ? "a longer file"
-                                                   : "the hash of its block");
+                            read->bad_offset, "a longer file");
 }
 
 /* Fills the pieces from the file. */
@@ -629,14 +631,14 @@ int
 fp_load_check_blocks(fp_load *load, uint64_t first, const unsigned char *bytes,
                      uint64_t n_bytes)
 {
-    fp_block_read read = describe_region(load, FP_SECTION_SIDECAR);
+    fp_block_read read = describe_region(load, FP_SECTION_ARRAYS);
 
     read.offset += first << FP_HASH_BLOCK_SHIFT;
     read.n_bytes = n_bytes;
     if (read.hashes != NULL) {
         read.hashes += first;
     }
-    return check_memory(load, FP_SECTION_SIDECAR, &read, bytes);
+    return check_memory(load, FP_SECTION_ARRAYS, &read, bytes);
 }
 
 int
@@ -644,7 +646,7 @@ fp_load_read_blocks(fp_load *load, uint64_t first, unsigned char *target,
                     uint64_t n_bytes)
 {
     fp_piece piece = {target, n_bytes};
-    fp_block_read read = describe_region(load, FP_SECTION_SIDECAR);
+    fp_block_read read = describe_region(load, FP_SECTION_ARRAYS);
 
     read.fd = load->fd;
     read.offset += first << FP_HASH_BLOCK_SHIFT;
@@ -654,7 +656,7 @@ fp_load_read_blocks(fp_load *load, uint64_t first, unsigned char *target,
     if (read.hashes != NULL) {
         read.hashes += first;
     }
-    return run_block_read(load, FP_SECTION_SIDECAR, &read);
+    return run_block_read(load, FP_SECTION_ARRAYS, &read);
 }
 
 int
@@ -762,7 +764,7 @@ static int
 read_pieces(fp_load *load)
 {
     const fp_footer *footer = &load->footer;
-    uint64_t n_gap_bytes = footer->sidecar_length;
+    uint64_t n_gap_bytes = footer->arrays_length;
     unsigned char *gaps;
     fp_piece *pieces;
     int result = -1;
@@ -780,7 +782,7 @@ read_pieces(fp_load *load)
         goto done;
     }
     plan_pieces(load, gaps, pieces);
-    if (read_region(load, FP_SECTION_SIDECAR, pieces, 2 * footer->n_blobs + 1)
+    if (read_region(load, FP_SECTION_ARRAYS, pieces, 2 * footer->n_blobs + 1)
         == 0)
     {
         result = check_read_gaps(load, gaps);
@@ -804,8 +806,8 @@ fp_load_read_sidecar(fp_load *load)
         return read_pieces(load);
     }
     dump = load->whole + load->start;
-    if (fp_load_check_region(load, FP_SECTION_SIDECAR,
-                             dump + footer->sidecar_offset)
+    if (fp_load_check_region(load, FP_SECTION_ARRAYS,
+                             dump + footer->arrays_offset)
             < 0
         || fp_load_check_gaps(load, dump) < 0)
     {

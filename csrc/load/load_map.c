@@ -68,9 +68,9 @@ check_blob(fp_blobs *blobs, size_t index)
     fp_load *load = blobs->context;
     const fp_footer *footer = &load->footer;
     const fp_blob *blob = &footer->blobs[index];
-    uint64_t begin = blob->offset - footer->sidecar_offset;
+    uint64_t begin = blob->offset - footer->arrays_offset;
     uint64_t first = begin >> FP_HASH_BLOCK_SHIFT;
-    uint64_t end = begin + blob->length; /* at most sidecar_length */
+    uint64_t end = begin + blob->length; /* at most arrays_length */
     uint64_t last;
     uint64_t n_checked;
 
@@ -88,13 +88,13 @@ check_blob(fp_blobs *blobs, size_t index)
         return 0;
     }
     n_checked = (last + 1) << FP_HASH_BLOCK_SHIFT;
-    if (n_checked > footer->sidecar_length) {
-        n_checked = footer->sidecar_length;
+    if (n_checked > footer->arrays_length) {
+        n_checked = footer->arrays_length;
     }
     n_checked -= first << FP_HASH_BLOCK_SHIFT;
     if (fp_load_check_blocks(load, first,
                              blobs->map_data + load->start
-                                 + footer->sidecar_offset
+                                 + footer->arrays_offset
                                  + (first << FP_HASH_BLOCK_SHIFT),
                              n_checked)
         < 0)
@@ -111,8 +111,8 @@ check_blob(fp_blobs *blobs, size_t index)
 static int
 check_all(fp_load *load, const unsigned char *dump)
 {
-    if (fp_load_check_region(load, FP_SECTION_SIDECAR,
-                             dump + load->footer.sidecar_offset)
+    if (fp_load_check_region(load, FP_SECTION_ARRAYS,
+                             dump + load->footer.arrays_offset)
         < 0)
     {
         return -1;
@@ -183,8 +183,7 @@ fp_load_map_sidecar(fp_load *load)
     }
     if ((uint64_t)load->map_view.len < load->size) {
         return fp_raise_damage(load->state, FP_TRUNCATED, load->path,
-                               FP_SECTION_SIDECAR,
-                               (uint64_t)load->map_view.len,
+                               FP_SECTION_ARRAYS, (uint64_t)load->map_view.len,
                                "a file that does not become shorter");
     }
     blobs->map_data = load->map_view.buf;

@@ -407,13 +407,19 @@ compare_hashes(stream *from, const fp_footer *footer)
             continue;
         }
         int is_graph = i >= from->n_sidecar_hashes;
-        from->section = is_graph ? FP_SECTION_GRAPH : FP_SECTION_SIDECAR;
-        uint64_t offset =
-            is_graph ? footer->graph_offset : footer->sidecar_offset;
+        from->section = is_graph ? FP_SECTION_GRAPH : FP_SECTION_ARRAYS;
         uint64_t block = is_graph ? i - from->n_sidecar_hashes : i;
-        return damaged(from, FP_CORRUPT,
-                       offset + (block << FP_HASH_BLOCK_SHIFT),
-                       "the hash of its block");
+        uint64_t offset =
+            (is_graph ? footer->graph_offset : footer->arrays_offset)
+            + (block << FP_HASH_BLOCK_SHIFT);
+        uint64_t end = is_graph ? footer->graph_offset + footer->graph_length
+                                : footer->graph_offset;
+        if (end - offset > FP_HASH_BLOCK_BYTES) {
+            end = offset + FP_HASH_BLOCK_BYTES;
+        }
+        return fp_raise_bad_block(from->load->state, from->load->path,
+                                  from->section, from->load->start + offset,
+                                  from->load->start + end);
     }
     return 0;
 }
@@ -496,7 +502,7 @@ read_header(stream *from)
 static int
 read_parts(stream *from)
 {
-    from->section = FP_SECTION_SIDECAR;
+    from->section = FP_SECTION_ARRAYS;
     for (;;) {
         if (need(from, 1) < 0) {
             return -1;

@@ -65,14 +65,13 @@ survey_names(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return fp_survey_names();
 }
 
-PyDoc_STRVAR(
-    read_checked_doc,
-    "read_checked($module, fd, path, start, end, offset, n_bytes,\n"
-    "             target, n_threads, /)\n"
-    "--\n"
-    "\n"
-    "Read bytes of the sidecar of the dump from start to end into a writable\n"
-    "buffer, or with None only check them.");
+PyDoc_STRVAR(read_checked_doc,
+             "read_checked($module, fd, path, start, end, offset, n_bytes,\n"
+             "             target, n_threads, /)\n"
+             "--\n"
+             "\n"
+             "Read array bytes of the dump from start to end into a writable\n"
+             "buffer, or with None only check them.");
 
 static PyObject *
 read_checked(PyObject *module, PyObject *args)

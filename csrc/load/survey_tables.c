@@ -53,9 +53,9 @@ fp_survey_get_parts(PyObject *op, void *Py_UNUSED(closure))
         graph = self->start + footer->graph_offset;
         end = graph + footer->graph_length;
         status = -(add_part(list, "header", self->start, FP_HEADER_BYTES) < 0
-                   || add_part(list, "sidecar",
-                               self->start + footer->sidecar_offset,
-                               footer->sidecar_length)
+                   || add_part(list, "array bytes",
+                               self->start + footer->arrays_offset,
+                               footer->arrays_length)
                           < 0
                    || add_part(list, "graph", graph, footer->graph_length) < 0
                    || add_part(list, "footer", end,

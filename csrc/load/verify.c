@@ -159,8 +159,8 @@ static int
 check_sidecar(fp_load *load)
 {
     const fp_footer *footer = &load->footer;
-    uint64_t n_left = footer->sidecar_length;
-    uint64_t begin = footer->sidecar_offset;
+    uint64_t n_left = footer->arrays_length;
+    uint64_t begin = footer->arrays_offset;
     unsigned char *window = malloc((size_t)smaller(n_left, WINDOW_BYTES) + 1);
     size_t next_gap = 0;
     uint64_t first = 0;

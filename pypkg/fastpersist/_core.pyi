@@ -267,12 +267,12 @@ class Survey:
     # Of a dump in two files: buffers, length and root hash of the second one.
     @property
     def second_file(self) -> tuple[int, int, int] | None: ...
-    # (name, offset, bytes) of header, sidecar, graph and footer, or of the pickle.
+    # (name, offset, bytes) of header, array bytes, graph and footer, or of the pickle.
     @property
     def parts(self) -> list[tuple[str, int, int]]: ...
     # Bytes by what they belong to, which add up to the length: values (the root's total), outside
-    # (of values that are no part of it), protocol, frames, stop, header, padding (of the sidecar,
-    # with blobs that nothing fetches), footer.
+    # (of values that are no part of it), protocol, frames, stop, header, padding (of the array
+    # bytes, with blobs that nothing fetches), footer.
     @property
     def sums(self) -> dict[str, int]: ...
     # In the order of first use. A name may be there twice: spelled in two ways, computed or not.
@@ -330,7 +330,7 @@ def survey_file(
 ) -> Survey | None: ...
 def survey_names() -> dict[str, tuple[str, ...]]: ...
 
-# Bytes of the sidecar of the dump of ours that lies from `start` to `end`, into a writable buffer
+# Array bytes of the dump of ours that lies from `start` to `end`, into a writable buffer
 # of that size or, with None, only checked: every block that holds some of them is hashed.
 def read_checked(
     fd: int,

@@ -11,8 +11,8 @@ typedef struct {
     uint32_t version;
     uint32_t flags;
     uint64_t total_length;
-    uint64_t sidecar_offset;
-    uint64_t sidecar_length;
+    uint64_t arrays_offset;
+    uint64_t arrays_length;
     uint64_t graph_offset;
     uint64_t graph_length;
     uint64_t n_blobs;
@@ -31,9 +31,9 @@ forge(const plan *p, unsigned char **out)
     CHECK_OK(fp_buffer_append_u32(&payload, p->version));
     CHECK_OK(fp_buffer_append_u32(&payload, p->flags));
     const uint64_t fields[] = {
-        p->total_length,     p->sidecar_offset, p->sidecar_length,
-        p->graph_offset,     p->graph_length,   p->n_blobs,
-        p->blob_table_bytes, p->n_hashes,       p->environment_bytes,
+        p->total_length,     p->arrays_offset, p->arrays_length,
+        p->graph_offset,     p->graph_length,  p->n_blobs,
+        p->blob_table_bytes, p->n_hashes,      p->environment_bytes,
     };
     for (size_t i = 0; i < 9; i++) {
         CHECK_OK(fp_buffer_append_u64(&payload, fields[i]));
@@ -66,7 +66,7 @@ simple_plan(void)
 {
     plan p = {
         .version = 1,
-        .sidecar_offset = 21,
+        .arrays_offset = 21,
         .graph_offset = 21,
         .graph_length = 100,
         .n_hashes = 1,
@@ -155,12 +155,12 @@ random_sample(random_source *source)
         position += blob->length;
         position += fp_blob_suffix_encode(bytes, blob->memo_number);
     }
-    footer->sidecar_offset = FP_HEADER_BYTES;
-    footer->sidecar_length = position - FP_HEADER_BYTES;
+    footer->arrays_offset = FP_HEADER_BYTES;
+    footer->arrays_length = position - FP_HEADER_BYTES;
     footer->graph_offset = position;
     footer->graph_length = random_below(source, (size_t)3 << 20);
     footer->state = random_below(source, 2) ? FP_STATE_VALID : FP_STATE_VOID;
-    footer->n_hashes = (size_t)(((footer->sidecar_length + 1048575) >> 20)
+    footer->n_hashes = (size_t)(((footer->arrays_length + 1048575) >> 20)
                                 + ((footer->graph_length + 1048575) >> 20));
     footer->hashes = malloc(footer->n_hashes * 8 + 1);
     CHECK(footer->hashes != NULL);
@@ -209,8 +209,8 @@ layout_round_trip(const char *directory)
         CHECK_OK(
             fp_footer_decode(s.encoded.data, s.encoded.length, &out, &error));
         CHECK(out.total_length == in->total_length);
-        CHECK(out.sidecar_offset == in->sidecar_offset);
-        CHECK(out.sidecar_length == in->sidecar_length);
+        CHECK(out.arrays_offset == in->arrays_offset);
+        CHECK(out.arrays_length == in->arrays_length);
         CHECK(out.graph_offset == in->graph_offset);
         CHECK(out.graph_length == in->graph_length);
         CHECK(out.state == in->state);
@@ -240,7 +240,7 @@ layout_encodes_as_specified(const char *directory)
     uint64_t hash = 77;
     char environment[] = "{}";
     fp_footer footer = {
-        .sidecar_offset = 21,
+        .arrays_offset = 21,
         .graph_offset = 21,
         .graph_length = 100,
         .state = FP_STATE_VALID,
@@ -277,7 +277,7 @@ layout_encodes_as_specified(const char *directory)
     p.n_blobs = 2;
     p.blob_table_bytes = sizeof(table);
     p.n_hashes = 2;
-    p.sidecar_length = 128 + 10 + 6 - 21;
+    p.arrays_length = 128 + 10 + 6 - 21;
     p.graph_offset = 144;
     pad(&p);
     unsigned char *data;
@@ -472,9 +472,9 @@ layout_forged_fields(const char *directory)
             p = simple_plan();
             pad(&p);
             uint64_t *const fields[] = {
-                &p.total_length,     &p.sidecar_offset, &p.sidecar_length,
-                &p.graph_offset,     &p.graph_length,   &p.n_blobs,
-                &p.blob_table_bytes, &p.n_hashes,       &p.environment_bytes,
+                &p.total_length,     &p.arrays_offset, &p.arrays_length,
+                &p.graph_offset,     &p.graph_length,  &p.n_blobs,
+                &p.blob_table_bytes, &p.n_hashes,      &p.environment_bytes,
             };
             int is_lie = *fields[field] != lies[i];
             if (field == 8) {
@@ -487,9 +487,9 @@ layout_forged_fields(const char *directory)
             p = simple_plan();
             pad(&p);
             uint64_t *const again[] = {
-                &p.total_length,     &p.sidecar_offset, &p.sidecar_length,
-                &p.graph_offset,     &p.graph_length,   &p.n_blobs,
-                &p.blob_table_bytes, &p.n_hashes,       &p.environment_bytes,
+                &p.total_length,     &p.arrays_offset, &p.arrays_length,
+                &p.graph_offset,     &p.graph_length,  &p.n_blobs,
+                &p.blob_table_bytes, &p.n_hashes,      &p.environment_bytes,
             };
             uint64_t change = lies[i] - *again[field];
             *again[field] += change;
@@ -576,7 +576,7 @@ decode_table(const void *table, size_t n_table, uint64_t n_blobs,
     p.environment_bytes = 0;
     p.n_blobs = n_blobs;
     p.blob_table_bytes = n_table;
-    p.sidecar_length = n_sidecar;
+    p.arrays_length = n_sidecar;
     p.graph_offset = 21 + n_sidecar;
     pad(&p);
     return decode_plan(&p);

@@ -363,8 +363,8 @@ layout_job(void)
         position += fp_blob_suffix_encode(bytes, 99 * i);
     }
     fp_footer in = {
-        .sidecar_offset = FP_HEADER_BYTES,
-        .sidecar_length = position - FP_HEADER_BYTES,
+        .arrays_offset = FP_HEADER_BYTES,
+        .arrays_length = position - FP_HEADER_BYTES,
         .graph_offset = position,
         .graph_length = 5,
         .state = FP_STATE_VALID,

@@ -225,7 +225,7 @@ sidecar_footer_extension(const char *directory)
     uint64_t hash = 5;
     char environment[] = "{}";
     fp_footer footer = {
-        .sidecar_offset = FP_HEADER_BYTES,
+        .arrays_offset = FP_HEADER_BYTES,
         .graph_offset = FP_HEADER_BYTES,
         .graph_length = 100,
         .state = FP_STATE_VALID,

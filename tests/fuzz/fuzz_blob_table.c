@@ -72,7 +72,7 @@ build(uint64_t n_sidecar, uint64_t n_blobs, const uint8_t *table,
 static void
 check(fp_footer *footer, const unsigned char *data, size_t n_bytes)
 {
-    uint64_t end = footer->sidecar_offset;
+    uint64_t end = footer->arrays_offset;
     uint64_t sidecar_end = footer->graph_offset;
     fp_buffer again = {0};
 

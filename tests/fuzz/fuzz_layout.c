@@ -20,11 +20,11 @@
 static void
 check_footer(fp_footer *footer, const unsigned char *data, size_t n_bytes)
 {
-    uint64_t end = footer->sidecar_offset;
-    uint64_t sidecar_end = footer->sidecar_offset + footer->sidecar_length;
+    uint64_t end = footer->arrays_offset;
+    uint64_t sidecar_end = footer->arrays_offset + footer->arrays_length;
     fp_buffer again = {0};
 
-    CHECK(footer->sidecar_offset == FP_HEADER_BYTES);
+    CHECK(footer->arrays_offset == FP_HEADER_BYTES);
     CHECK(footer->graph_offset == sidecar_end);
     CHECK(footer->graph_offset + footer->graph_length + n_bytes
           == footer->total_length);

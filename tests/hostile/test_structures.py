@@ -74,8 +74,8 @@ def test_the_frame_of_stored_blocks_is_one(tmp_path):
 FIELDS = [
     "flags",
     "total_length",
-    "sidecar_offset",
-    "sidecar_length",
+    "arrays_offset",
+    "arrays_length",
     "graph_offset",
     "graph_length",
     "n_blobs",

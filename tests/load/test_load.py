@@ -453,13 +453,46 @@ def test_swapped_blocks_are_noticed(load, tmp_path):
     assert len(swapped) == len(data)
     with pytest.raises(CorruptFileError) as caught:
         load(swapped, tmp_path)
-    assert caught.value.section == "sidecar"
+    assert caught.value.section == "array bytes"
     # A whole block and its neighbours of another dump of the same shape.
     other = file_bytes(value + 1)
     mixed = data[: at + 4 * mib] + other[at + 4 * mib : at + 5 * mib] + data[at + 5 * mib :]
     with pytest.raises(CorruptFileError) as caught:
         load(mixed, tmp_path)
     assert caught.value.offset == at + 4 * mib
+
+
+@damaged_ways
+def test_a_changed_byte_lies_between_two_offsets(load, tmp_path):
+    value = np.arange(300_000)
+    data = bytearray(file_bytes(value))
+    dump = format_reader.read(bytes(data))
+    mib = 1 << 20
+    for at, section, first, end in (
+        (4000, "array bytes", 21, 21 + mib),
+        (21 + mib, "array bytes", 21 + mib, 21 + 2 * mib),
+        (21 + 2 * mib + 500, "array bytes", 21 + 2 * mib, dump.graph.start),
+        (dump.graph.start + 12, "graph", dump.graph.start, dump.footer.start),
+    ):
+        data[at] ^= 1
+        with pytest.raises(CorruptFileError) as caught:
+            load(bytes(data), tmp_path)
+        data[at] ^= 1
+        assert (caught.value.section, caught.value.offset) == (section, first)
+        text = str(caught.value)
+        assert f"wrong bytes between offsets {first} and {end} ({section})" in text
+        assert "sidecar" not in text
+
+
+def test_a_changed_byte_of_a_sidecar(tmp_path):
+    main, second = tmp_path / "main", tmp_path / "second"
+    fastpersist.dump(np.arange(1000), main, sidecar=second)
+    data = bytearray(second.read_bytes())
+    data[4000] ^= 1
+    second.write_bytes(data)
+    for sidecar in (second, io.BytesIO(data)):
+        with pytest.raises(CorruptFileError, match=r"between offsets 0 and \d+ \(sidecar\)"):
+            fastpersist.load(main, sidecar=sidecar)
 
 
 @pytest.mark.parametrize("tail", [b"\0", b"junk" * 16, b"\0" * 64, b"half a dump"])
@@ -483,7 +516,7 @@ def test_the_exception_says_where(tmp_path):
     places = [
         (5, "header", 0),
         (16, "header", 16),
-        (dump.blobs[0].offset, "sidecar", 21),
+        (dump.blobs[0].offset, "array bytes", 21),
         (dump.graph.start + 12, "graph", dump.graph.start),
         (dump.footer.start + 40, "footer", None),
     ]
@@ -503,7 +536,7 @@ def test_the_exception_says_where(tmp_path):
         assert (again.path, again.offset, again.section) == (error.path, error.offset, section)
     with pytest.raises(TruncatedFileError) as caught:
         fastpersist.load(io.BytesIO(bytes(data[:100])))
-    assert caught.value.path is None and caught.value.section == "sidecar"
+    assert caught.value.path is None and caught.value.section == "array bytes"
     with pytest.raises(CorruptFileError) as caught:
         by_path(bytes(data) + b"x" * 64, tmp_path)
     assert caught.value.section in ("footer", "trailing bytes")
@@ -980,8 +1013,8 @@ def test_tables_that_do_not_fit(change, tmp_path):
     [
         {"total_length": 1 << 62},
         {"total_length": 64},
-        {"sidecar_length": 0},
-        {"sidecar_offset": 0},
+        {"arrays_length": 0},
+        {"arrays_offset": 0},
         {"graph_offset": 1 << 63},
         {"graph_length": (1 << 64) - 1},
         {"n_blobs": 1 << 60},

@@ -224,7 +224,7 @@ def test_what_a_map_checks(tmp_path):
         for verify in (True, "full"):
             with pytest.raises(CorruptFileError) as caught:
                 load(at, verify=verify)
-            assert caught.value.section == "sidecar"
+            assert caught.value.section == "array bytes"
         load(at, verify=False)
     only = {"a": np.arange(500_000), "b": "x" * 30_000}
     data = bytearray(file_bytes(only))

@@ -263,7 +263,7 @@ def test_only_the_blocks_of_the_array_are_checked(tmp_path):
     for mode in (None, "r"):
         with pytest.raises(CorruptFileError) as caught:
             fastpersist.read_array(path, "[0]", mmap_mode=mode)
-        assert caught.value.section == "sidecar"
+        assert caught.value.section == "array bytes"
     with pytest.raises(CorruptFileError):
         fastpersist.load(path)
 
@@ -630,7 +630,7 @@ def test_a_shared_blob_is_counted_by_its_arrays():
     nodes, arrays = (surveys.records(survey, name) for name in ("nodes", "arrays"))
     opcodes = nodes["total"][arrays["node"]] - arrays["n_bytes"]
     assert (opcodes < 100).all()
-    sidecar = next(n for name, _, n in survey.parts if name == "sidecar")
+    sidecar = next(n for name, _, n in survey.parts if name == "array bytes")
     assert survey.sums["padding"] == sidecar - arrays["n_bytes"].sum()
 
 

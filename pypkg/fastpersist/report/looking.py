@@ -72,7 +72,7 @@ class _Looking:
         same = equal.of_payloads(facts)
         if is_ours and fd is not None and survey.damage is None and not survey.state_void:
             same += equal.of_blobs(facts, fd)
-        n_sidecar = sum(n for name, _, n in survey.parts if name == "sidecar")
+        n_sidecar = sum(n for name, _, n in survey.parts if name == "array bytes")
         second = survey.second_file
         self.trees.append(Dump(facts))
         self.dumps.append(
