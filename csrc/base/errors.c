@@ -415,7 +415,7 @@ make_room(const fp_state *state, PyObject *error, PyObject *note)
 }
 
 /* Adds `make(context)`, a new reference to a str, as a note to the exception
- * that is set. A note that cannot be made is left out. */
+ * that is set. A note that cannot be made, or is empty, is left out. */
 static void
 add_note(fp_state *state, PyObject *(*make)(const void *), const void *context)
 {
@@ -426,7 +426,9 @@ add_note(fp_state *state, PyObject *(*make)(const void *), const void *context)
         return;
     }
     note = make(context);
-    if (note != NULL && make_room(state, error, note) == 0) {
+    if (note != NULL && PyUnicode_Check(note) && PyUnicode_GET_LENGTH(note) > 0
+        && make_room(state, error, note) == 0)
+    {
         done = PyObject_CallMethodOneArg(error, state->str_add_note, note);
     }
     Py_XDECREF(done);

@@ -20,6 +20,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     joblib         joblib's names, with ours among them
 #     convert        a file written anew in another layout, with nothing of it run
 #     compare        one value in several formats
+#     leftovers      a directory: its dumps, and what killed dumps have left
 #     demo           two models, compared
 #     cli            the command line
 #     __main__       the same, for python -m
@@ -519,6 +520,27 @@ def load(
     if trusted is not None:
         level = _verify_level("full")
     rules = (mmap_mode, mode, bool(native), level, n_threads, limit, mismatch)
+    try:
+        return _load_told(filename, sidecar, rules, trusted, progress)
+    except Exception as error:
+        from fastpersist.files import foreign
+
+        foreign.explain(error, filename)
+        raise
+
+
+# mmap_mode, what it means, native order, verify, threads, limit, mismatch.
+_Rules = tuple[str | None, str | None, bool, int, int, int, int]
+
+
+def _load_told(
+    filename: Any,
+    sidecar: Any,
+    rules: _Rules,
+    trusted: Iterable[Any] | None,
+    progress: bool | Callable[[int, int | None], object] | None,
+) -> Any:
+    n_threads, limit = rules[4], rules[5]
     if trusted is None and (progress is None or progress is False):
         return _load(filename, sidecar, *rules, None)
     from fastpersist._progress import reporting
@@ -533,7 +555,7 @@ def load(
 
 
 def _load_restricted(
-    rules: tuple[Any, ...],
+    rules: _Rules,
     report: Any,
     filename: Any,
     sidecar: Any,
@@ -622,14 +644,11 @@ def verify(
     ValueError
         A sidecar is missing, or is given where there is none.
     """
-    from fastpersist.files import checking
+    from fastpersist._progress import reporting
+    from fastpersist.files import checking, foreign
 
     limits = _checked_limit(max_bytes), _thread_count(threads)
-    if progress is None or progress is False:
-        return checking.verify(filename, sidecar, *limits)
-    from fastpersist._progress import reporting
-
-    with reporting(progress, "verify") as report:
+    with foreign.explained(filename), reporting(progress, "verify") as report:
         return checking.verify(filename, sidecar, *limits, report)
 
 
@@ -679,10 +698,12 @@ def inspect(
     >>> fastpersist.inspect("model").arrays[0].shape
     (3, 4)
     """
+    from fastpersist.files import foreign
     from fastpersist.report import looking
 
     limit = _checked_limit(max_bytes)
-    return looking.inspect(filename, limit, progress, _thread_count(None))
+    with foreign.explained(filename):
+        return looking.inspect(filename, limit, progress, _thread_count(None))
 
 
 def read_array(filename: Any, path: str, mmap_mode: str | None = None) -> Any:
@@ -716,9 +737,10 @@ def read_array(filename: Any, path: str, mmap_mode: str | None = None) -> Any:
     CorruptFileError
         The file is damaged.
     """
-    from fastpersist.files import arrays
+    from fastpersist.files import arrays, foreign
 
-    return arrays.read_array(filename, path, mmap_mode, _thread_count(None))
+    with foreign.explained(filename):
+        return arrays.read_array(filename, path, mmap_mode, _thread_count(None))
 
 
 def read_sidecar(

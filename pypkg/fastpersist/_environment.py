@@ -108,15 +108,19 @@ def check(path: object, saved: bytes, is_error: bool, only_imported: bool) -> No
 
 
 def describe(saved: bytes) -> str:
-    """The text of a note; `saved` is the environment of a footer, which may lack any key."""
+    """The text of a note: what runs in another version than a footer's environment says, which may
+    lack any key. "" where nothing does."""
     python = _read(saved).get("python")
     versions = [("python", python if isinstance(python, str) else None, _python_version())]
     for name, version in packages(saved).items():
         running = _imported_version(name) or _installed_version(name)
         versions.append((name, version, running or "none (not installed, or without a version)"))
-    lines = ["versions of the packages that the file names:"]
+    versions = [row for row in versions if row[1] is not None and row[1] != row[2]]
+    if not versions:
+        return ""
+    lines = ["the file was saved with other versions of what it names:"]
     lines += [
-        f"  {shown(name)}: saved with {shown(version or 'an unknown version')}, running {running}"
+        f"  {shown(name)}: saved with {shown(version or '')}, running {running}"
         for name, version, running in versions[: _MAX_SHOWN + 1]
     ]
     return "\n".join(lines + _more(versions, _MAX_SHOWN + 1))

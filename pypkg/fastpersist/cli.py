@@ -7,14 +7,15 @@ could not be done. What goes wrong is one line on stderr.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import pickle
+import shlex
 import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -22,8 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import fastpersist
+from fastpersist import leftovers
 from fastpersist._environment import shown
+from fastpersist.files import foreign
 from fastpersist.report.file_report import FileReport
+from fastpersist.report.words import size
 
 _GOOD, _FOUND, _COULD_NOT = 0, 1, 2
 _COULD_NOT_BE_DONE = (OSError, ValueError, EOFError, pickle.UnpicklingError, ImportError)
@@ -33,6 +37,7 @@ _EXAMPLES = """examples:
   fastpersist inspect model --depth 2          a flatter tree
   fastpersist inspect model --html report.html the same as a page
   fastpersist inspect old --diff new           what grew from one to the other
+  fastpersist inspect models --clean           a directory, without leftovers
   fastpersist verify *.pkl                     check every byte, print digests
   fastpersist convert model.pkl new            another layout; nothing is run
   fastpersist bench model.pkl                  time it beside pickle and joblib
@@ -46,6 +51,8 @@ _INSPECT_EXAMPLES = """examples:
   fastpersist inspect model --json | jq .arrays
   fastpersist inspect model --sort path --depth 3
   fastpersist inspect old --diff new            exit status 1 where they differ
+  fastpersist inspect models                    a directory: its files, and what
+  fastpersist inspect models --clean            killed dumps left there; removes it
 """
 _VERIFY_EXAMPLES = """examples:
   fastpersist verify model
@@ -106,7 +113,13 @@ def _parser() -> argparse.ArgumentParser:
         return found
 
     one = command("inspect", _inspect, "what is in a file; nothing of it is run", _INSPECT_EXAMPLES)
-    one.add_argument("file", metavar="FILE")
+    one.add_argument("file", metavar="FILE", help="or a directory")
+    one.add_argument(
+        "--clean",
+        action="store_true",
+        help="of a directory: remove the temporary files of dumps that were killed (none that a "
+        "process has open, or that was written to within the last hour)",
+    )
     one.add_argument("--depth", type=_count, metavar="N", help="levels of the tree")
     one.add_argument("--top", type=_count, metavar="N", default=25, help="rows (%(default)s)")
     one.add_argument("--sort", choices=("size", "path"), default="size", help="order of the tree")
@@ -214,6 +227,8 @@ def _print(text: str) -> None:
 def _inspect(options: argparse.Namespace) -> int:
     name = options.file
     try:
+        if options.clean or os.path.isdir(name):
+            return _directory(name, options.clean)
         report = fastpersist.inspect(name, progress=True)
         is_damaged = bool(report.faults)
         if options.html is not None:
@@ -245,6 +260,27 @@ def _inspect(options: argparse.Namespace) -> int:
     except _COULD_NOT_BE_DONE as error:
         return _complain(_reason(error, name))
     return _FOUND if is_damaged else _GOOD
+
+
+def _directory(directory: str, is_cleaned: bool) -> int:
+    """Its files, and the temporaries of dumps, which are a finding where they stay."""
+    files, left = leftovers.look(directory)
+    for file in files:
+        _print(_fitted(f"{size(file.n_bytes):>10}  {_name(file.name)}  {file.kind}"))
+    n_left = 0
+    for one in left:
+        text = f"{size(one.n_bytes):>10}  {_name(one.name)}  temporary file of a dump"
+        if one.in_use:
+            _print(f"{text}: may be running ({one.in_use})")
+            continue
+        n_left += 1
+        if is_cleaned:
+            os.unlink(os.path.join(directory, one.name))
+        _print(f"{text} that was killed{', removed' if is_cleaned else ''}")
+    if n_left == 0 or is_cleaned:
+        return _GOOD
+    print(f"fastpersist inspect {shlex.quote(_name(directory))} --clean removes {n_left} of these")
+    return _FOUND
 
 
 def _untrusted(report: FileReport) -> int:
@@ -280,6 +316,9 @@ def _verify(options: argparse.Namespace) -> int:
             fastpersist.verify(name, sidecar=options.sidecar, progress=True)
             _print(f"{_name(name)}: {_digest(name)}")
         except fastpersist.CorruptFileError as error:
+            if error.section == foreign.SECTION:
+                status = _complain(shown(str(error), 400))
+                continue
             _print(f"{_name(name)}: DAMAGED: {shown(str(error), 400)}")
             status = max(status, _FOUND)
         except BrokenPipeError:
@@ -341,6 +380,8 @@ def _convert(options: argparse.Namespace) -> int:
             "--load does, and runs what it names"
         )
     except fastpersist.CorruptFileError as error:
+        if error.section == foreign.SECTION:
+            return _complain(shown(str(error), 400))
         _print(f"{_name(name)}: DAMAGED: {shown(str(error), 400)}")
         return _FOUND
     except BrokenPipeError:
@@ -365,17 +406,31 @@ def _bench(options: argparse.Namespace) -> int:
     from fastpersist.compare import WRITERS, compare, table
 
     writers = tuple(name for name in WRITERS if name != "joblib" or find_spec("joblib"))
+    tell = _Line()
     try:
-        if "joblib" in writers:
-            value = importlib.import_module("joblib").load(options.file)  # reads pickles too
-        else:
-            value = fastpersist.load(options.file)
+        tell("load")
+        value = fastpersist.load(options.file)
         with tempfile.TemporaryDirectory(dir=options.file.parent) as directory:
-            rows, _ = compare(value, Path(directory), options.repeat, writers=writers)
+            rows, _ = compare(value, Path(directory), options.repeat, writers=writers, tell=tell)
     except Exception as error:  # of the file's own code, too
+        tell("")
         return _complain(_reason(error, str(options.file)))
+    tell("")
     _print(table(_name(str(options.file)), rows))
     return _GOOD
+
+
+class _Line:
+    """One line on stderr that is written over, where that is a terminal: what is going on."""
+
+    def __init__(self) -> None:
+        self._is_shown = sys.stderr is not None and sys.stderr.isatty()
+        self._start = time.monotonic()
+
+    def __call__(self, step: str) -> None:
+        if self._is_shown:
+            text = f"{time.monotonic() - self._start:4.0f} s: {step} ..." if step else ""
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -137,17 +137,23 @@ def compare(
     repeat: int = 5,
     call: Call | None = None,
     writers: tuple[str, ...] = tuple(WRITERS),
+    tell: Callable[[str], object] = lambda step: None,
 ) -> tuple[list[Row], dict[tuple[str, str], Any]]:
-    """Dumps and reads `value`; also what `call` gave on each copy, by (writer, reader)."""
+    """Dumps and reads `value`; also what `call` gave on each copy, by (writer, reader).
+
+    `tell` is called with what comes next.
+    """
     rows = []
     answers = {}
     for writer in writers:
         path = directory / f"value.{writer}"
+        tell(f"dump by {writer}")
         seconds = best_dump(writer, value, path, repeat)
         loads = {}
         for reader in READERS[writer]:
             if reader not in writers:
                 continue
+            tell(f"load of {writer}'s file by {reader}")
             if reader == "fastpersist":
                 loads[reader], copy = best_load(path, repeat)
                 result = getattr(copy, call.method)(*call.arguments) if call else None

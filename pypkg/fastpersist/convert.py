@@ -31,6 +31,7 @@ import numpy as np
 import fastpersist
 from fastpersist._progress import reporting
 from fastpersist.codecs import registry
+from fastpersist.files import foreign
 from fastpersist.report.records import Environment
 
 _LAYOUTS = {"fastpersist": "pickle", "joblib": "joblib", "pickle": "plain"}
@@ -109,9 +110,10 @@ def convert(
     if layout not in _LAYOUTS:
         raise ValueError(f"layout must be one of {list(_LAYOUTS)!r}, not {layout!r}")
     n_threads = fastpersist._thread_count(threads)
-    settled = None if load else _settle(source)
+    with foreign.explained(source):
+        settled = None if load else _settle(source)
     rules: _Rules = (None, None, False, _FULLY, n_threads, registry.NO_LIMIT, _ANY_VERSIONS)
-    with reporting(progress, "convert") as report:
+    with foreign.explained(source), reporting(progress, "convert") as report:
         value = _built(source, source_sidecar, rules, report, settled)
     protocol = fastpersist.DEFAULT_PROTOCOL if layout == "joblib" else 5
     how = compress, protocol, _LAYOUTS[layout], False, threads, None

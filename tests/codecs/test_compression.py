@@ -357,7 +357,7 @@ def text_of(call, *arguments, **keywords):
     try:
         call(*arguments, **keywords)
     except Exception as error:
-        text = re.sub(r"Possible values are \{.*\}", "Possible values are {...}", str(error))
+        text = re.sub(r"values are [\[{].*zlib.*[\]}]", "values are {...}", str(error))
         return type(error), re.sub(
             r"0x[0-9a-f]+|joblib\.compressor\.|fastpersist\.[\w.]*\.", "", text
         )

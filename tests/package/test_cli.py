@@ -123,6 +123,42 @@ def test_inspect_describes_damage_and_says_so(damaged, tmp_path):
     assert done.returncode == 1 and "DAMAGED" in done.stdout and done.stderr == ""
 
 
+def test_inspect_tells_what_killed_dumps_left(model, tmp_path):
+    long_ago = 1_000_000_000
+    for name, data in (
+        (".model.abcdefgh.tmp", model.read_bytes()[:5000]),
+        (".model.abcdefg2.tmp", b""),
+        (".of another program.abcdefgh.tmp", b"text"),
+        (".model.abcdefg0.tmp", b""),
+        (".model.tmp", b""),
+    ):
+        (tmp_path / name).write_bytes(data)
+        os.utime(tmp_path / name, (long_ago, long_ago))
+    (tmp_path / ".running.abcdefgh.tmp").write_bytes(b"")
+    np.save(tmp_path / "a.npy", np.arange(3))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / ".model.abcdefg3.tmp").symlink_to("a.npy")
+    before = set(os.listdir(tmp_path))
+
+    done = run("inspect", tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    killed = [line.split()[2] for line in done.stdout.splitlines() if "was killed" in line]
+    assert killed == [".model.abcdefg2.tmp", ".model.abcdefgh.tmp"]
+    assert ".running.abcdefgh.tmp  temporary file of a dump: may be running" in done.stdout
+    assert "model  fastpersist\n" in done.stdout and "an array of NumPy" in done.stdout
+    assert "--clean removes 2 of these" in done.stdout
+    assert set(os.listdir(tmp_path)) == before
+
+    with open(tmp_path / ".model.abcdefg2.tmp", "rb"):
+        if sys.platform == "linux":
+            assert "a process has it open" in run("inspect", tmp_path).stdout
+    done = run("inspect", tmp_path, "--clean")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.count(", removed") == 2
+    assert set(os.listdir(tmp_path)) == before - set(killed)
+    assert run("inspect", tmp_path).returncode == 0
+    assert "directory" in refused(run("inspect", model, "--clean"))
+
+
 # ---------------------------------------------------------------- verify
 
 
@@ -180,6 +216,23 @@ def test_bench_prints_a_table(model):
     assert os.listdir(model.parent) == ["model"]
 
 
+def test_bench_says_on_a_terminal_what_it_does(model):
+    master, terminal = os.openpty()
+    with open(terminal, "wb") as terminal:
+        done = subprocess.run(
+            [sys.executable, "-m", "fastpersist", "bench", model, "--repeat", "1"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            timeout=300,
+        )
+    text = os.read(master, 1 << 16).decode()
+    os.close(master)
+    assert done.returncode == 0 and b"written by" in done.stdout
+    assert "load ..." in text and "load of fastpersist's file by pickle ..." in text
+    assert text.endswith("\x1b[K")  # nothing stays
+
+
 # ---------------------------------------------------------------- what goes wrong
 
 
@@ -187,7 +240,15 @@ def test_bench_prints_a_table(model):
 def test_what_cannot_be_read_is_one_line(command, tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "old").write_bytes(b"ZF" + bytes(100))
-    for name, word in (("nothing", "No such file"), (".", "directory"), ("empty", "")):
+    np.save(tmp_path / "other.npy", np.arange(3))
+    for name, word in (
+        ("nothing", "No such file"),
+        (".", "directory"),
+        ("empty", ""),
+        ("other.npy", "numpy.load"),
+    ):
+        if command == "inspect" and name in (".", "other.npy"):
+            continue
         done = run(command, name, cwd=tmp_path)
         assert word in refused(done)
     assert run(command, "old", cwd=tmp_path).returncode == 2

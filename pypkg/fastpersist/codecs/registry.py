@@ -220,7 +220,8 @@ def checked(compress: Any) -> tuple[str, Any]:
         )
     if method not in COMPRESSORS:
         raise ValueError(
-            f'Non valid compression method given: "{method}". Possible values are {COMPRESSORS}.'
+            f'Non valid compression method given: "{method}". '
+            f"Possible values are {list(COMPRESSORS)}."
         )
     return method, level
 

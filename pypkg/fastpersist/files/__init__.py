@@ -10,6 +10,7 @@ a graph mean is the core's business, how a stream is compressed that of
 #     __init__                   nothing but this map
 #     streams, warn              file objects; warnings
 #     kinds                      which file it is
+#     foreign                    what a file is that holds no dump, and who reads it
 #     pairs                      dumps in two files
 #     arrays                     one array of a file, with nothing of it run
 #     checking                   a file checked without loading it

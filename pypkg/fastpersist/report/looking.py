@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from typing import Any
 
 from fastpersist._core import CorruptFileError, Survey, survey_descriptor, survey_file
 from fastpersist.codecs import registry
 from fastpersist.codecs.decoding import CHUNK_BYTES, position
-from fastpersist.files import arrays, kinds, streams
+from fastpersist.files import arrays, foreign, kinds, streams
 from fastpersist.report import equal
 from fastpersist.report.facts import Facts, environment_of
 from fastpersist.report.file_report import FileReport
@@ -214,6 +215,11 @@ class _OfPath(_Looking):
                 self._look(file, is_regular)
             except CorruptFileError as error:
                 self.damage = self.damage or damage_of(error)
+        if self.damage is not None and self.damage.section == "pickle":
+            text = foreign.told(self.name)
+            if text is not None:
+                message = shown(text, _MESSAGE_CHARACTERS)
+                self.damage = replace(self.damage, message=message, section=foreign.SECTION)
         return self.file_report(os.fsdecode(self.name), n_bytes)
 
     def reader(self) -> Reader:

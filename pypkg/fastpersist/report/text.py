@@ -88,7 +88,9 @@ def summary(report: FileRecord, width: int) -> Iterator[str]:
         text = f"{count(report.n_bytes_behind, 'byte')} {behind(report)}"
         yield from _wrapped(text, width)
     if report.damage is not None:
-        yield from _wrapped(f"DAMAGED: {report.damage.message}", width)
+        is_other = report.damage.section == "another format"
+        message = report.damage.message
+        yield from _wrapped(message if is_other else f"DAMAGED: {message}", width)
 
 
 def behind(report: FileRecord) -> str:
