@@ -31,7 +31,7 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PicklingError, UnpicklingError
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload
 
 from fastpersist import _ends
 from fastpersist._core import (
@@ -53,6 +53,8 @@ from fastpersist.codecs import registry
 from fastpersist.codecs.registry import CompressorWrapper, register_compressor
 
 if TYPE_CHECKING:
+    import numpy
+
     from fastpersist.report.file_report import FileReport
 
 __version__ = "0.1.0"
@@ -79,6 +81,24 @@ __all__ = [
     "read_sidecar",
     "register_compressor",
     "verify",
+]
+
+
+class _Writable(Protocol):
+    def write(self, data: Any, /) -> object: ...
+
+
+class _Readable(Protocol):
+    def read(self, n: int, /) -> bytes: ...
+
+
+_Target: TypeAlias = str | os.PathLike[str] | _Writable
+_Source: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes] | _Readable
+_Compress: TypeAlias = int | bool | str | tuple[str, int | bool | None] | None
+_Progress: TypeAlias = bool | Callable[[int, int | None], object] | None
+# numpy.memmap's modes, as joblib takes them.
+_MmapMode: TypeAlias = Literal[
+    "r", "r+", "w+", "c", "readonly", "readwrite", "write", "copyonwrite"
 ]
 
 
@@ -118,17 +138,43 @@ def _checked_protocol(protocol: int | None) -> int:
     return protocol
 
 
+@overload
 def dump(
     value: Any,
-    filename: Any,
-    compress: int | bool | str | tuple[str, int | bool | None] | None = 0,
+    filename: str | os.PathLike[str],
+    compress: _Compress = 0,
     protocol: int | None = None,
     *,
     layout: Literal["pickle", "joblib"] = "pickle",
-    sidecar: Any = None,
+    sidecar: _Target | None = None,
     durable: bool = False,
     threads: int | None = None,
-    progress: bool | Callable[[int, int | None], object] | None = None,
+    progress: _Progress = None,
+) -> list[str]: ...
+@overload
+def dump(
+    value: Any,
+    filename: _Writable,
+    compress: _Compress = 0,
+    protocol: int | None = None,
+    *,
+    layout: Literal["pickle", "joblib"] = "pickle",
+    sidecar: _Target | None = None,
+    durable: bool = False,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> None: ...
+def dump(
+    value: Any,
+    filename: _Target,
+    compress: _Compress = 0,
+    protocol: int | None = None,
+    *,
+    layout: Literal["pickle", "joblib"] = "pickle",
+    sidecar: _Target | None = None,
+    durable: bool = False,
+    threads: int | None = None,
+    progress: _Progress = None,
 ) -> list[str] | None:
     """Write an object to a file, from where `load`, `pickle.load` and `joblib.load` read it.
 
@@ -414,17 +460,17 @@ def _load_foreign(
 
 
 def load(
-    filename: Any,
-    mmap_mode: str | None = None,
+    filename: _Source,
+    mmap_mode: _MmapMode | None = None,
     ensure_native_byte_order: bool | Literal["auto"] = "auto",
     *,
-    sidecar: Any = None,
+    sidecar: _Source | None = None,
     verify: bool | Literal["full"] = True,
     max_bytes: int | None = None,
     threads: int | None = None,
     trusted: Iterable[Any] | None = None,
     environment: Literal["warn", "ignore", "raise"] = "warn",
-    progress: bool | Callable[[int, int | None], object] | None = None,
+    progress: _Progress = None,
 ) -> Any:
     """Read an object from a file that `dump`, `pickle` or joblib wrote.
 
@@ -521,7 +567,12 @@ def load(
         level = _verify_level("full")
     rules = (mmap_mode, mode, bool(native), level, n_threads, limit, mismatch)
     try:
-        return _load_told(filename, sidecar, rules, trusted, progress)
+        if progress is None or progress is False:
+            return _load_trusted(filename, sidecar, trusted, rules, None)
+        from fastpersist._progress import reporting
+
+        with reporting(progress, "load") as report:
+            return _load_trusted(filename, sidecar, trusted, rules, report)
     except Exception as error:
         from fastpersist.files import foreign
 
@@ -529,33 +580,24 @@ def load(
         raise
 
 
-# mmap_mode, what it means, native order, verify, threads, limit, mismatch.
-_Rules = tuple[str | None, str | None, bool, int, int, int, int]
-
-
-def _load_told(
+def _load_trusted(
     filename: Any,
     sidecar: Any,
-    rules: _Rules,
-    trusted: Iterable[Any] | None,
-    progress: bool | Callable[[int, int | None], object] | None,
+    trusted: Any,
+    rules: tuple[str | None, str | None, bool, int, int, int, int],
+    report: Any,
 ) -> Any:
-    n_threads, limit = rules[4], rules[5]
-    if trusted is None and (progress is None or progress is False):
-        return _load(filename, sidecar, *rules, None)
-    from fastpersist._progress import reporting
+    if trusted is None:
+        return _load(filename, sidecar, *rules, report)
+    from fastpersist import restricted
 
-    with reporting(progress, "load") as report:
-        if trusted is None:
-            return _load(filename, sidecar, *rules, report)
-        from fastpersist import restricted
-
-        run = partial(_load_restricted, rules, report)
-        return restricted.load(filename, sidecar, trusted, run, n_threads, limit)
+    *_, n_threads, limit, _ = rules
+    run = partial(_load_restricted, rules, report)
+    return restricted.load(filename, sidecar, trusted, run, n_threads, limit)
 
 
 def _load_restricted(
-    rules: _Rules,
+    rules: tuple[Any, ...],
     report: Any,
     filename: Any,
     sidecar: Any,
@@ -604,12 +646,12 @@ def _load(
 
 
 def verify(
-    filename: Any,
+    filename: _Source,
     *,
-    sidecar: Any = None,
+    sidecar: _Source | None = None,
     max_bytes: int | None = None,
     threads: int | None = None,
-    progress: bool | Callable[[int, int | None], object] | None = None,
+    progress: _Progress = None,
 ) -> None:
     """Check a file without loading it: nothing is built, and nothing that it names is run.
 
@@ -653,10 +695,10 @@ def verify(
 
 
 def inspect(
-    filename: Any,
+    filename: _Source,
     *,
     max_bytes: int | None = None,
-    progress: bool | Callable[[int, int | None], object] | None = None,
+    progress: _Progress = None,
 ) -> FileReport:
     """What is in a file, without loading it: nothing of the file is run or imported.
 
@@ -706,7 +748,9 @@ def inspect(
         return looking.inspect(filename, limit, progress, _thread_count(None))
 
 
-def read_array(filename: Any, path: str, mmap_mode: str | None = None) -> Any:
+def read_array(
+    filename: _Source, path: str, mmap_mode: Literal["r", "c"] | None = None
+) -> numpy.ndarray[Any, Any]:
     """Read one array out of a file, by its path in the object: nothing of the file is run.
 
     The opcodes of the file are surveyed, without making or importing anything that they name. Of
@@ -740,11 +784,13 @@ def read_array(filename: Any, path: str, mmap_mode: str | None = None) -> Any:
     from fastpersist.files import arrays, foreign
 
     with foreign.explained(filename):
-        return arrays.read_array(filename, path, mmap_mode, _thread_count(None))
+        array: numpy.ndarray[Any, Any]
+        array = arrays.read_array(filename, path, mmap_mode, _thread_count(None))
+        return array
 
 
 def read_sidecar(
-    filename: Any, *, verify: bool = True, threads: int | None = None
+    filename: _Source, *, verify: bool = True, threads: int | None = None
 ) -> list[bytearray | bytes]:
     """Read the buffers of a sidecar file, for ``pickle.load(file, buffers=...)``.
 
@@ -779,6 +825,10 @@ def _restricted_loads(data: Any, /, **arguments: Any) -> Any:
     from fastpersist import restricted
 
     return restricted.loads(data, **arguments)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
 
 
 set_restricted_loads(_restricted_loads)

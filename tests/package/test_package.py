@@ -1,8 +1,10 @@
 """The package from outside: its names, what importing it brings, its command line."""
 
+import os
 import pickle
 import subprocess
 import sys
+import typing
 
 import fastpersist
 from helpers import run_python
@@ -43,6 +45,13 @@ def test_public_names_do_not_tell_where_they_stand():
         module = getattr(thing, "__module__", "fastpersist")
         assert module in ("fastpersist", "fastpersist._core", "_pickle"), name
         assert pickle.loads(pickle.dumps(thing)) is thing
+
+
+def test_dir_shows_public_names_alone():
+    names = {name for name in dir(fastpersist) if not name.startswith("__")}
+    assert names == set(fastpersist.__all__)
+    hints = typing.get_type_hints(fastpersist.dump)
+    assert hints["filename"] == str | os.PathLike[str] | fastpersist._Writable
 
 
 def command_line(*arguments):

@@ -87,6 +87,7 @@ PATTERNS = (
 _JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*(?:"|\})|\[\s*(?:[\[{"\]0-9tfn-]))')
 _HTML = re.compile(rb"\s*<(?:!doctype html|html)", re.IGNORECASE)
 _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml ")
+_MARK = b"\xef\xbb\xbf"  # of UTF-8
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -259,7 +260,7 @@ class _Borrowed(io.RawIOBase):
 def _of_text(head: bytes) -> str | None:
     whole = len(head) < _HEAD_BYTES
     try:
-        text = head.decode("utf-8-sig", "strict" if whole else "ignore")
+        text = head.removeprefix(_MARK).decode("utf-8", "strict" if whole else "ignore")
     except UnicodeDecodeError:
         return None
     if not all(c.isprintable() or c in "\t\r\n" for c in text):
