@@ -977,9 +977,9 @@ static PyMethodDef functions[] = {
 
 PyDoc_STRVAR(
     untrusted_doc,
-    "A file asks for what a load under `trusted=` does not allow; nothing of "
-    "it\n"
-    "was run.\n"
+    "A file asks for what a load under `trusted=` does not allow.\n"
+    "\n"
+    "Nothing of it was run.\n"
     "\n"
     "Attributes\n"
     "----------\n"

@@ -369,7 +369,20 @@ PyDoc_STRVAR(
     "--\n"
     "\n"
     "Reads pickles from a file, as pickle.Unpickler does, and files of\n"
-    "joblib. May be subclassed: find_class and persistent_load are honoured.");
+    "joblib. May be subclassed: find_class and persistent_load are honoured.\n"
+    "\n"
+    "Parameters\n"
+    "----------\n"
+    "file : object with ``read`` and ``readline``\n"
+    "fix_imports, encoding, errors, buffers\n"
+    "    As of pickle.Unpickler.\n"
+    "\n"
+    "Examples\n"
+    "--------\n"
+    ">>> import io\n"
+    ">>> file = io.BytesIO(fastpersist.dumps([1]))\n"
+    ">>> fastpersist.Unpickler(file).load()\n"
+    "[1]");
 
 static int
 unpickler_init(PyObject *op, PyObject *args, PyObject *kwargs)

@@ -167,7 +167,21 @@ PyDoc_STRVAR(
     "\n"
     "Writes pickles to a file, as pickle.Pickler does and byte for byte the\n"
     "same. May be subclassed: persistent_id, reducer_override and\n"
-    "dispatch_table are honoured.");
+    "dispatch_table are honoured.\n"
+    "\n"
+    "Parameters\n"
+    "----------\n"
+    "file : object with ``write``\n"
+    "protocol, fix_imports, buffer_callback\n"
+    "    As of dumps().\n"
+    "\n"
+    "Examples\n"
+    "--------\n"
+    ">>> import io\n"
+    ">>> file = io.BytesIO()\n"
+    ">>> fastpersist.Pickler(file, 4).dump([1])\n"
+    ">>> fastpersist.loads(file.getvalue())\n"
+    "[1]");
 
 static int
 set_up(Pickler *self, const fp_state *state, PyObject *file,

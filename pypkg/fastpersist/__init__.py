@@ -1,8 +1,28 @@
-"""Fast persistence for Python objects, in files that plain pickle and joblib read.
+"""Fast dumps of objects, in files that pickle and joblib read.
 
-``fastpersist.dump(model, path)`` and ``fastpersist.load(path)`` take the place of
-``joblib.dump`` and ``joblib.load``; ``dumps``, ``loads``, ``Pickler`` and ``Unpickler`` that
-of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMAT.md``.
+>>> import fastpersist, numpy
+>>> fastpersist.dump({"weights": numpy.arange(6.0)}, "model.pkl")
+['model.pkl']
+>>> fastpersist.load("model.pkl")
+{'weights': array([0., 1., 2., 3., 4., 5.])}
+
+Files
+    dump, load       an object to a file and back
+    verify           every byte of a file checked, nothing built
+    inspect          what is in a file, nothing of it run
+    read_array       one array out of a file, nothing of it run
+    read_sidecar     the second file of a dump in two, for pickle.load
+As in pickle
+    dumps, loads, Pickler, Unpickler
+Compression
+    register_compressor, CompressorWrapper
+What goes wrong
+    CorruptFileError, TruncatedFileError    the file is damaged, or no dump
+    UntrustedError                          load(trusted=) does not allow it
+    EnvironmentMismatchWarning, ...Error    saved with other versions
+
+`fastpersist.joblib` has joblib's names, with these `dump` and `load`. The
+command line is ``python -m fastpersist``.
 """
 
 # Storeys of the package, from the ground; tools/check_imports.py holds every import to them.
@@ -176,66 +196,86 @@ def dump(
     threads: int | None = None,
     progress: _Progress = None,
 ) -> list[str] | None:
-    """Write an object to a file, from where `load`, `pickle.load` and `joblib.load` read it.
+    """Write an object to a file, from where `load`, `pickle.load` and
+    `joblib.load` read it.
 
     Parameters
     ----------
     value
-        Any object that pickle can handle. NumPy arrays are stored as they lie in memory.
+        Any object that pickle can handle. NumPy arrays are stored as they
+        lie in memory.
     filename : str, os.PathLike of str, or object with ``write``
-        A path is replaced whole at the end: until then, and after any failure, the old
-        file stays as it was. An existing empty file is not replaced but filled at the end, for
-        those who have it open (not with `durable`). A file object is written front to back,
-        without seeking.
+        A path is replaced whole at the end: until then, and after any
+        failure, the old file stays as it was. An existing empty file is not
+        replaced but filled at the end, for those who have it open (not with
+        `durable`). A file object is written front to back, without seeking.
     compress : int from 0 to 9, bool, str or tuple, optional
-        As joblib takes it. 0 or False: none, unless the name ends in an extension below. 1 to 9:
-        a level of zlib, or of the codec of the name's extension; True and None: its default
-        level. A codec's name, or (name, level): whatever the file's name. Codecs and extensions:
-        "zlib" .z, "gzip" .gz, "bz2" .bz2, "lzma" .lzma, "xz" .xz, "lz4" .lz4, "zstd" .zst (joblib
-        has no zstd), and what `register_compressor` added.
+        As joblib takes it. 0 or False: none, unless the name ends in an
+        extension below. 1 to 9: a level of zlib, or of the codec of the
+        name's extension; True and None: its default level. A codec's name,
+        or (name, level): whatever the file's name. Codecs and extensions:
+        "zlib" .z, "gzip" .gz, "bz2" .bz2, "lzma" .lzma, "xz" .xz, "lz4"
+        .lz4, "zstd" .zst (joblib has no zstd), and what
+        `register_compressor` added.
     protocol : int, optional
-        ``None``, 5 or negative: the layout of ``csrc/FORMAT.md``. 0 to 4: a plain pickle of
-        that protocol, arrays included.
+        ``None``, 5 or negative: the layout of ``csrc/FORMAT.md``. 0 to 4: a
+        plain pickle of that protocol, arrays included.
     layout : {"pickle", "joblib"}
-        "joblib": joblib's own layout (1.2 and later), for who maps the file with
-        ``joblib.load(path, mmap_mode="r")``. `load` reads it, plain pickle does not; it has no
-        checksums; an array that appears twice is stored twice. `protocol` is then as for
-        joblib: by default ``pickle.DEFAULT_PROTOCOL``, 0 to 5 are honoured.
+        "joblib": joblib's own layout (1.2 and later), for who maps the file
+        with ``joblib.load(path, mmap_mode="r")``. `load` reads it, plain
+        pickle does not; it has no checksums; an array that appears twice is
+        stored twice. `protocol` is then as for joblib: by default
+        ``pickle.DEFAULT_PROTOCOL``, 0 to 5 are honoured.
     sidecar : str, os.PathLike of str, or object with ``write``, optional
-        A second file for the bytes of arrays and `pickle.PickleBuffer` objects, which `filename`
-        then refers to as out-of-band buffers (PEP 574). `load` wants both files, and refuses a
-        pair that was not written together; ``pickle.load(f, buffers=read_sidecar(sidecar))`` reads
-        it, too. Both paths are replaced at the end, the sidecar first: where that is interrupted
-        in between, what is left is refused, and the old pair is lost. Not with compression, a
-        protocol below 5, or ``layout="joblib"``.
+        A second file for the bytes of arrays and `pickle.PickleBuffer`
+        objects, which `filename` then refers to as out-of-band buffers (PEP
+        574). `load` wants both files, and refuses a pair that was not
+        written together; ``pickle.load(f, buffers=read_sidecar(sidecar))``
+        reads it, too. Both paths are replaced at the end, the sidecar
+        first: where that is interrupted in between, what is left is
+        refused, and the old pair is lost. Not with compression, a protocol
+        below 5, or ``layout="joblib"``.
     durable : bool
-        Also wait until file and directory are on the disk (fsync). Paths only.
+        Also wait until file and directory are on the disk (fsync). Paths
+        only.
     threads : int, optional
-        At most so many threads work on the dump; 1 starts none. Default: the cores this
-        process may use. The bytes do not depend on it.
+        At most so many threads work on the dump; 1 starts none. Default:
+        the cores this process may use. The bytes do not depend on it.
     progress : bool or callable, optional
-        True: a bar of tqdm, where that is installed and stderr a terminal, once it has taken a
-        second. A callable gets ``(done, total)`` in bytes, at most ten times a second, from the
-        thread that called; the total is None until then, and at the end
-        both are equal. What it raises ends the call, and the old file stays.
+        True: a bar of tqdm, where that is installed and stderr a terminal,
+        once it has taken a second. A callable gets ``(done, total)`` in
+        bytes, at most ten times a second, from the thread that called; the
+        total is None until then, and at the end both are equal. What it
+        raises ends the call, and the old file stays.
 
     Returns
     -------
     list of str or None
-        ``[filename]`` for a path, ``None`` for a file object, as joblib; ``[filename, sidecar]``
-        for two paths.
+        ``[filename]`` for a path, ``None`` for a file object, as joblib;
+        ``[filename, sidecar]`` for two paths.
 
     Raises
     ------
     pickle.PicklingError
-        The object, or something in it, cannot be pickled; a note says where in the object.
-        Exceptions of the object's own methods pass through, with the same note.
+        The object, or something in it, cannot be pickled; a note says where
+        in the object. Exceptions of the object's own methods pass through,
+        with the same note.
     OSError
         The file could not be written; nothing is left behind.
     ValueError
-        `filename` is neither a path nor a file object, or an argument is out of range.
+        `filename` is neither a path nor a file object, or an argument is
+        out of range.
     ImportError
-        The codec needs a package that is not installed; the message names it.
+        The codec needs a package that is not installed; the message names
+        it.
+
+    Examples
+    --------
+    >>> import fastpersist
+    >>> fastpersist.dump({"a": 1}, "model.pkl")
+    ['model.pkl']
+    >>> fastpersist.dump({"a": 1}, "model.zlib", compress=("zlib", 3))
+    ['model.zlib']
     """
     if layout not in _LAYOUTS:
         raise ValueError(f"layout must be one of {list(_LAYOUTS)!r}, not {layout!r}")
@@ -474,81 +514,107 @@ def load(
 ) -> Any:
     """Read an object from a file that `dump`, `pickle` or joblib wrote.
 
-    Loading executes code that the file names, as pickle does: load only what you trust, or say
-    with `trusted` what a file may call.
+    Loading executes code that the file names, as pickle does: load only
+    what you trust, or say with `trusted` what a file may call.
 
     Parameters
     ----------
     filename : str, bytes, os.PathLike or file object with ``read``
-        A path gives the first dump in the file. Of a file object one dump is read, from where
-        it stands up to its end: the next call reads the next dump, and raises EOFError where
-        there is none. As with joblib, one that was just written to need not be rewound: where it
-        stands at its end, can seek, has no ``peek``, and no load has brought it there, its first
-        dump is read.
+        A path gives the first dump in the file. Of a file object one dump
+        is read, from where it stands up to its end: the next call reads the
+        next dump, and raises EOFError where there is none. As with joblib,
+        one that was just written to need not be rewound: where it stands at
+        its end, can seek, has no ``peek``, and no load has brought it
+        there, its first dump is read.
     mmap_mode : {None, "r", "r+", "w+", "c"}
-        Map the file into memory instead of reading it: arrays are `numpy.memmap` objects of one
-        map. "r" is read-only; "r+", and "w+" as in joblib, write to the file; "c" keeps changes to
-        itself. Compressed files and file objects without a file behind them are read, with a
-        UserWarning.
+        Map the file into memory instead of reading it: arrays are
+        `numpy.memmap` objects of one map. "r" is read-only; "r+", and "w+"
+        as in joblib, write to the file; "c" keeps changes to itself.
+        Compressed files and file objects without a file behind them are
+        read, with a UserWarning.
 
-        A map belongs to the file that was opened: a later dump to the same path does not change
-        it. joblib's workers get such an array by the file's name, though, and open it anew: after
-        a dump to the same path in between they see the other file.
+        A map belongs to the file that was opened: a later dump to the same
+        path does not change it. joblib's workers get such an array by the
+        file's name, though, and open it anew: after a dump to the same path
+        in between they see the other file.
     ensure_native_byte_order : bool or "auto"
-        Give arrays of foreign byte order the native one. "auto": where nothing is mapped.
+        Give arrays of foreign byte order the native one. "auto": where
+        nothing is mapped.
     sidecar : str, bytes, os.PathLike or file object with ``read``, optional
-        The second file of a dump that was made with one; needed for those, refused for others.
-        A path gives the first sidecar in the file. It is the one that `mmap_mode` maps, and that
-        joblib's workers open.
+        The second file of a dump that was made with one; needed for those,
+        refused for others. A path gives the first sidecar in the file. It
+        is the one that `mmap_mode` maps, and that joblib's workers open.
     verify : True, False or "full"
-        True: everything that is read is checked against its hashes before anything is built, in
-        maps all but the arrays. "full": these too. False: nothing but header and footer.
+        True: everything that is read is checked against its hashes before
+        anything is built, in maps all but the arrays. "full": these too.
+        False: nothing but header and footer.
     max_bytes : int, optional
-        Take at most so many bytes out of the file (of each of two), decompressed where it is
-        compressed; of a map, out of what is not mapped. A file that holds more, or says so, is
-        refused with pickle.UnpicklingError, before memory is taken for it. This bounds what a
-        small file can make of itself; what the code that it names does is not bounded.
+        Take at most so many bytes out of the file (of each of two),
+        decompressed where it is compressed; of a map, out of what is not
+        mapped. A file that holds more, or says so, is refused with
+        pickle.UnpicklingError, before memory is taken for it. This bounds
+        what a small file can make of itself; what the code that it names
+        does is not bounded.
     threads : int, optional
-        At most so many threads read; 1 starts none. Default: the cores this process may use.
+        At most so many threads read; 1 starts none. Default: the cores this
+        process may use.
     trusted : None, or iterable of str and classes
-        None: what the file names is imported and called, as pickle does. Otherwise a load is
-        restricted to what `fastpersist.policy` approves, and to these names besides
-        ("package.module.Name", exactly): NumPy, SciPy's matrices, scikit-learn's estimators,
-        pandas, the plain types. A file that asks for anything else, or does with an approved
-        name what the policy does not allow, is refused whole before anything of it has run. The
-        whole file is checked first, as with ``verify="full"``. This restricts what a file may
-        call; it is no sandbox: the methods of approved classes run, and a name that is trusted
-        here may do whatever its code does.
+        None: what the file names is imported and called, as pickle does.
+        Otherwise a load is restricted to what `fastpersist.policy`
+        approves, and to these names besides ("package.module.Name",
+        exactly): NumPy, SciPy's matrices, scikit-learn's estimators,
+        pandas, the plain types. A file that asks for anything else, or does
+        with an approved name what the policy does not allow, is refused
+        whole before anything of it has run. The whole file is checked
+        first, as with ``verify="full"``. This restricts what a file may
+        call; it is no sandbox: the methods of approved classes run, and a
+        name that is trusted here may do whatever its code does.
     environment : {"warn", "ignore", "raise"}
-        What comes of packages that run in other versions than the dump was saved with (those that
-        its classes come from, and what they depend on; a plain pickle says none). "warn": one
-        EnvironmentMismatchWarning, with a table of them and a line for pip, where one is missing,
-        or its major or minor version another. "raise": EnvironmentMismatchError for the same, and
-        nothing is built where the packages that are imported already tell.
+        What comes of packages that run in other versions than the dump was
+        saved with (those that its classes come from, and what they depend
+        on; a plain pickle says none). "warn": one
+        EnvironmentMismatchWarning, with a table of them and a line for pip,
+        where one is missing, or its major or minor version another.
+        "raise": EnvironmentMismatchError for the same, and nothing is built
+        where the packages that are imported already tell.
     progress : bool or callable, optional
-        True: a bar of tqdm, where that is installed and stderr a terminal, once it has taken a
-        second. A callable gets ``(done, total)`` in bytes, at most ten times a second, from the
-        thread that called; the total is None of file objects
-        and compressed files (decoded bytes are counted), and at the end
-        both are equal. What it raises ends the call.
+        True: a bar of tqdm, where that is installed and stderr a terminal,
+        once it has taken a second. A callable gets ``(done, total)`` in
+        bytes, at most ten times a second, from the thread that called; the
+        total is None of file objects and compressed files (decoded bytes
+        are counted), and at the end both are equal. What it raises ends the
+        call.
 
     Returns
     -------
     object
-        What was dumped. Arrays own their memory and are writable, unless mapped.
+        What was dumped. Arrays own their memory and are writable, unless
+        mapped.
 
     Raises
     ------
     CorruptFileError
         The file is damaged; `TruncatedFileError` where it ends too early.
     UntrustedError
-        The file asks for what `trusted` does not allow: the exception lists everything.
+        The file asks for what `trusted` does not allow: the exception lists
+        everything.
     pickle.UnpicklingError
-        CorruptFileError and UntrustedError are. Otherwise the file is of a later version of
-        fastpersist, or holds more than `max_bytes`; or it is an EnvironmentMismatchError, where
-        that was asked for.
+        CorruptFileError and UntrustedError are. Otherwise the file is of a
+        later version of fastpersist, or holds more than `max_bytes`; or it
+        is an EnvironmentMismatchError, where that was asked for.
     EOFError
         The file is empty, or the file object is at its end.
+
+    Examples
+    --------
+    >>> import fastpersist, numpy
+    >>> _ = fastpersist.dump([numpy.zeros((2, 3))], "model.pkl")
+    >>> fastpersist.load("model.pkl")[0].shape
+    (2, 3)
+    >>> type(fastpersist.load("model.pkl", mmap_mode="r")[0]).__name__
+    'memmap'
+    >>> float(fastpersist.load("model.pkl", trusted=())[0].sum())
+    0.0
     """
     native = ensure_native_byte_order
     if native == "auto":
@@ -653,38 +719,51 @@ def verify(
     threads: int | None = None,
     progress: _Progress = None,
 ) -> None:
-    """Check a file without loading it: nothing is built, and nothing that it names is run.
+    """Check a file without loading it: nothing is built, and nothing that
+    it names is run.
 
-    Of what `dump` wrote, every byte is checked: against its hash, or against the one value that
-    can stand there. Of a path all dumps in the file are checked, of a file object the next one. A
-    compressed file is decompressed for it, its codec's checksums included.
+    Of what `dump` wrote, every byte is checked: against its hash, or
+    against the one value that can stand there. Of a path all dumps in the
+    file are checked, of a file object the next one. A compressed file is
+    decompressed for it, its codec's checksums included.
 
-    What `pickle` or joblib wrote has no hashes. Such a file is checked as far as it goes: the
-    codec's checksums where it is compressed, and that its opcodes make sense up to STOP, with
-    nothing behind the names that they ask for. A changed number is not noticed.
+    What `pickle` or joblib wrote has no hashes. Such a file is checked as
+    far as it goes: the codec's checksums where it is compressed, and that
+    its opcodes make sense up to STOP, with nothing behind the names that
+    they ask for. A changed number is not noticed.
 
     Parameters
     ----------
     filename : str, bytes, os.PathLike or file object with ``read``
         What was passed to `dump`. A sidecar by itself can be verified, too.
     sidecar : str, bytes, os.PathLike or file object with ``read``, optional
-        The second file of a dump that was made with one: that both belong together is checked.
+        The second file of a dump that was made with one: that both belong
+        together is checked.
     max_bytes : int, optional
-        As in `load`, for each dump of a compressed file, file object or sidecar.
+        As in `load`, for each dump of a compressed file, file object or
+        sidecar.
     threads : int, optional
-        At most so many threads read; 1 starts none. Default: the cores this process may use.
+        At most so many threads read; 1 starts none. Default: the cores this
+        process may use.
     progress : bool or callable, optional
         As in `load`.
 
     Raises
     ------
     CorruptFileError
-        The file is damaged; `TruncatedFileError` where it ends too early. Also where a map was
-        opened for writing: its arrays have no hashes any more.
+        The file is damaged; `TruncatedFileError` where it ends too early.
+        Also where a map was opened for writing: its arrays have no hashes
+        any more.
     EOFError
         The file is empty, or the file object is at its end.
     ValueError
         A sidecar is missing, or is given where there is none.
+
+    Examples
+    --------
+    >>> import fastpersist
+    >>> _ = fastpersist.dump([1, 2], "model.pkl")
+    >>> fastpersist.verify("model.pkl")
     """
     from fastpersist._progress import reporting
     from fastpersist.files import checking, foreign
@@ -700,27 +779,31 @@ def inspect(
     max_bytes: int | None = None,
     progress: _Progress = None,
 ) -> FileReport:
-    """What is in a file, without loading it: nothing of the file is run or imported.
+    """What is in a file, without loading it: nothing of the file is run or
+    imported.
 
     Parameters
     ----------
     filename : str, bytes, os.PathLike or file object with ``read``
-        What `dump`, joblib or `pickle` wrote, compressed or not. Of a path all dumps in the file
-        are looked at, of a file object the next one.
+        What `dump`, joblib or `pickle` wrote, compressed or not. Of a path
+        all dumps in the file are looked at, of a file object the next one.
     max_bytes : int, optional
-        Look at so many bytes of a dump at most (decompressed, and without those of arrays that
-        are not read): a file that holds more is refused, as in `load`.
+        Look at so many bytes of a dump at most (decompressed, and without
+        those of arrays that are not read): a file that holds more is
+        refused, as in `load`.
     progress : bool or callable, optional
-        Called with the bytes that are done and all of them (None where nobody knows), at most ten
-        times a second. True: a bar of tqdm's, where it is installed and standard error is a
-        terminal, from one second on.
+        Called with the bytes that are done and all of them (None where
+        nobody knows), at most ten times a second. True: a bar of tqdm's,
+        where it is installed and standard error is a terminal, from one
+        second on.
 
     Returns
     -------
     FileReport
-        Names that the file asks for, arrays, bytes by object path, versions, what is odd. ``print``
-        it; `FileReport.save_html` writes a page, `FileReport.to_dict` is for programs. A damaged
-        file is described up to the damage: see ``report.damage``.
+        Names that the file asks for, arrays, bytes by object path,
+        versions, what is odd. ``print`` it; `FileReport.save_html` writes a
+        page, `FileReport.to_dict` is for programs. A damaged file is
+        described up to the damage: see ``report.damage``.
 
     Raises
     ------
@@ -751,35 +834,47 @@ def inspect(
 def read_array(
     filename: _Source, path: str, mmap_mode: Literal["r", "c"] | None = None
 ) -> numpy.ndarray[Any, Any]:
-    """Read one array out of a file, by its path in the object: nothing of the file is run.
+    """Read one array out of a file, by its path in the object: nothing of
+    the file is run.
 
-    The opcodes of the file are surveyed, without making or importing anything that they name. Of
-    the array's bytes, those that come with hashes are checked against them; only the blocks of the
-    file that hold them are read, where it is one that `dump` wrote and not compressed.
+    The opcodes of the file are surveyed, without making or importing
+    anything that they name. Of the array's bytes, those that come with
+    hashes are checked against them; only the blocks of the file that hold
+    them are read, where it is one that `dump` wrote and not compressed.
 
     Parameters
     ----------
     filename : str, bytes, os.PathLike or file object with ``read``
-        What `dump`, joblib or `pickle` wrote, compressed or not. Of several dumps in it the first.
+        What `dump`, joblib or `pickle` wrote, compressed or not. Of several
+        dumps in it the first.
     path : str
-        Where the array is: ``"estimators_[17].tree_.state['nodes']"``, ``"['weights'][0]"``, ``""``
-        for an array that is the whole object.
+        Where the array is: ``"estimators_[17].tree_.state['nodes']"``,
+        ``"['weights'][0]"``, ``""`` for an array that is the whole object.
     mmap_mode : None, "r" or "c"
         Map the array, read-only or copy-on-write, instead of reading it.
 
     Returns
     -------
     numpy.ndarray or numpy.memmap
-        Its elements are plain bytes: numbers, times, fixed-width text, records of those.
+        Its elements are plain bytes: numbers, times, fixed-width text,
+        records of those.
 
     Raises
     ------
     KeyError
         There is no array of that path.
     ValueError
-        The array holds objects, or cannot be described without running something.
+        The array holds objects, or cannot be described without running
+        something.
     CorruptFileError
         The file is damaged.
+
+    Examples
+    --------
+    >>> import fastpersist, numpy
+    >>> _ = fastpersist.dump({"weights": numpy.arange(3)}, "model.pkl")
+    >>> fastpersist.read_array("model.pkl", "['weights']")
+    array([0, 1, 2])
     """
     from fastpersist.files import arrays, foreign
 
@@ -792,29 +887,43 @@ def read_array(
 def read_sidecar(
     filename: _Source, *, verify: bool = True, threads: int | None = None
 ) -> list[bytearray | bytes]:
-    """Read the buffers of a sidecar file, for ``pickle.load(file, buffers=...)``.
+    """Read the buffers of a sidecar file, for ``pickle.load(file,
+    buffers=...)``.
 
     Parameters
     ----------
     filename : str, bytes, os.PathLike or file object with ``read``
-        What was passed to `dump` as `sidecar`. A path gives the first sidecar in the file; of a
-        file object one is read, from where it stands up to its end.
+        What was passed to `dump` as `sidecar`. A path gives the first
+        sidecar in the file; of a file object one is read, from where it
+        stands up to its end.
     verify : bool
-        Whether to check the buffers against their hashes. That they belong to a main file is
-        checked by `load` only.
+        Whether to check the buffers against their hashes. That they belong
+        to a main file is checked by `load` only.
     threads : int, optional
-        At most so many threads read; 1 starts none. Default: the cores this process may use.
+        At most so many threads read; 1 starts none. Default: the cores this
+        process may use.
 
     Returns
     -------
     list of bytearray and bytes
-        In the order in which the main file asks for them: bytearray where the object is writable,
-        else bytes. The list shares their memory with what is built over them.
+        In the order in which the main file asks for them: bytearray where
+        the object is writable, else bytes. The list shares their memory
+        with what is built over them.
 
     Raises
     ------
     CorruptFileError
-        The file is damaged, or no sidecar; `TruncatedFileError` where it ends too early.
+        The file is damaged, or no sidecar; `TruncatedFileError` where it
+        ends too early.
+
+    Examples
+    --------
+    >>> import fastpersist, numpy, pickle
+    >>> fastpersist.dump(numpy.arange(3), "main", sidecar="second")
+    ['main', 'second']
+    >>> with open("main", "rb") as file:
+    ...     pickle.load(file, buffers=fastpersist.read_sidecar("second"))
+    array([0, 1, 2])
     """
     from fastpersist.files import pairs
 

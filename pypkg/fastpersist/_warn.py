@@ -8,10 +8,11 @@ from pickle import UnpicklingError
 
 
 class EnvironmentMismatchWarning(UserWarning):
-    """Packages run in other versions than the file was saved with; the text has a table of them.
+    """Packages run in other versions than the file was saved with.
 
-    `mismatches` holds them as tuples: package, version at saving, version that runs (None: none),
-    and "major", "minor", "patch" or "missing".
+    The text has a table of them. `mismatches` holds them as tuples:
+    package, version at saving, version that runs (None: none), and
+    "major", "minor", "patch" or "missing".
     """
 
     mismatches: tuple[tuple[str, str, str | None, str], ...] = ()

@@ -1,12 +1,15 @@
 """The package from outside: its names, what importing it brings, its command line."""
 
+import doctest
 import os
 import pickle
+import pydoc
 import subprocess
 import sys
 import typing
 
 import fastpersist
+from fastpersist.codecs import registry
 from helpers import run_python
 
 IMPORTED = """
@@ -52,6 +55,27 @@ def test_dir_shows_public_names_alone():
     assert names == set(fastpersist.__all__)
     hints = typing.get_type_hints(fastpersist.dump)
     assert hints["filename"] == str | os.PathLike[str] | fastpersist._Writable
+
+
+def test_examples_of_the_docstrings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "COMPRESSORS", dict(registry.COMPRESSORS))
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+    things = {name: getattr(fastpersist, name) for name in fastpersist.__all__}
+    for name, thing in [("fastpersist", fastpersist), *things.items()]:
+        for test in finder.find(thing, name, module=False, globs={"fastpersist": fastpersist}):
+            assert runner.run(test).failed == 0
+    assert runner.tries > 20
+
+
+def test_help_fits_a_terminal():
+    text = pydoc.plain(pydoc.render_doc(fastpersist))
+    own = ("help(type)", "__annotations__", " -> ", "(file, *", "(data, /")
+    lines = [line for line in text.splitlines() if not any(word in line for word in own)]
+    longest = max(lines, key=len)
+    assert len(longest) <= 80, longest
+    hidden = ("partial", "AtomicFile", "dump_value", "load_path", "registry")
+    assert not any(f" {name}" in text for name in hidden)
 
 
 def command_line(*arguments):

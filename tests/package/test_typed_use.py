@@ -32,8 +32,11 @@ def test_dump_gives_nothing_for_file_objects(tmp_path: Path) -> None:
         fastpersist.dump([1], buffered, layout="joblib")
     with tempfile.TemporaryFile() as temporary:
         fastpersist.dump([1], temporary)
-    either: str | IO[bytes] = file
-    assert_type(fastpersist.dump([1], either), list[str] | None)
+
+    def dump_to(either: str | IO[bytes]) -> None:
+        assert_type(fastpersist.dump([1], either), list[str] | None)
+
+    dump_to(file)
 
 
 def test_load_takes_paths_and_files(tmp_path: Path) -> None:

@@ -47,14 +47,17 @@ if TYPE_CHECKING:
 
 
 class CompressorWrapper:
-    """A codec that users register: a factory of file objects, and how its files are recognized.
+    """A codec that users register: a factory of file objects, and how its
+    files are recognized.
 
     Parameters
     ----------
     obj
-        Called as ``obj(file, "wb")``, with ``compresslevel=`` where one is asked for, and as
-        ``obj(file, "rb")``; gives a file object. Its ``write`` gets the dump piece by piece, its
-        ``close`` ends the stream. `file` is a path (str) for a dump to a path, else a file object.
+        Called as ``obj(file, "wb")``, with ``compresslevel=`` where one is
+        asked for, and as ``obj(file, "rb")``; gives a file object. Its
+        ``write`` gets the dump piece by piece, its ``close`` ends the
+        stream. `file` is a path (str) for a dump to a path, else a file
+        object.
     prefix : bytes
         What its files begin with. Without it `load` cannot find the codec.
     extension : str
@@ -159,14 +162,25 @@ def register_compressor(
     ----------
     compressor_name : str
     compressor : CompressorWrapper
-        Or anything that has its attributes and methods, such as joblib's own.
+        Or anything that has its attributes and methods, such as joblib's
+        own.
     force : bool
-        Replace a codec of that name, those that come with fastpersist included.
+        Replace a codec of that name, those that come with fastpersist
+        included.
 
     Raises
     ------
     ValueError
-        The name is no string or taken, or `compressor` is not what it should be.
+        The name is no string or taken, or `compressor` is not what it
+        should be.
+
+    Examples
+    --------
+    >>> import fastpersist, gzip
+    >>> codec = fastpersist.CompressorWrapper(gzip.GzipFile, b"\\x1f\\x8b")
+    >>> fastpersist.register_compressor("slow gzip", codec)
+    >>> fastpersist.dump([1], "model", compress="slow gzip")
+    ['model']
     """
     if not isinstance(compressor_name, str):
         raise ValueError(f"Compressor name should be a string, '{compressor_name}' given.")
