@@ -38,6 +38,14 @@ if not {"egg_info", "dist_info"} & set(sys.argv):
             file=sys.stderr,
         )
 
+import setuptools
+
+if int(setuptools.__version__.partition(".")[0]) < 77:  # pyproject.toml, build-system
+    sys.exit(
+        f"fastpersist is built by setuptools 77 or newer, this is {setuptools.__version__}: "
+        "pip install -U setuptools, or leave out --no-build-isolation"
+    )
+
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
@@ -58,11 +66,25 @@ WARNINGS = [
     "-Werror",
 ]
 
-MISSING_LIBRARIES = """
-fastpersist needs the C headers of LZ4 and xxHash. Install them with one of:
-    apt-get install liblz4-dev libxxhash-dev
-    dnf install lz4-devel xxhash-devel
-    brew install lz4 xxhash
+PYTHON = "python{}.{}".format(*sys.version_info)
+# What a build needs: in words, and the packages of apt-get, dnf, apk and Homebrew.
+PARTS = {
+    "compiler": ("a C compiler", "gcc libc6-dev", "gcc", "gcc musl-dev", ""),
+    "libc": ("the C library's headers", "libc6-dev", "glibc-devel", "musl-dev", ""),
+    "python": ("the C headers of Python", PYTHON + "-dev", "python3-devel", "python3-dev", ""),
+    "lz4": ("the C headers of LZ4", "liblz4-dev", "lz4-devel", "lz4-dev", "lz4"),
+    "xxhash": ("the C headers of xxHash", "libxxhash-dev", "xxhash-devel", "xxhash-dev", "xxhash"),
+}
+INSTALLERS = ("apt-get install -y", "dnf install -y", "apk add", "brew install")
+
+LIBC_PROBE = """
+#include <stdio.h>
+int main(void) { return puts(""); }
+"""
+
+PYTHON_PROBE = """
+#include <Python.h>
+int main(void) { return 0; }
 """
 
 XXHASH_PROBE = """
@@ -111,6 +133,7 @@ class BuildExt(build_ext):
         system = [*compiler.include_dirs, numpy.get_include()]
         compiler.set_include_dirs([])
         self.homebrew()
+        self.refuse_what_is_missing(system)
         compile_args, link_args, macros = self.flags()
         # CFLAGS of the user come last, so that they win.
         compile_args += shlex.split(os.environ.get("CFLAGS", ""))
@@ -130,12 +153,48 @@ class BuildExt(build_ext):
         compiler.compile = compile_side_by_side
         super().build_extensions()
 
+    def refuse_what_is_missing(self, system: "list[str]") -> None:
+        """One message for all of it, with the commands that install it."""
+        includes = [f"-I{directory}" for directory in system]
+        if shutil.which(self.compiler.compiler_so[0]) is None:
+            missing = ["compiler"]
+            found = [*system, *self.compiler.include_dirs, "/usr/include", "/usr/local/include"]
+            for part, header in (
+                ("python", "Python.h"),
+                ("lz4", "lz4frame.h"),
+                ("xxhash", "xxhash.h"),
+            ):
+                if not any(Path(directory, header).exists() for directory in found):
+                    missing.append(part)
+        elif not self.builds(LIBC_PROBE):
+            missing = ["libc"]
+        else:
+            missing = []
+            if not self.builds(PYTHON_PROBE, includes, is_linked=False):
+                missing.append("python")
+            if not self.builds(LZ4_PROBE, libraries=["lz4"]):
+                missing.append("lz4")
+            if not self.builds(XXHASH_PROBE, libraries=["xxhash"]):
+                missing.append("xxhash")
+        if not missing:
+            return
+        rows = [PARTS[name] for name in missing]
+        lines = [
+            "",
+            f"fastpersist cannot be built here without {', '.join(row[0] for row in rows)}.",
+            "Install what is missing, with one of:",
+        ]
+        for i, installer in enumerate(INSTALLERS, 1):
+            names = " ".join(row[i] for row in rows if row[i])
+            if names:
+                lines.append(f"    {installer} {names}")
+        if {"compiler", "libc"} & set(missing):
+            lines.append("    xcode-select --install")
+        if "python" in missing:
+            lines.append(f"(of the Python that runs: {sys.executable})")
+        raise CompileError("\n".join(lines) + "\n")
+
     def flags(self) -> "tuple[list[str], list[str], list[tuple[str, str | None]]]":
-        if not (
-            self.builds(XXHASH_PROBE, libraries=["xxhash"])
-            and self.builds(LZ4_PROBE, libraries=["lz4"])
-        ):
-            raise CompileError(MISSING_LIBRARIES)
         compile_args = ["-std=c11", "-fvisibility=hidden", "-pthread"]
         link_args = ["-pthread"]
         macros: list[tuple[str, str | None]] = [
@@ -174,6 +233,7 @@ class BuildExt(build_ext):
         source: str,
         flags: "list[str] | None" = None,
         libraries: "list[str] | None" = None,
+        is_linked: bool = True,
     ) -> bool:
         """Whether a program compiles and links."""
         flags = flags or []
@@ -187,7 +247,7 @@ class BuildExt(build_ext):
             link_command = [*compiler.linker_exe, f"{path}.o", "-o", f"{path}.out"]
             link_command += [f"-L{d}" for d in compiler.library_dirs]
             link_command += [f"-l{name}" for name in libraries or []]
-            for command in (compile_command, link_command):
+            for command in (compile_command, link_command)[: 1 + is_linked]:
                 if subprocess.run(command, capture_output=True, check=False).returncode:
                     return False
         return True

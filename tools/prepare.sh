@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # usage: tools/prepare.sh PYTHON VENV
-# Checks the interpreter, installs missing system packages (where there is
-# apt-get) and makes the virtual environment with what a build needs.
+# Checks the interpreter, installs missing system packages (where there is apt-get, and root or
+# sudo) and makes the virtual environment with what a build needs. What is missing is told all at
+# once, with the line that installs it.
 set -euo pipefail
 
 python=$1
@@ -12,29 +13,33 @@ die() {
     exit 1
 }
 
-apt_install() {
-    local as_root=()
-    if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null ||
-            die "missing packages: $*" "install them as root, then try again"
-        as_root=(sudo)
+has() {
+    command -v "$1" >/dev/null
+}
+
+# --- the interpreter ------------------------------------------------------------
+
+# What it brings, in Debian's names; the others' line is for their own Python.
+python_packages() {
+    printf '%s %s-dev %s-venv' "$1" "$1" "$1"
+}
+
+if ! has "$python"; then
+    case $python in
+    */*) die "no $python here; name an interpreter: make PYTHON=python3.12" ;;
+    esac
+    if has apt-get; then
+        install="apt-get install $(python_packages "$python") gcc libc6-dev liblz4-dev libxxhash-dev"
+    elif has dnf; then
+        install="dnf install $python $python-devel gcc lz4-devel xxhash-devel"
+    elif has apk; then
+        install='apk add python3 python3-dev gcc musl-dev lz4-dev xxhash-dev'
+    else
+        install='brew install python lz4 xxhash'
     fi
-    echo "fastpersist: installing with apt-get: $*" >&2
-    local install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
-        apt-get install -y --no-install-recommends "$@")
-    "${install[@]}" </dev/null >/dev/null 2>&1 && return
-    # The package lists may be missing or old.
-    "${as_root[@]}" apt-get update </dev/null >&2 || true
-    "${install[@]}" </dev/null >&2 || die "apt-get could not install: $*"
-}
-
-# Whether the C compiler finds these headers.
-has_headers() {
-    printf '#include <%s>\n' "$@" | "${compiler[@]}" -E -x c - >/dev/null 2>&1
-}
-
-command -v "$python" >/dev/null ||
-    die "no $python here; name an interpreter: make PYTHON=python3.12"
+    die "no $python here; install it (and, while at it, all else that is wanted), as root:" \
+        "    $install" "or name an interpreter that is there: make PYTHON=python3.12"
+fi
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') ||
     die "$python does not run; name another: make PYTHON=python3.12"
 # The Pythons that are tested are the classifiers of pyproject.toml.
@@ -50,45 +55,104 @@ earliest() {
 [ "$(earliest "$version" "$newest")" = "$version" ] ||
     echo "fastpersist: not tested with Python $version, only with $oldest to $newest" >&2
 
-read -ra compiler <<<"${CC:-$("$python" -c \
-    'import sysconfig; print(sysconfig.get_config_var("CC") or "cc")')}"
-if ! command -v "${compiler[0]}" >/dev/null; then
-    # Python's own compiler may be named by a path of another machine.
-    compiler=(cc)
-    command -v cc >/dev/null || die "no C compiler found" \
-        "install one: apt-get install build-essential, dnf install gcc, or xcode-select --install"
-fi
+# --- what is missing ------------------------------------------------------------
 
-if ! has_headers lz4frame.h xxhash.h; then
-    if command -v apt-get >/dev/null; then
-        apt_install liblz4-dev libxxhash-dev
+# Whether the C compiler finds this header, or without one (or its library) whether it lies where
+# distributions and Homebrew put it.
+has_header() {
+    if $compiles; then
+        printf '#include <stddef.h>\n#include <%s>\n' "$1" | "${compiler[@]}" -E -x c - >/dev/null 2>&1 && return
     else
-        prefix=$(brew --prefix 2>/dev/null || true)
-        [ -n "$prefix" ] && [ -e "$prefix/include/lz4frame.h" ] &&
-            [ -e "$prefix/include/xxhash.h" ] ||
-            die "the C headers of LZ4 and xxHash are missing; install them with" \
-                "    dnf install lz4-devel xxhash-devel" \
-                "    brew install lz4 xxhash"
+        [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ] && return
     fi
-fi
+    [ -n "$brew" ] && [ -e "$brew/include/$1" ]
+}
 
-# A distribution's Python may come without its headers and without venv.
+# Debian's, Fedora's, Alpine's and Homebrew's name of a package.
+want() {
+    apt+=($1) dnf+=($2) apk+=($3)
+    [ -z "$4" ] || brew_names+=("$4")
+    what+=("$5")
+}
+
+# Fills the lists above.
+look() {
+    apt=() dnf=() apk=() brew_names=() what=()
+    read -ra compiler <<<"${CC:-$("$python" -c \
+        'import sysconfig; print(sysconfig.get_config_var("CC") or "cc")')}"
+    # Python's own compiler may be named by a path of another machine.
+    has "${compiler[0]}" || compiler=(cc)
+    brew=$(brew --prefix 2>/dev/null || true)
+    compiles=false
+    if ! has "${compiler[0]}"; then
+        want 'gcc libc6-dev' gcc 'gcc musl-dev' '' 'a C compiler'
+    elif ! printf '#include <stdio.h>\n' | "${compiler[@]}" -E -x c - >/dev/null 2>&1; then
+        want libc6-dev glibc-devel musl-dev '' "the C library's headers"
+    else
+        compiles=true
+    fi
+    has_header lz4frame.h || want liblz4-dev lz4-devel lz4-dev lz4 'the headers of LZ4'
+    has_header xxhash.h || want libxxhash-dev xxhash-devel xxhash-dev xxhash 'the headers of xxHash'
+    # A distribution's Python may come without its headers and without venv.
+    [ -e "$headers/Python.h" ] ||
+        want "${its_own:+$its_own-dev}" python3-devel python3-dev '' "the headers of Python $version"
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        want "${its_own:+$its_own-venv}" python3 python3 '' "Python's modules venv and ensurepip"
+}
+
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-if [ ! -e "$headers/Python.h" ]; then
-    case $headers in
-    /usr/include/*) command -v apt-get >/dev/null && apt_install "python$version-dev" ;;
-    esac
-    [ -e "$headers/Python.h" ] || die "the C headers of $python are missing; install them with" \
-        "    apt-get install python$version-dev" "    dnf install python3-devel"
+# What the system calls the interpreter, if it is the system's.
+its_own=
+case $headers in
+/usr/include/*) its_own=python$version ;;
+esac
+
+# Prints what is missing and how to get it, and ends.
+miss() {
+    local lines=()
+    lines+=("missing: $(printf '%s, ' "${what[@]}" | sed 's/, $//')")
+    if has apt-get && [ ${#apt[@]} -gt 0 ]; then
+        lines+=("install it as root (or with sudo), then try again:" "    apt-get install -y ${apt[*]}")
+    elif has dnf && [ -n "$its_own" ]; then
+        lines+=("install it as root, then try again:" "    dnf install -y ${dnf[*]}")
+    elif has apk; then
+        lines+=("install it as root, then try again:" "    apk add ${apk[*]}")
+    elif [ "$(uname)" = Darwin ]; then
+        lines+=("install it, then try again:")
+        $compiles || lines+=('    xcode-select --install')
+        [ ${#brew_names[@]} -eq 0 ] || lines+=("    brew install ${brew_names[*]}")
+    fi
+    [ -n "$its_own" ] || lines+=("($python is none of the system's: its own headers and modules are parts of it)")
+    die "${lines[@]}"
+}
+
+# Tries to install what is missing.
+apt_install() {
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo || miss
+        as_root=(sudo)
+    fi
+    echo "fastpersist: installing with apt-get: ${apt[*]}" >&2
+    local install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
+        apt-get install -y --no-install-recommends "${apt[@]}")
+    "${install[@]}" </dev/null >/dev/null 2>&1 && return
+    # The package lists may be missing or old.
+    "${as_root[@]}" apt-get update </dev/null >&2 || true
+    "${install[@]}" </dev/null >&2 || true
+}
+
+look
+if [ ${#apt[@]} -gt 0 ] && has apt-get; then
+    apt_install
+    look
 fi
-if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    case $headers in
-    /usr/include/*) command -v apt-get >/dev/null && apt_install "python$version-venv" ;;
-    esac
-    "$python" -c 'import ensurepip, venv' || die "$python cannot make virtual environments" \
-        "on Debian and Ubuntu: apt-get install python$version-venv"
-fi
+[ ${#what[@]} -eq 0 ] || miss
+
+# --- the environment ------------------------------------------------------------
 
 "$python" -m venv --clear "$venv" ||
     die "could not make $venv" "on Debian and Ubuntu: apt-get install python$version-venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'numpy>=2'
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'numpy>=2' ||
+    die "pip could not install setuptools and numpy (its own words are above)" \
+        'it needs a network, or PIP_INDEX_URL or PIP_FIND_LINKS for an index or a directory that is at hand'
