@@ -8,8 +8,11 @@ set -euo pipefail
 python=$1
 venv=$2
 
+# The first line says that it is ours; of the others some are to be pasted.
 die() {
-    printf 'fastpersist: %s\n' "$@" >&2
+    printf 'fastpersist: %s\n' "$1" >&2
+    shift
+    [ $# -eq 0 ] || printf '%s\n' "$@" >&2
     exit 1
 }
 
