@@ -77,6 +77,11 @@ drop_stale = find build -path '*/fastpersist/*' -name '*.py*' -delete 2>/dev/nul
 
 # --- set-up -------------------------------------------------------------------
 
+comma := ,
+# What is downloaded, where pip has kept nothing of it.
+DOWNLOAD_demo := (about 60 MB)
+DOWNLOAD_test := (about 100 MB)
+
 build: $(VENV)/.built
 
 $(VENV)/.made: tools/prepare.sh
@@ -92,8 +97,10 @@ $(VENV)/.built: $(VENV)/.made $(SOURCES)
 # $(VENV)/.with-test-boosters: the extras "test" and "boosters" are installed.
 # fastpersist itself is there already, so this only adds what they name.
 $(VENV)/.with-%: pyproject.toml | $(VENV)/.built
-	@echo 'installing packages: $*'
-	@$(PIP) install 'fastpersist[$*]'
+	@echo 'installing packages: $* $(DOWNLOAD_$(firstword $(subst $(comma), ,$*)))'
+	@$(PIP) install 'fastpersist[$*]' || { \
+	    echo "fastpersist: pip could not install these (its own words are above): is there a network?" >&2; \
+	    exit 1; }
 	@touch $@
 
 # --- use ----------------------------------------------------------------------
@@ -102,6 +109,7 @@ demo: $(VENV)/.built $(VENV)/.with-demo
 	@$(PY) -m fastpersist demo
 
 test: $(VENV)/.built $(VENV)/.with-test,boosters
+	@echo 'some 20 minutes on two cores; a part of it: make test PYTEST_ARGS=tests/load'
 	$(PY) -m pytest -n $(PYTEST_WORKERS) $(NIGHT) $(PYTEST_ARGS)
 
 # For further Pythons: .ci/run
