@@ -10,7 +10,12 @@ import pytest
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = PROJECT / "tools" / "newer_pythons"
-SHELL_SCRIPTS = [SCRIPT, PROJECT / "tools/prepare.sh", *sorted((PROJECT / ".ci").glob("[!.]*"))]
+SHELL_SCRIPTS = [
+    SCRIPT,
+    PROJECT / "tools/prepare.sh",
+    PROJECT / "tools/walk_through",
+    *sorted((PROJECT / ".ci").glob("[!.]*")),
+]
 SHELL_SCRIPTS = [path for path in SHELL_SCRIPTS if path.name != "counts"]
 # A sanitizer that is preloaded has its own words in a chroot.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
