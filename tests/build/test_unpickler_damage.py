@@ -116,12 +116,17 @@ def samples():
 SAMPLES = samples()
 
 
+NO_STR = (pickle.UnpicklingError, "STACK_GLOBAL requires str")
+
+
 def check(data):
     if not is_honest(data):
         fastpersist_only = outcome(lambda: OURS(io.BytesIO(data)).load())
         assert fastpersist_only is not RecursionError
         return
     expected = result_of(frames.as_new, lambda d: THEIRS(Whole(d)).load(), data)
+    if expected == NO_STR and outcome(pickle.loads, b"\x93.") == NO_STR:
+        return  # early versions of 3.11 say so of an empty stack, too
     for file in (io.BytesIO(data), Whole(data), io.BufferedReader(io.BytesIO(data), 16)):
         assert result_of(OURS(file).load) == expected, data
 

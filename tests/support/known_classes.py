@@ -87,7 +87,12 @@ class ByName(enum.Enum):
     """Written by the name of the member."""
 
     ONE = 1
-    __reduce_ex__ = enum.pickle_by_enum_name
+    if hasattr(enum, "pickle_by_enum_name"):
+        __reduce_ex__ = enum.pickle_by_enum_name
+    else:  # before 3.11.4
+
+        def __reduce_ex__(self, protocol):
+            return getattr, (self.__class__, self._name_)
 
 
 class Detailed(enum.Enum):
@@ -414,6 +419,8 @@ LEAVES = {
     "IntFlag": lambda: Permission.READ | Permission.WRITE,
     "IntFlag beyond": lambda: Permission(64),
 }
+if Permission(64) is not Permission(64):  # before 3.11.4
+    del LEAVES["IntFlag beyond"]
 
 
 def with_own(instance, **values):

@@ -212,7 +212,11 @@ def assert_fails_as_pickle(build, protocols=PROTOCOLS, picklers=PICKLERS):
                 make(base, io.BytesIO(), protocol).dump(build())
 
             got = outcome_of_dump(dump, fastpersist.Pickler)
-            assert got == outcome_of_dump(dump, pickle.Pickler), (protocol, name)
+            expected = outcome_of_dump(dump, pickle.Pickler)
+            # So early versions of 3.11 tell of a recursion.
+            if name == "fast" and expected == (pickle.PicklingError, "", [], []):
+                expected = RecursionError
+            assert got == expected, (protocol, name)
 
 
 @pytest.mark.parametrize("holder", HOLDERS)

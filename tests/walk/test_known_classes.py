@@ -275,6 +275,10 @@ if sys.version_info[:2] == (3, 12):  # takes its parts from what it has parsed
     ASKED.update(name for name in [*HOLDERS, *LEAVES] if "ath" in name)
 
 
+# Before 3.11.4 a member is written by its name, and asked for it.
+EARLY_ENUM = "_name_" in enum.Enum.__reduce_ex__.__code__.co_names
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_no_reducer_is_called(protocol):
     calls = {}
@@ -283,6 +287,8 @@ def test_no_reducer_is_called(protocol):
         if name in ASKED or (protocol == 2 and any(word in name for word in OF_BYTES)):
             continue
         value = make()
+        if EARLY_ENUM and isinstance(value, enum.Enum):
+            continue
         calls[name] = python_calls(fastpersist.dumps, value, protocol)
     assert {name: called for name, called in calls.items() if called} == {}
 
