@@ -192,8 +192,23 @@ def dump(
     """
     if layout not in _LAYOUTS:
         raise ValueError(f"layout must be one of {list(_LAYOUTS)!r}, not {layout!r}")
+    if _may_be_url(filename) or _may_be_url(sidecar):
+        from fastpersist.files import urls
+
+        if urls.are_meant(filename, sidecar):
+            rest = (protocol, layout, durable, threads, progress)
+            write = partial(_dump_to, value, rest)
+            return urls.dump(write, filename, sidecar, compress, durable)
     places = filename, sidecar
     return _dump(value, *places, compress, protocol, layout, durable, threads, progress)
+
+
+def _may_be_url(place: Any) -> bool:
+    return isinstance(place, str) and "://" in place
+
+
+def _dump_to(value: Any, rest: tuple[Any, ...], filename: Any, sidecar: Any, compress: Any) -> None:
+    _dump(value, filename, sidecar, compress, *rest)
 
 
 def _dump(
@@ -518,6 +533,21 @@ def load(
     mismatch = _mismatch_rule(environment)
     if trusted is not None:
         level = _verify_level("full")
+    if _may_be_url(filename) or _may_be_url(sidecar):
+        from fastpersist.files import urls
+
+        if urls.are_meant(filename, sidecar):
+            run = partial(
+                load,
+                mmap_mode=mmap_mode,
+                ensure_native_byte_order=ensure_native_byte_order,
+                verify=verify,
+                max_bytes=max_bytes,
+                threads=threads,
+                trusted=trusted,
+                environment=environment,
+            )
+            return urls.load(run, filename, sidecar, mode, max_bytes, progress)
     rules = (mmap_mode, mode, bool(native), level, n_threads, limit, mismatch)
     if trusted is None and (progress is None or progress is False):
         return _load(filename, sidecar, *rules, None)

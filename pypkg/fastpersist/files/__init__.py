@@ -8,7 +8,7 @@ a graph mean is the core's business, how a stream is compressed that of
 
 # Storeys, from the ground; tools/check_imports.py holds every import to them.
 #     __init__                   nothing but this map
-#     streams, warn              file objects; warnings
+#     streams, urls, warn        file objects; URLs by fsspec; warnings
 #     kinds                      which file it is
 #     pairs                      dumps in two files
 #     arrays                     one array of a file, with nothing of it run

@@ -19,7 +19,7 @@ import numpy as np
 from fastpersist._core import Survey, hash_bytes, read_checked, survey_descriptor, survey_file
 from fastpersist.codecs import registry
 from fastpersist.codecs.decoding import CHUNK_BYTES, position
-from fastpersist.files import kinds, streams, warn
+from fastpersist.files import kinds, streams, urls, warn
 
 _T = TypeVar("_T")
 
@@ -33,6 +33,7 @@ _PAYLOAD = np.dtype(
 )
 _NONE = 0xFFFFFFFF
 _BEYOND = 1
+_BLOCK_BYTES = 1 << 20  # of hashes
 _STORED = ("nowhere", "unknown", "inline", "payload", "blob", "buffer", "text", "elements")
 
 
@@ -46,6 +47,10 @@ def read_array(
         raise ValueError(f'mmap_mode must be None, "r" or "c", not {mmap_mode!r}')
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
+    if urls.are_meant(filename):
+        filename = urls.local_path(filename)
+        if urls.is_url(filename):
+            return of_url(filename, path, mmap_mode, n_threads, number)
     with contextlib.ExitStack() as opened:
         if isinstance(filename, (str, bytes)):
             file: Any = opened.enter_context(open(filename, "rb"))
@@ -85,6 +90,31 @@ def _of_path(
 
     survey, n_front = _decoded(head, stream, name, n, survey_of)
     return _Array(survey, path, _Stream(again if is_regular else None, n_front)).read(None)
+
+
+def of_url(
+    url: str,
+    path: str,
+    mmap_mode: str | None,
+    n_threads: int,
+    number: int,
+    version: tuple[Any, ...] | None = None,
+) -> Any:
+    """`read_array` of a URL, and of that version of it: what says where the array is, and then
+    the blocks that hold it, are all that is fetched. For a map it is the whole file."""
+    if mmap_mode is not None:
+        name = urls.cached(url, version)
+        with open(name, "rb") as file:
+            return _of_path(name, file, path, mmap_mode, n_threads, number)
+    remote = urls.Remote(url, version)
+    with urls.Image(remote) as image, remote.unchanged():
+        if not image.fetch_structure():
+            with open(image.path, "rb") as file:
+                return _of_path(image.path, file, path, None, n_threads, number)
+        found = survey_descriptor(image.fd, url, n_threads, kinds.begins_at)
+        if number >= len(found):
+            raise _no_such_dump(url)
+        return _Array(found[number], path, _Fetched(image, n_threads, found[number])).read(None)
 
 
 def _no_such_dump(name: str | bytes) -> ValueError:
@@ -174,6 +204,22 @@ class _File:
             if n == 0:
                 raise ValueError(f"{self.name!r} became shorter while it was read")
             view, offset = view[n:], offset + n
+
+
+class _Fetched(_File):
+    """The image of a remote file, which has no blobs yet."""
+
+    def __init__(self, image: urls.Image, n_threads: int, survey: Survey) -> None:
+        super().__init__(image.fd, image.remote.url, n_threads, survey)
+        self._image = image
+
+    def _read(self, offset: int, n_bytes: int, target: Any) -> None:
+        sidecar = next((start, n) for name, start, n in self._survey.parts if name == "sidecar")
+        first = sidecar[0] + (offset - sidecar[0]) // _BLOCK_BYTES * _BLOCK_BYTES
+        n_blocks = -(-(offset + n_bytes - first) // _BLOCK_BYTES)
+        end = min(first + n_blocks * _BLOCK_BYTES, sum(sidecar))
+        self._image.fetch((first, end))
+        super()._read(offset, n_bytes, target)
 
 
 class _Stream:

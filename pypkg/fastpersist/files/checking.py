@@ -16,7 +16,7 @@ from fastpersist._core import verify_descriptor, verify_file, verify_pickle, ver
 from fastpersist._progress import Report, Sum
 from fastpersist.codecs import registry
 from fastpersist.codecs.decoding import CHUNK_BYTES, go_back, position
-from fastpersist.files import kinds, streams
+from fastpersist.files import kinds, streams, urls
 from fastpersist.files.pairs import open_place
 
 _HEADER_BYTES = 21
@@ -30,6 +30,11 @@ def verify(
 ) -> None:
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
+    if urls.are_meant(filename, sidecar):
+        with contextlib.ExitStack() as opened:
+            places = map(urls.local_path, (filename, sidecar))
+            local = [opened.enter_context(urls.here(place)) for place in places]
+            return verify(*local, max_bytes, n_threads, report)
     if sidecar is not None:
         with contextlib.ExitStack() as opened:
             fd, file, path = open_place(sidecar, None, opened)

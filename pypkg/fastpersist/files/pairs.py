@@ -12,7 +12,7 @@ from typing import Any
 from fastpersist._core import load_file, load_path
 from fastpersist._core import read_sidecar as read_place
 from fastpersist._progress import Report
-from fastpersist.files import kinds, streams, warn
+from fastpersist.files import kinds, streams, urls, warn
 
 # What the core takes: (descriptor, file object, path); a descriptor of -1 stands for none.
 Place = tuple[int, Any, Any]
@@ -57,6 +57,8 @@ def load_pair(
 def read(sidecar: Any, verify: int, n_threads: int) -> list[bytearray | bytes]:
     """The buffers of a sidecar file, in order."""
     with contextlib.ExitStack() as opened:
+        if urls.are_meant(sidecar):
+            sidecar = opened.enter_context(urls.here(urls.local_path(sidecar)))
         return read_place(open_place(sidecar, None, opened), verify, n_threads)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from fastpersist._core import CorruptFileError, Survey, survey_descriptor, survey_file
 from fastpersist.codecs import registry
 from fastpersist.codecs.decoding import CHUNK_BYTES, position
-from fastpersist.files import arrays, kinds, streams
+from fastpersist.files import arrays, kinds, streams, urls
 from fastpersist.report import equal
 from fastpersist.report.facts import Facts, environment_of
 from fastpersist.report.file_report import FileReport
@@ -26,7 +28,10 @@ _MESSAGE_CHARACTERS = 500
 def inspect(filename: Any, max_bytes: int, progress: Any, n_threads: int) -> FileReport:
     if isinstance(filename, os.PathLike):
         filename = os.fspath(filename)
+    filename = urls.local_path(filename)
     with Meter(progress) as meter:
+        if urls.is_url(filename):
+            return _OfUrl(filename, max_bytes, n_threads, meter).report()
         if isinstance(filename, (str, bytes)):
             return _OfPath(filename, max_bytes, n_threads, meter).report()
         if not hasattr(filename, "read"):
@@ -49,6 +54,7 @@ class _Looking:
     """What was seen so far."""
 
     name: str | bytes | None = None
+    has_blobs = True  # where the file can be read
 
     def __init__(self, max_bytes: int, n_threads: int, meter: Meter) -> None:
         self.max_bytes, self.n_threads, self.meter = max_bytes, n_threads, meter
@@ -70,7 +76,8 @@ class _Looking:
         facts = Facts(survey, number, base, read)
         is_ours = survey.kind == "fastpersist"
         same = equal.of_payloads(facts)
-        if is_ours and fd is not None and survey.damage is None and not survey.state_void:
+        can_compare = fd is not None and survey.damage is None and not survey.state_void
+        if is_ours and fd is not None and can_compare and self.has_blobs:
             same += equal.of_blobs(facts, fd)
         n_sidecar = sum(n for name, _, n in survey.parts if name == "sidecar")
         second = survey.second_file
@@ -205,7 +212,7 @@ class _OfPath(_Looking):
         self.name: str | bytes = name
 
     def report(self) -> FileReport:
-        with open(self.name, "rb") as file:
+        with self.opened() as file:
             status = os.fstat(file.fileno())
             is_regular = stat.S_ISREG(status.st_mode)
             n_bytes = status.st_size if is_regular else None
@@ -215,6 +222,9 @@ class _OfPath(_Looking):
             except CorruptFileError as error:
                 self.damage = self.damage or damage_of(error)
         return self.file_report(os.fsdecode(self.name), n_bytes)
+
+    def opened(self) -> AbstractContextManager[Any]:
+        return open(self.name, "rb")
 
     def reader(self) -> Reader:
         name = self.name
@@ -281,6 +291,31 @@ class _OfPath(_Looking):
             if self.damage is None:
                 stream.raw.finish()
         return self.damage is None
+
+
+class _OfUrl(_OfPath):
+    """All dumps of a remote file. Of ours, blobs are not fetched."""
+
+    name: str
+
+    def __init__(self, url: str, max_bytes: int, n_threads: int, meter: Meter) -> None:
+        super().__init__(url, max_bytes, n_threads, meter)
+        self.remote = urls.Remote(url)
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        with urls.Image(self.remote) as image, self.remote.unchanged():
+            self.has_blobs = not image.fetch_structure()
+            with open(image.path, "rb") as file:
+                yield file
+
+    def reader(self) -> Reader:
+        url, version, n_threads = self.name, self.remote.version, self.n_threads
+
+        def read(number: int, path: str, mmap_mode: str | None) -> Any:
+            return arrays.of_url(url, path, mmap_mode, n_threads, number, version)
+
+        return read
 
 
 def _is_foreign(file: Any) -> bool:
