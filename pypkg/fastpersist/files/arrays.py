@@ -107,7 +107,7 @@ def of_url(
         with open(name, "rb") as file:
             return _of_path(name, file, path, mmap_mode, n_threads, number)
     remote = urls.Remote(url, version)
-    with urls.Image(remote) as image, remote.unchanged():
+    with urls.Image(remote) as image, remote.unchanged(), urls.named(image.path):
         if not image.fetch_structure():
             with open(image.path, "rb") as file:
                 return _of_path(image.path, file, path, None, n_threads, number)

@@ -34,7 +34,7 @@ def verify(
         with contextlib.ExitStack() as opened:
             places = map(urls.local_path, (filename, sidecar))
             local = [opened.enter_context(urls.here(place)) for place in places]
-            return verify(*local, max_bytes, n_threads, report)
+            return verify(local[0], local[1], max_bytes, n_threads, report)
     if sidecar is not None:
         with contextlib.ExitStack() as opened:
             fd, file, path = open_place(sidecar, None, opened)

@@ -158,9 +158,7 @@ class Remote:
         return (info.get("size"), *(f"{key}={value}" for key, value in known if value))
 
     def _changed(self) -> OSError:
-        return OSError(
-            errno.ESTALE, "the file was replaced or changed while it was read", self.url
-        )
+        return OSError(errno.ESTALE, "the file was replaced or changed while it was read", self.url)
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -252,12 +250,12 @@ class Image:
     def fetch_all(self) -> None:
         fetch_into(self.fd, self.remote, self._missing(0, self.remote.size or 0), self._tell)
         self._fetched = [(0, self.remote.size or 0)]
+        if self._report is not None:
+            self._report(self._n_fetched, None)
 
     def fetch(self, *ranges: tuple[int, int]) -> None:
         """Those bytes of them that are not there yet."""
-        fetch_into(
-            self.fd, self.remote, [part for each in ranges for part in self._missing(*each)]
-        )
+        fetch_into(self.fd, self.remote, [part for each in ranges for part in self._missing(*each)])
         self._fetched = _merged([*self._fetched, *ranges])
 
     def _missing(self, start: int, end: int) -> list[tuple[int, int]]:
@@ -318,8 +316,8 @@ class Image:
             raise _NoDump
         self.fetch((footer, end))
         head = _HEAD.unpack(os.pread(self.fd, _HEAD.size, footer + n_opcode))
-        magic, n_total, n_sidecar, graph = head[0], head[1], head[3], head[4]
-        start = end - n_total
+        magic, n_total, _, n_sidecar, graph = head
+        start: int = end - n_total
         if magic != _HEAD_MAGIC or start < 0 or graph != len(_HEADER) + _FLAGS_BYTES + n_sidecar:
             raise _NoDump
         if not start + graph <= footer:
@@ -457,12 +455,9 @@ def here(
     if not is_url(place):
         yield place
         return
-    if is_mapped:
-        path = cached(place)
-    else:
-        path = _in_users_cache(place)
+    path = cached(place) if is_mapped else _in_users_cache(place)
     if path is not None:
-        with _named(path):
+        with named(path):
             yield path
         return
     remote = Remote(place)
@@ -475,12 +470,12 @@ def here(
             image.fetch_all()
         if report is not None:
             report.next()
-        with _named(image.path):
+        with named(image.path):
             yield image.path
 
 
 @contextlib.contextmanager
-def _named(path: Local) -> Iterator[None]:
+def named(path: Local) -> Iterator[None]:
     """Where an exception says which file, it is the URL."""
     try:
         yield
