@@ -280,7 +280,7 @@ def test_damage_is_the_same_as_of_a_path(place, tmp_path):
                 assert call not in (fastpersist.load, fastpersist.verify)
                 failures.append(None)  # the damage is in another array
         assert failures[0] == failures[1]
-ours, local = fastpersist.inspect(url), fastpersist.inspect(str(path))
+    ours, local = fastpersist.inspect(url), fastpersist.inspect(str(path))
     assert (ours.damage is None) == (local.damage is None)
 
 
