@@ -18,6 +18,7 @@ of the same names in :mod:`pickle`. The file format is described in ``csrc/FORMA
 #     restricted     loads under trusted=: a survey first, then a load held to rules
 #     __init__       the API: names, arguments, what a plain dump and load need; imports files late
 #     joblib         joblib's names, with ours among them
+#     integrations   hooks of other packages, each imported by its user only
 #     convert        a file written anew in another layout, with nothing of it run
 #     compare        one value in several formats
 #     demo           two models, compared
