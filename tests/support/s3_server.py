@@ -68,7 +68,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := one.recv(1 << 16):
                 if self.denies and way == "up":
-                    one.sendall(DENIED)
+                    head, _, body = DENIED.partition(b"\r\n\r\n")
+                    one.sendall(head + b"\r\n\r\n" + (b"" if data.startswith(b"HEAD") else body))
                     one.shutdown(socket.SHUT_WR)
                     while one.recv(1 << 16):
                         pass
