@@ -65,9 +65,9 @@ C_FILES := $(sort $(wildcard csrc/*.[ch] csrc/*/*.[ch]))
 SOURCES := setup.py pyproject.toml $(C_FILES) \
            $(sort $(wildcard $(foreach f,*.py *.pyi py.typed */*.py,pypkg/fastpersist/$f)))
 C_FORMATTED := $(C_FILES) $(sort $(wildcard tests/core/*.[ch] tests/fuzz/*.[ch] tests/faults/*.c))
-PY_FILES := setup.py $(wildcard pypkg tests benchmarks tools) tools/check_layers
+PY_FILES := setup.py $(wildcard pypkg tests benchmarks examples tools) tools/check_layers
 
-.PHONY: build demo test test-base bench dist lint werror format asan coverage hostile fuzz clean
+.PHONY: build demo test test-base test-remote bench dist lint werror format asan coverage hostile fuzz clean
 # Two targets build into the same environment.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -107,6 +107,10 @@ test: $(VENV)/.built $(VENV)/.with-test,boosters
 # For further Pythons: .ci/run
 test-base: $(VENV)/.built $(VENV)/.with-test-base
 	$(PY) -m pytest -n $(PYTEST_WORKERS) $(NIGHT) -m '$(BASE_TESTS)' $(MATRIX) $(ONCE) $(PYTEST_ARGS)
+
+# Stores, Dask, MLflow: several hundred MB of packages. Those of "models" are among them.
+test-remote: $(VENV)/.built $(VENV)/.with-test,test-remote
+	$(PY) -m pytest -n $(PYTEST_WORKERS) $(NIGHT) tests/integrations $(PYTEST_ARGS)
 
 ifeq ($(BENCH_PYTHON),$(VENV)/bin/python)
 bench: $(VENV)/.built $(VENV)/.with-bench

@@ -13,6 +13,7 @@ import pytest
 from distributed import Client, LocalCluster
 from distributed.protocol import deserialize, serialize
 from distributed.protocol.serialize import families, merge_and_deserialize, serialize_and_split
+from documented import code_of
 from fastpersist.integrations import dask as fastpersist_dask
 from sample_classes import Plain
 
@@ -175,3 +176,8 @@ def test_another_client_of_the_same_cluster_goes_by_dasks_own(cluster):
     with Client(cluster) as client:
         _, array, _ = client.submit(where, {"array": np.zeros(3)}).result()
         assert np.array_equal(array, np.ones(3))
+
+
+def test_the_example_of_the_page(tmp_path):
+    (tmp_path / "page.py").write_text(code_of("dask.md"))
+    subprocess.run([sys.executable, str(tmp_path / "page.py")], check=True, timeout=120)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import sklearn
 import yaml
+from documented import code_of
 from fastpersist.integrations import mlflow as fastpersist_mlflow
 from mlflow.exceptions import MlflowException
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -138,3 +139,7 @@ def test_failures(model, tmp_path):
     mlflow.sklearn.save_model(model, tmp_path / "other", serialization_format="pickle")
     with pytest.raises(MlflowException, match="no flavour"):
         fastpersist_mlflow.load_model(str(tmp_path / "other"))
+
+
+def test_the_example_of_the_page():
+    exec(compile(code_of("mlflow.md"), "mlflow.md", "exec"), {})

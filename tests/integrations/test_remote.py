@@ -14,6 +14,7 @@ import fastpersist
 import fsspec
 import numpy as np
 import pytest
+from documented import code_of
 from fastpersist.files import urls
 from object_store import Store
 
@@ -484,3 +485,7 @@ def test_a_report_reads_of_the_version_that_it_tells_of():
     fastpersist.dump(model(), url)
     with pytest.raises(OSError, match="replaced or changed"):
         report.arrays[0].read()
+
+
+def test_the_example_of_the_page():
+    exec(compile(code_of("remote.md"), "remote.md", "exec"), {})

@@ -99,7 +99,11 @@ def s3_server():
         **KEYS,
         "endpoint_url": url,
         "client_kwargs": {"region_name": "us-east-1"},
-        "config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 2, "read_timeout": 120},
+        "config_kwargs": {
+            "retries": {"max_attempts": 1},
+            "connect_timeout": 2,
+            "read_timeout": 120,
+        },
     }
     before = fsspec.config.conf.get("s3")
     variables = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}

@@ -92,7 +92,9 @@ def dask_setup(server: Any) -> None:
     Examples
     --------
     >>> import dask
-    >>> _ = dask.config.set({"distributed.worker.preload": ["fastpersist.integrations.dask"]})
+    >>> preload = {"distributed.worker.preload": ["fastpersist.integrations.dask"]}
+    >>> with dask.config.set(preload):
+    ...     pass  # clusters that are started here
     """
     register(dask.config.get("fastpersist.trusted", None))
     if dask.config.get("fastpersist.between-workers", False):
