@@ -138,9 +138,10 @@ def dump(
         Any object that pickle can handle. NumPy arrays are stored as they lie in memory.
     filename : str, os.PathLike of str, or object with ``write``
         A path is replaced whole at the end: until then, and after any failure, the old
-        file stays as it was. An existing empty file is not replaced but filled at the end, for
-        those who have it open (not with `durable`). A file object is written front to back,
-        without seeking.
+        file stays as it was. So does what a URL ("s3://bucket/key") names, in stores that publish
+        a file when it is closed: docs/remote.md. An existing empty file is not replaced but filled
+        at the end, for those who have it open (not with `durable`). A file object is written
+        front to back, without seeking.
     compress : int from 0 to 9, bool, str or tuple, optional
         As joblib takes it. 0 or False: none, unless the name ends in an extension below. 1 to 9:
         a level of zlib, or of the codec of the name's extension; True and None: its default
@@ -163,7 +164,7 @@ def dump(
         in between, what is left is refused, and the old pair is lost. Not with compression, a
         protocol below 5, or ``layout="joblib"``.
     durable : bool
-        Also wait until file and directory are on the disk (fsync). Paths only.
+        Also wait until file and directory are on the disk (fsync). Paths only, no URLs.
     threads : int, optional
         At most so many threads work on the dump; 1 starts none. Default: the cores this
         process may use. The bytes do not depend on it.
@@ -193,7 +194,9 @@ def dump(
     """
     if layout not in _LAYOUTS:
         raise ValueError(f"layout must be one of {list(_LAYOUTS)!r}, not {layout!r}")
-    if _may_be_url(filename) or _may_be_url(sidecar):
+    if (isinstance(filename, str) and "://" in filename) or (
+        isinstance(sidecar, str) and "://" in sidecar
+    ):
         from fastpersist.files import urls
 
         if urls.are_meant(filename, sidecar):
@@ -202,10 +205,6 @@ def dump(
             return urls.dump(write, filename, sidecar, compress, durable)
     places = filename, sidecar
     return _dump(value, *places, compress, protocol, layout, durable, threads, progress)
-
-
-def _may_be_url(place: Any) -> bool:
-    return isinstance(place, str) and "://" in place
 
 
 def _dump_to(value: Any, rest: tuple[Any, ...], filename: Any, sidecar: Any, compress: Any) -> None:
@@ -449,7 +448,8 @@ def load(
     Parameters
     ----------
     filename : str, bytes, os.PathLike or file object with ``read``
-        A path gives the first dump in the file. Of a file object one dump is read, from where
+        A path, or a URL ("s3://bucket/key", by fsspec: docs/remote.md), gives the first dump in
+        the file. Of a file object one dump is read, from where
         it stands up to its end: the next call reads the next dump, and raises EOFError where
         there is none. As with joblib, one that was just written to need not be rewound: where it
         stands at its end, can seek, has no ``peek``, and no load has brought it there, its first
@@ -534,7 +534,9 @@ def load(
     mismatch = _mismatch_rule(environment)
     if trusted is not None:
         level = _verify_level("full")
-    if _may_be_url(filename) or _may_be_url(sidecar):
+    if (isinstance(filename, str) and "://" in filename) or (
+        isinstance(sidecar, str) and "://" in sidecar
+    ):
         from fastpersist.files import urls
 
         if urls.are_meant(filename, sidecar):
@@ -633,7 +635,7 @@ def verify(
     Parameters
     ----------
     filename : str, bytes, os.PathLike or file object with ``read``
-        What was passed to `dump`. A sidecar by itself can be verified, too.
+        What was passed to `dump`, a URL included. A sidecar by itself can be verified, too.
     sidecar : str, bytes, os.PathLike or file object with ``read``, optional
         The second file of a dump that was made with one: that both belong together is checked.
     max_bytes : int, optional
@@ -675,8 +677,8 @@ def inspect(
     Parameters
     ----------
     filename : str, bytes, os.PathLike or file object with ``read``
-        What `dump`, joblib or `pickle` wrote, compressed or not. Of a path all dumps in the file
-        are looked at, of a file object the next one.
+        What `dump`, joblib or `pickle` wrote, compressed or not. Of a path or URL all dumps in the
+        file are looked at, of a file object the next one.
     max_bytes : int, optional
         Look at so many bytes of a dump at most (decompressed, and without those of arrays that
         are not read): a file that holds more is refused, as in `load`.
@@ -726,7 +728,8 @@ def read_array(filename: Any, path: str, mmap_mode: str | None = None) -> Any:
     Parameters
     ----------
     filename : str, bytes, os.PathLike or file object with ``read``
-        What `dump`, joblib or `pickle` wrote, compressed or not. Of several dumps in it the first.
+        What `dump`, joblib or `pickle` wrote, compressed or not, at a path or URL. Of several dumps
+        in it the first.
     path : str
         Where the array is: ``"estimators_[17].tree_.state['nodes']"``, ``"['weights'][0]"``, ``""``
         for an array that is the whole object.

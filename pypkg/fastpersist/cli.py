@@ -23,6 +23,7 @@ from typing import Any
 
 import fastpersist
 from fastpersist._environment import shown
+from fastpersist.files import urls
 from fastpersist.report.file_report import FileReport
 
 _GOOD, _FOUND, _COULD_NOT = 0, 1, 2
@@ -277,8 +278,10 @@ def _verify(options: argparse.Namespace) -> int:
         return _complain("--sidecar belongs to one FILE")
     for name in options.files:
         try:
-            fastpersist.verify(name, sidecar=options.sidecar, progress=True)
-            _print(f"{_name(name)}: {_digest(name)}")
+            with urls.here(urls.local_path(name)) as path:  # of a URL one copy for both
+                fastpersist.verify(path, sidecar=options.sidecar, progress=True)
+                digest = _digest(path)
+            _print(f"{_name(name)}: {digest}")
         except fastpersist.CorruptFileError as error:
             _print(f"{_name(name)}: DAMAGED: {shown(str(error), 400)}")
             status = max(status, _FOUND)

@@ -15,6 +15,7 @@ import fsspec
 import numpy as np
 import pytest
 from documented import code_of
+from fastpersist import cli
 from fastpersist.files import urls
 from object_store import Store
 
@@ -489,3 +490,15 @@ def test_a_report_reads_of_the_version_that_it_tells_of():
 
 def test_the_example_of_the_page():
     exec(compile(code_of("remote.md"), "remote.md", "exec"), {})
+
+
+def test_the_command_line_takes_urls(capsys):
+    url = "teststore://bucket/model"
+    fastpersist.dump(model(), url)
+    assert cli.main(["verify", url]) == 0
+    assert capsys.readouterr().out.startswith(f"{url}: xxh3-64:")
+    assert cli.main(["inspect", url]) == 0
+    assert capsys.readouterr().out.startswith(url)
+    Store.put_bytes("bucket/model", Store.files["bucket/model"][:-1])
+    assert cli.main(["verify", url]) == 1
+    assert "/proc/" not in capsys.readouterr().out

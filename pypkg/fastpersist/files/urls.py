@@ -19,7 +19,6 @@ import io
 import os
 import re
 import struct
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pickle import UnpicklingError
@@ -233,6 +232,8 @@ class Image:
             self.fd = os.memfd_create("fastpersist", os.MFD_CLOEXEC)
             path = f"/proc/self/fd/{self.fd}"
         else:
+            import tempfile  # late, for what it imports in turn
+
             self.fd, path = tempfile.mkstemp()
             self._temporary = path
         self.path = Local(path, remote.url)
@@ -511,6 +512,8 @@ def cached(url: str, version: tuple[Any, ...] | None = None) -> Local:
     uid = repr(remote.version)
     found = cache._check_file(remote.path)
     if not found or found[0].get("fastpersist") != uid:
+        import tempfile
+
         cache._mkcache()
         name = cache._mapper(remote.path)
         path = os.path.join(cache.storage[-1], name)
