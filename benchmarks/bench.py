@@ -708,6 +708,8 @@ def short_report(rows):
 def page(rows, facts):
     return (
         "# Performance\n\n"
+        "![How many times faster than pickle and joblib, by object, on a log scale]"
+        "(pictures/speed.png)\n\n"
         "Written by `benchmarks/bench.py --page`; `make bench` measures again. Case `pickle.load` "
         "is the standard pickle on our file against its own file.\n\n"
         f"{report(rows, facts)}\n"
