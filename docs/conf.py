@@ -79,6 +79,11 @@ def prepare(_app, docname, source):
     source[0] = text.replace(THE_OTHERS, "".join(f"{name}\n" for name in listed_nowhere()))
 
 
+def changed(*_):
+    """Which pages there are may have changed where how-to.md has not."""
+    return ["how-to"]
+
+
 def signature(_app, _what, _name, _obj, _options, args, _returned):
     """As inspect has it: numpydoc takes the text of a C function, which may have two lines."""
     return None if args is None else (args, "")
@@ -86,4 +91,5 @@ def signature(_app, _what, _name, _obj, _options, args, _returned):
 
 def setup(app):
     app.connect("autodoc-process-signature", signature, priority=100)
+    app.connect("env-get-outdated", changed)
     app.connect("source-read", prepare)
