@@ -39,7 +39,9 @@ SAME_EVERYWHERE := --ignore=tests/survey/test_survey_names.py \
                    --ignore=tests/load/test_sidecar_files.py \
                    --ignore=tests/load/test_several_writers.py \
                    --ignore=tests/load/test_rewound_files.py \
-                   --ignore=tests/package/test_joblib_namespace.py
+                   --ignore=tests/package/test_joblib_namespace.py \
+                   --ignore=tests/package/test_documentation.py \
+                   --ignore=tests/package/test_serving.py
 ONCE ?= --ignore=tests/faults --ignore=tests/targets/test_targets.py \
         --ignore=tests/load/test_streams.py --ignore=tests/codecs/test_stream_kinds.py \
         --ignore=tests/out/test_write_answers.py --ignore=tests/package/test_progress.py \
