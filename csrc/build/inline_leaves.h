@@ -1,5 +1,5 @@
 /* The leaves that the loop meets most, made inline: short text, which is ASCII
- * as a rule, and floats. Everything else about leaves: unpickle_leaves.c.
+ * as a rule, floats and ints. Everything else about leaves: unpickle_leaves.c.
  *
  * New references, or NULL with an exception set; `p` is borrowed and has as many
  * bytes as are asked for. With the GIL. */
@@ -115,6 +115,29 @@ fp_short_text(const unsigned char *p, size_t n)
     }
 decode: /* also the empty one and single characters, which Python shares */
     return fp_text_of_utf8(p, n);
+}
+
+/* Two's complement, the lowest byte first; any length. */
+static inline PyObject *
+fp_int_of(const unsigned char *p, size_t n)
+{
+    if (n <= 8) {
+        uint64_t bits = 0;
+        if (n == 0) {
+            return PyLong_FromLong(0);
+        }
+        for (size_t i = n; i-- > 0;) {
+            bits = bits << 8 | p[i];
+        }
+        /* The sign, up to the highest bit. */
+        bits <<= 64 - 8 * n;
+        return PyLong_FromLongLong((int64_t)bits >> (64 - 8 * n));
+    }
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyLong_FromNativeBytes(p, n, Py_ASNATIVEBYTES_LITTLE_ENDIAN);
+#else
+    return _PyLong_FromByteArray(p, n, 1, 1);
+#endif
 }
 
 /* Big-endian, as BINFLOAT has it. */

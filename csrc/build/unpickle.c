@@ -357,6 +357,15 @@ run(fp_machine *machine, int until_end)
             PUSH(PyLong_FromLong((int32_t)fp_u32(p)));
             p += 4;
             continue;
+        case OP_LONG1:
+            if (end - p >= 1 && end - p > p[0]) {
+                size_t n_bytes = p[0];
+                p += 1 + n_bytes;
+                PUSH(fp_int_of(p - n_bytes, n_bytes));
+                continue;
+            }
+            CALL(load_counted(machine, opcode));
+            continue;
         case OP_BINFLOAT:
             NEED(8);
             PUSH(PyFloat_FromDouble(fp_float_of(p)));
@@ -574,7 +583,6 @@ put:
 
         case OP_PROTO:
         case OP_FRAME:
-        case OP_LONG1:
         case OP_LONG4:
         case OP_BINUNICODE8:
         case OP_BINBYTES:

@@ -3,6 +3,7 @@
  * is a line. */
 #include "base/text.h"
 #include "core/utf8.h"
+#include "inline_leaves.h"
 #include "messages_load.h"
 #include "unpickle_parts.h"
 
@@ -274,18 +275,6 @@ fp_load_old_string(fp_machine *machine, uint32_t n_bytes)
 
 /* --- numbers ------------------------------------------------------------- */
 
-/* Two's complement, the lowest byte first. */
-static PyObject *
-long_of_bytes(const void *bytes, size_t n_bytes)
-{
-#if PY_VERSION_HEX >= 0x030d0000
-    return PyLong_FromNativeBytes(bytes, n_bytes,
-                                  Py_ASNATIVEBYTES_LITTLE_ENDIAN);
-#else
-    return _PyLong_FromByteArray(bytes, n_bytes, 1, 1);
-#endif
-}
-
 int
 fp_load_long(fp_machine *machine, int64_t n_bytes)
 {
@@ -296,21 +285,19 @@ fp_load_long(fp_machine *machine, int64_t n_bytes)
                         "LONG pickle has negative byte count");
         return -1;
     }
-    if (n_bytes == 0) {
-        return fp_push(machine, PyLong_FromLong(0));
-    }
     if ((uint64_t)n_bytes <= DIRECT_BYTES) {
         const unsigned char *start = take(machine, (size_t)n_bytes);
         if (start == NULL) {
             return -1;
         }
-        return fp_push(machine, long_of_bytes(start, (size_t)n_bytes));
+        return fp_push(machine, fp_int_of(start, (size_t)n_bytes));
     }
     copy = read_bytes(machine, (uint64_t)n_bytes);
     if (copy == NULL) {
         return -1;
     }
-    number = long_of_bytes(PyBytes_AS_STRING(copy), (size_t)n_bytes);
+    number = fp_int_of((const unsigned char *)PyBytes_AS_STRING(copy),
+                       (size_t)n_bytes);
     Py_DECREF(copy);
     return fp_push(machine, number);
 }

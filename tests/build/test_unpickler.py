@@ -4,6 +4,7 @@ import copyreg
 import io
 import os
 import pickle
+import random
 import re
 import sys
 import threading
@@ -257,6 +258,22 @@ def test_signatures():
     for kind in (bytes, bytearray, memoryview):
         assert fastpersist.loads(kind(data)) == [1]
     assert fastpersist.loads(data + b"behind it", fix_imports=0, buffers=None) == [1]
+
+
+def test_ints_of_every_length():
+    """Also in more bytes than they need, and with bytes that are missing."""
+    source = random.Random(1)
+    for n in [*range(40), 127, 128, 255]:
+        for body in (source.randbytes(n), bytes(n), b"\xff" * n, b"\x80".rjust(n, b"\0")[:n]):
+            for stream in (
+                b"\x80\x05\x8a" + bytes([n]) + body + b".",
+                b"\x80\x05\x8b" + n.to_bytes(4, "little") + body + b".",
+            ):
+                expected = pickle.loads(stream)
+                assert load(stream) == fastpersist.loads(stream) == expected
+                assert type(fastpersist.loads(stream)) is int
+                for cut in (stream[:-1], stream[:-2]):
+                    assert outcome(fastpersist.loads, cut) == outcome(pickle.loads, cut)
 
 
 def test_strings_of_python_2():
