@@ -26,7 +26,7 @@ import numpy as np
 WORKERS = 4
 MIB = 1 << 20
 
-# --- Models, each with rows to predict: about 50 to 150 MiB -------------------------------
+# --- Models, each with rows to predict: about 30 to 130 MiB -------------------------------
 
 
 def forest():
@@ -43,7 +43,7 @@ def boosting():
     rng = np.random.default_rng(0)
     data, target = rng.standard_normal((20_000, 10)), rng.integers(0, 2, 20_000)
     model = HistGradientBoostingClassifier(
-        max_iter=60, max_leaf_nodes=None, min_samples_leaf=2, early_stopping=False
+        max_iter=40, max_leaf_nodes=None, min_samples_leaf=2, early_stopping=False
     )
     return model.fit(data, target), data[:100]
 
